@@ -1,0 +1,61 @@
+"""matx: mutual adversarial training, declared in gin. Importing it loads no torch; names are loaded when first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matx.augment import Augment
+    from matx.data import Data, MemorySplit, Split
+    from matx.errors import MatxError
+    from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss, State
+    from matx.experiment import Evaluation, Experiment, Optimizer, Peer, Schedule
+    from matx.interfaces import FreeObjective, Goal, LogitObjective, Neutral
+    from matx.registration import architectures, attacks, datasets, strategies, unions
+    from matx.threat import ThreatModel
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Augment": "augment",
+    "Data": "data",
+    "MemorySplit": "data",
+    "Split": "data",
+    "MatxError": "errors",
+    "CLEAN": "exchange",
+    "Exchange": "exchange",
+    "Needs": "exchange",
+    "PeerInfo": "exchange",
+    "PeerLoss": "exchange",
+    "State": "exchange",
+    "Evaluation": "experiment",
+    "Experiment": "experiment",
+    "Optimizer": "experiment",
+    "Peer": "experiment",
+    "Schedule": "experiment",
+    "FreeObjective": "interfaces",
+    "Goal": "interfaces",
+    "LogitObjective": "interfaces",
+    "Neutral": "interfaces",
+    "architectures": "registration",
+    "attacks": "registration",
+    "datasets": "registration",
+    "strategies": "registration",
+    "unions": "registration",
+    "ThreatModel": "threat",
+}
+
+__all__ = [*sorted(_HOME), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'matx' has no attribute {name!r}")
+    value = getattr(import_module(f"matx.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

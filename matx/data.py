@@ -1,0 +1,197 @@
+"""Labelled images: splits that are indexed, carved and read in batches, the same in memory and from files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from matx.draws import SampleGenerator, hashed, seed_for
+from matx.errors import DataError
+
+__all__ = ["Augmentation", "Batch", "Data", "MemorySplit", "Split", "Subset", "batches", "carve", "order", "to_unit"]
+
+
+class Split(Protocol):
+    """An indexable source of images with labels."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64."""
+        ...
+
+    @property
+    def indices(self) -> Tensor:
+        """(N,) int64: each sample's index in its dataset, which keys its random draws."""
+        ...
+
+    def read(self, rows: Tensor) -> Tensor:
+        """(n, C, H, W) uint8, or fp32 in [0,1], of those rows."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A short hash of images and labels (of names, sizes and labels where images are decoded on the way)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class MemorySplit:
+    """Images and labels held in memory; uint8 (N, C, H, W) or fp32 in [0,1]."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor, labels: Tensor) -> MemorySplit:
+        """The split of a whole set: indices 0..N-1."""
+        return cls(images, labels.to(torch.int64), torch.arange(len(labels)))
+
+    def read(self, rows: Tensor) -> Tensor:
+        """(n, C, H, W) of those rows."""
+        return self.images[rows]
+
+    def fingerprint(self) -> str:
+        """A short hash of the bytes of images and labels."""
+        digest = hashlib.blake2b(digest_size=8)
+        digest.update(self.images.contiguous().numpy().tobytes())
+        digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """Some rows of a split."""
+
+    split: Split
+    rows: Tensor
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """(N,) int64."""
+        return self.split.labels[self.rows]
+
+    @cached_property
+    def indices(self) -> Tensor:
+        """(N,) int64, as in the whole split."""
+        return self.split.indices[self.rows]
+
+    def read(self, rows: Tensor) -> Tensor:
+        """(n, C, H, W) of those rows."""
+        return self.split.read(self.rows[rows])
+
+    def fingerprint(self) -> str:
+        """A short hash of the whole split's and of the rows."""
+        rows = hashlib.blake2b(self.rows.numpy().tobytes(), digest_size=8).hexdigest()
+        return f"{self.split.fingerprint()}-{rows}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    """What a dataset gives: splits of one image shape, and what a normaliser needs.
+
+    `open_test` is called by evaluation alone: training and tuning never open the test split.
+    """
+
+    name: str
+    train: Split
+    open_test: Callable[[], Split]
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    """Per channel, on the scale [0,1]."""
+    std: tuple[float, ...]
+    val: Split | None = None
+    """A validation split of the dataset's own; None: `carve` takes one out of train."""
+
+    @cached_property
+    def test(self) -> Split:
+        """The test split, opened when first read."""
+        return self.open_test()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """(N, C, H, W) fp32 images in [0,1], (N,) labels, and the samples' indices in their dataset."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+Augmentation = Callable[[Tensor, SampleGenerator], Tensor]
+"""(N, C, H, W) in [0,1] and per-sample draws -> the same shape, in [0,1]."""
+
+
+def carve(data: Data, *, validation: float, train_limit: int | None = None) -> Data:
+    """Take a share of train for validation where the dataset has none, then at most `train_limit` images of the rest.
+
+    The choice is stratified by class and hashed from the sample's index alone: it never depends on a seed, so runs are
+    paired. A limit takes the first of the same order, so a smaller training set is part of the larger one.
+    """
+    rows = _stratified(data.train)
+    val = data.val
+    if val is None:
+        count = round(validation * len(rows))
+        if not 0 < count < len(rows):
+            raise DataError(
+                f"Experiment.validation: got {validation}, which makes {count} of {len(rows)} images of "
+                f"{data.name!r}; allowed: a share that leaves some on both sides"
+            )
+        val, rows = Subset(data.train, rows[:count].sort().values), rows[count:]
+    if train_limit is not None:
+        rows = rows[:train_limit]
+    return replace(data, train=Subset(data.train, rows.sort().values), val=val)
+
+
+def _stratified(split: Split) -> Tensor:
+    """All rows, in a fixed order in which every prefix holds the classes in nearly equal shares."""
+    score = SampleGenerator(hashed("carve"), split.indices).bits(()).to(torch.float64)
+    by_class = torch.empty(len(split.labels), dtype=torch.float64)
+    for label in torch.unique(split.labels):
+        members = (split.labels == label).nonzero().squeeze(1)
+        ranks = score[members].argsort().argsort().to(torch.float64)
+        by_class[members] = (ranks + 0.5) / len(members)
+    return by_class.argsort(stable=True)
+
+
+def order(count: int, *, seed: int, epoch: int) -> Tensor:
+    """(count,) the order of the samples in an epoch: shared by all peers, a function of seed and epoch."""
+    generator = torch.Generator().manual_seed(seed_for(seed, "order", epoch))
+    return torch.randperm(count, generator=generator)
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 -> fp32 in [0,1]; fp32 is checked for range and passed on."""
+    if images.dtype == torch.uint8:
+        return images.to(torch.float32) / 255.0
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0.0 and high <= 1.0):
+        raise DataError(f"images: got values in [{low:g}, {high:g}], allowed: [0, 1], or uint8")
+    return images.to(torch.float32)
+
+
+def batches(
+    split: Split, rows: Tensor, size: int, *, device: torch.device | str = "cpu", drop_last: bool = False
+) -> Iterator[Batch]:
+    """The rows of a split in batches, in order, as fp32 on the device."""
+    whole = len(rows) - len(rows) % size if drop_last else len(rows)
+    for start in range(0, whole, size):
+        part = rows[start : min(start + size, whole)]
+        yield Batch(
+            to_unit(split.read(part)).to(device),
+            split.labels[part].to(device),
+            split.indices[part].to(device),
+        )
+
+
+def fingerprints(data: Data, *, test: bool) -> Mapping[str, str]:
+    """The short hashes of a dataset's splits, for the run folder; the test split only where it is open anyway."""
+    splits = {"train": data.train, "val": data.val, "test": data.test if test else None}
+    return {name: split.fingerprint() for name, split in splits.items() if split is not None}

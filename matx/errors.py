@@ -1,0 +1,74 @@
+"""What went wrong, in one sentence that a user can act on: what, got, allowed or did-you-mean, where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "ExchangeError",
+    "MatxError",
+    "ModelError",
+    "OptionError",
+    "PluginError",
+    "RegistrationError",
+    "RunError",
+    "did_you_mean",
+]
+
+
+class MatxError(Exception):
+    """Base of every error that matx raises on purpose; the CLI prints it without a traceback and exits with 2."""
+
+
+class OptionError(MatxError, ValueError):
+    """An option of a component or noun has the wrong type or lies outside its range."""
+
+
+class RegistrationError(MatxError):
+    """A name is taken, unknown, or not a valid name."""
+
+
+class PluginError(MatxError):
+    """A plug-in cannot be imported, or registers nothing."""
+
+
+class DataError(MatxError):
+    """A dataset is missing, malformed, or outside [0,1]."""
+
+
+class ModelError(MatxError):
+    """A model cannot be built, or does not do what a classifier must."""
+
+
+class ExchangeError(MatxError):
+    """A strategy declared the impossible, or read what it had not declared."""
+
+
+class RunError(MatxError):
+    """A run folder exists already, is missing, or does not fit."""
+
+
+class CheckpointError(MatxError):
+    """A checkpoint is missing, damaged, or belongs to another experiment."""
+
+
+class ConfigError(MatxError):
+    """Everything wrong with a configuration, reported at once: one `file:line: sentence` each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems: tuple[str, ...] = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def did_you_mean(got: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'pgd'?"` for the nearest of the known names, or the empty string.
+
+    >>> did_you_mean("pdg", ["pgd", "fgsm"])
+    "; did you mean 'pgd'?"
+    """
+    near = get_close_matches(got, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,103 @@
+"""What peers share in a step: first declared as plain data (Needs), then read from a table (Exchange)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from matx.errors import ExchangeError
+from matx.threat import ThreatModel
+
+__all__ = ["CLEAN", "Exchange", "Needs", "PeerInfo", "PeerLoss", "State"]
+
+CLEAN = "clean"
+"""The source that holds the batch's clean images; any other source is a peer's name: the examples crafted on it."""
+
+State = Mapping[str, Tensor | float]
+"""What a stateful component remembers between steps: tensors and numbers, owned and checkpointed by the engine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerInfo:
+    """What a strategy may know of a declared peer before training."""
+
+    name: str
+    threats: tuple[ThreatModel, ...] = ()
+    """The threat models of its attacks, in order: one makes a specialist, several a generalist, none a natural peer."""
+    views: int = 0
+    """How many views its examples have: one per attack under `average`, 1 under `worst_case`, 0 without attacks."""
+    frozen: bool = False
+    """True: a teacher with given weights that is never trained."""
+    ema: bool = False
+    """True: the peer keeps an exponential moving average of its weights, which `Needs.ema` may ask."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """The forwards that a strategy asks for, as plain data. A source is a peer's name (its examples) or CLEAN."""
+
+    train: Mapping[str, tuple[str, ...]]
+    """{peer: sources}: forwards with gradient, in train mode; exactly the peers that are trained."""
+    teach: frozenset[tuple[str, str]] = frozenset()
+    """{(peer, source)}: detached answers of a peer to a source."""
+    ema: frozenset[tuple[str, str]] = frozenset()
+    """{(peer, source)}: detached answers of the moving average of a peer's weights."""
+    craft: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """{peer: other peers}: the strategy's `objective` supplies what `peer` climbs and calls these others' models."""
+    couples: tuple[tuple[str, ...], ...] = ()
+    """Groups of peers whose losses reach one another's parameters (none, unless the method says so)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PeerLoss:
+    """One peer's loss: a scalar to descend on, its parts for the log, and the strategy's new state if it has one."""
+
+    total: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    state: State | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Exchange:
+    """The read-only table that a strategy's loss reads. Reading what was not declared is an ExchangeError.
+
+    Every entry is (views, N, classes) fp32; CLEAN has one view. Entries broadcast over views.
+    """
+
+    labels: Tensor
+    """(N,) int64."""
+    num_classes: int
+    epoch: int
+    step: int
+    """Steps taken since the start of training."""
+    progress: float
+    """0 at the first step of training, 1 at its end."""
+    state: State = field(default_factory=dict)
+    """The strategy's state, from `start()` or the last PeerLoss that carried one."""
+    trained: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+    taught: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+    averaged: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+
+    def logits(self, peer: str, source: str) -> Tensor:
+        """Training logits on a source, with gradient: of the peer at hand, or of one coupled to it."""
+        return _read(self.trained, peer, source, "Needs.train")
+
+    def answer(self, peer: str, source: str) -> Tensor:
+        """A peer's detached answer to a source."""
+        return _read(self.taught, peer, source, "Needs.teach")
+
+    def ema_answer(self, peer: str, source: str) -> Tensor:
+        """The detached answer of the moving average of a peer's weights to a source."""
+        return _read(self.averaged, peer, source, "Needs.ema")
+
+
+def _read(table: Mapping[tuple[str, str], Tensor], peer: str, source: str, where: str) -> Tensor:
+    if (peer, source) not in table:
+        known = ", ".join(f"{p} on {s}" for p, s in table) or "nothing"
+        raise ExchangeError(
+            f"exchange: peer {peer!r} on source {source!r} was read, but is not declared in {where} for this loss; "
+            f"readable here: {known}"
+        )
+    return table[peer, source]

@@ -1,0 +1,293 @@
+"""The declared nouns: an experiment as frozen, plain values. Nothing here trains; bad values are refused here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from matx.augment import Augment
+from matx.errors import OptionError, did_you_mean
+from matx.exchange import CLEAN, Needs, PeerInfo
+from matx.interfaces import Architecture, Attack, Dataset, PerturbationUnion, Strategy
+
+__all__ = ["Evaluation", "Experiment", "Optimizer", "Peer", "Schedule", "peer_infos"]
+
+
+def one_of(where: str, got: str, allowed: Sequence[str]) -> None:
+    """Refuse a value that is not among the allowed words."""
+    if got not in allowed:
+        raise OptionError(f"{where}: got {got!r}, allowed: {', '.join(allowed)}{did_you_mean(str(got), allowed)}")
+
+
+def at_least(where: str, got: float, low: float) -> None:
+    """Refuse a number below a bound (or NaN)."""
+    if not got >= low:
+        raise OptionError(f"{where}: got {got}, allowed: {low} or more")
+
+
+def between(where: str, got: float, low: float, high: float) -> None:
+    """Refuse a number outside [low, high] (or NaN)."""
+    if not low <= got <= high:
+        raise OptionError(f"{where}: got {got}, allowed: {low} to {high}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """How a peer descends. SGD: v <- momentum v + g + weight_decay w; w <- w - lr v (torch's convention)."""
+
+    name: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    decay_norm_and_bias: bool = True
+    """False: weight decay leaves normalisation parameters and biases alone."""
+    clip: float | None = None
+    """Clip the gradient's global l2 norm to this; None: never."""
+
+    def __post_init__(self) -> None:
+        one_of("Optimizer.name", self.name, ("sgd", "adam", "adamw"))
+        at_least("Optimizer.lr", self.lr, 0.0)
+        between("Optimizer.momentum", self.momentum, 0.0, 1.0)
+        at_least("Optimizer.weight_decay", self.weight_decay, 0.0)
+        if self.clip is not None:
+            at_least("Optimizer.clip", self.clip, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The factor on the learning rate as a function of training time alone, so that a resumed run needs no state.
+
+    `constant`; `cosine` (1 to 0); `piecewise` (times `factor` at each milestone); `triangular` (0 to 1 at `peak`, then
+    to 0, linear); `one_cycle` (cosine from 1/25 to 1 at `peak`, then cosine to 1e-5). `warmup` rises linearly before.
+    """
+
+    name: str = "cosine"
+    warmup: float = 0.0
+    """Epochs of linear rise from 0, on top of any shape."""
+    milestones: Sequence[float] = (0.5, 0.75)
+    """For `piecewise`: shares of the epochs (values under 1) or epochs."""
+    factor: float = 0.1
+    peak: float = 0.4
+    """For `triangular` and `one_cycle`: the share of training at which the rate is highest."""
+
+    def __post_init__(self) -> None:
+        one_of("Schedule.name", self.name, ("constant", "cosine", "piecewise", "triangular", "one_cycle"))
+        at_least("Schedule.warmup", self.warmup, 0.0)
+        at_least("Schedule.factor", self.factor, 0.0)
+        between("Schedule.peak", self.peak, 0.01, 0.99)
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+
+    def at(self, epoch: float, epochs: int) -> float:
+        """The factor at a (fractional) epoch of so many."""
+        rise = min(1.0, epoch / self.warmup) if self.warmup else 1.0
+        return rise * self._shape(min(1.0, epoch / epochs), epochs)
+
+    def _shape(self, progress: float, epochs: int) -> float:
+        if self.name == "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * progress))
+        if self.name == "piecewise":
+            shares = [m if m < 1.0 else m / epochs for m in self.milestones]
+            return self.factor ** sum(progress >= share for share in shares)
+        if self.name == "triangular":
+            return progress / self.peak if progress < self.peak else (1.0 - progress) / (1.0 - self.peak)
+        if self.name == "one_cycle":
+            if progress < self.peak:
+                return _cosine_between(1 / 25, 1.0, progress / self.peak)
+            return _cosine_between(1.0, 1e-5, (progress - self.peak) / (1.0 - self.peak))
+        return 1.0
+
+
+def _cosine_between(start: float, end: float, share: float) -> float:
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """A classifier as declared: what it is, what attacks it, how it learns."""
+
+    architecture: Architecture
+    attacks: Sequence[Attack] = ()
+    """What it is attacked with in training; none: a natural peer, asked on clean images only."""
+    union: PerturbationUnion | None = None
+    """How several attacks are faced; needed with more than one."""
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    attack_mode: str = "eval"
+    """The mode of the model while it is attacked: 'eval' or 'train' (batch statistics, buffers untouched)."""
+    ema: float | None = None
+    """Decay of an exponential moving average of the weights; None: none is kept."""
+    frozen: bool = False
+    """True: a teacher that is never trained; it needs `weights`."""
+    weights: str | None = None
+    """Where its weights start: a run folder (with `:PEER` behind it where names differ) or a weights file."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attacks", tuple(self.attacks))
+        one_of("Peer.attack_mode", self.attack_mode, ("eval", "train"))
+        if len(self.attacks) > 1 and self.union is None:
+            raise OptionError(
+                f"Peer.union: got none for {len(self.attacks)} attacks, allowed: one of the unions, "
+                "such as @unions.average()"
+            )
+        if self.ema is not None and not 0.0 < self.ema < 1.0:
+            raise OptionError(f"Peer.ema: got {self.ema}, allowed: a decay between 0 and 1, or None")
+        if self.frozen and self.weights is None:
+            raise OptionError("Peer.weights: got None for a frozen peer, allowed: a run folder or a weights file")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How peers are scored. Attacks of one threat model count together: a sample stands only if it withstands all."""
+
+    attacks: Sequence[Attack] = ()
+    """The reporting suite, run on the test split after training."""
+    validation_attacks: Sequence[Attack] = ()
+    """What chooses the best epoch, on validation images: other than the reporting suite, and cheap."""
+    every: int = 1
+    """Validate every so many epochs (and after the last)."""
+    validation_images: int = 1000
+    """At most so many validation images, the same in every epoch."""
+    scored: Sequence[str] = ()
+    """The peers whose mean is the run's score; empty: all that are trained."""
+    batch_size: int = 256
+    images: int | None = None
+    """At most so many test images, from the first; None: all."""
+
+    def __post_init__(self) -> None:
+        for name in ("attacks", "validation_attacks", "scored"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("every", "validation_images", "batch_size"):
+            at_least(f"Evaluation.{name}", getattr(self, name), 1)
+        if self.images is not None:
+            at_least("Evaluation.images", self.images, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One experiment: peers on a dataset, the strategy by which they teach each other, and how they are scored."""
+
+    dataset: Dataset
+    peers: Mapping[str, Peer]
+    strategy: Strategy
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    epochs: int = 10
+    batch_size: int = 128
+    seed: int = 0
+    augment: Augment | None = None
+    validation: float = 0.1
+    """The share of train carved out for validation where the dataset has no split of its own."""
+    train_limit: int | None = None
+    """At most so many training images (a fixed, stratified choice); None: all."""
+    precision: str = "fp32"
+    """'fp32', 'bf16' (autocast around single forwards), or 'auto' (bf16 where the hardware has it natively)."""
+    batch_norm: str = "joint"
+    """'joint': all sources of a peer in one forward; 'separate': a forward each, statistics kept from its own alone."""
+    teacher_mode: str = "eval"
+    """How answers are given: 'eval', or 'train' (batch statistics, buffers untouched)."""
+    update_order: str = "simultaneous"
+    """'simultaneous': all peers step after all losses; 'alternating': each at once, later peers see the new answers."""
+    checkpoint_every: int | None = None
+    """Also save every so many steps; None: at the end of each epoch."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "peers", MappingProxyType(dict(self.peers)))
+        for name in ("epochs", "batch_size"):
+            at_least(f"Experiment.{name}", getattr(self, name), 1)
+        between("Experiment.seed", self.seed, 0, 2**63 - 1)
+        between("Experiment.validation", self.validation, 0.0, 0.9)
+        for name in ("train_limit", "checkpoint_every"):
+            if getattr(self, name) is not None:
+                at_least(f"Experiment.{name}", getattr(self, name), 1)
+        one_of("Experiment.precision", self.precision, ("fp32", "bf16", "auto"))
+        one_of("Experiment.batch_norm", self.batch_norm, ("joint", "separate"))
+        one_of("Experiment.teacher_mode", self.teacher_mode, ("eval", "train"))
+        one_of("Experiment.update_order", self.update_order, ("simultaneous", "alternating"))
+        _check_peers(self)
+        check_needs(self.strategy.needs(peer_infos(self)), self)
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The peers whose mean is the run's score."""
+        trained = tuple(name for name, peer in self.peers.items() if not peer.frozen)
+        return tuple(self.evaluation.scored) or trained
+
+
+def peer_infos(experiment: Experiment) -> tuple[PeerInfo, ...]:
+    """What the strategy may know of the peers, in declared order."""
+    return tuple(peer_info(name, peer) for name, peer in experiment.peers.items())
+
+
+def peer_info(name: str, peer: Peer) -> PeerInfo:
+    """What a strategy may know of one peer."""
+    count = len(peer.attacks)
+    return PeerInfo(
+        name=name,
+        threats=tuple(attack.threat for attack in peer.attacks),
+        views=count if peer.union is None else peer.union.views(count),
+        frozen=peer.frozen,
+        ema=peer.ema is not None,
+    )
+
+
+def _check_peers(experiment: Experiment) -> None:
+    peers = experiment.peers
+    if not any(not peer.frozen for peer in peers.values()):
+        raise OptionError("Experiment.peers: got none that is trained, allowed: at least one peer that is not frozen")
+    for name in peers:
+        if not name.isidentifier() or name == CLEAN:
+            raise OptionError(f"Experiment.peers: got the name {name!r}, allowed: an identifier other than {CLEAN!r}")
+    for name in experiment.evaluation.scored:
+        one_of("Evaluation.scored", name, tuple(peers))
+    for name, peer in peers.items():
+        for attack in peer.attacks:
+            for source in getattr(attack, "sources", ()):
+                one_of(f"sources of an attack on peer {name!r}", source, tuple(peers))
+    crafting_order(peers, tuple(peers))
+
+
+def crafting_order(peers: Mapping[str, Peer], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The wanted peers and those whose examples their attacks read, each after what it reads; cycles are refused."""
+    done: dict[str, None] = {}
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            cycle = " -> ".join((*path[path.index(name) :], name))
+            raise OptionError(
+                f"sources: got a cycle of attacks ({cycle}), allowed: an order in which all can be crafted"
+            )
+        if name in done:
+            return
+        for attack in peers[name].attacks:
+            for source in getattr(attack, "sources", ()):
+                visit(source, (*path, name))
+        done[name] = None
+
+    for name in wanted:
+        visit(name, ())
+    return tuple(done)
+
+
+def check_needs(needs: Needs, experiment: Experiment) -> None:
+    """Refuse needs that name unknown peers, ask for examples that nobody crafts, or train a frozen peer."""
+    peers = experiment.peers
+    trained = {name for name, peer in peers.items() if not peer.frozen}
+    if set(needs.train) != trained:
+        raise OptionError(
+            f"strategy: trains {', '.join(sorted(needs.train)) or 'nobody'}, "
+            f"but the peers that are not frozen are {', '.join(sorted(trained))}"
+        )
+    asked = {(peer, source) for peer, sources in needs.train.items() for source in sources}
+    for peer, source in asked | needs.teach | needs.ema:
+        one_of("strategy: peer", peer, tuple(peers))
+        one_of("strategy: source", source, (CLEAN, *peers))
+        if source != CLEAN and not peers[source].attacks:
+            raise OptionError(f"strategy: wants examples of peer {source!r}, which has no attacks: set Peer.attacks")
+    for peer, _ in needs.ema:
+        if peers[peer].ema is None:
+            raise OptionError(f"strategy: asks the moving average of peer {peer!r}, which keeps none: set Peer.ema")
+    for peer, others in needs.craft.items():
+        for name in (peer, *others):
+            one_of("strategy: objective of peer", name, tuple(peers))

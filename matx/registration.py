@@ -1,0 +1,99 @@
+"""The shelves: flat, typed registries of components, one a kind. A component registers itself under its file's name."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from matx.errors import RegistrationError, did_you_mean
+from matx.interfaces import Architecture, Attack, Dataset, PerturbationUnion, Strategy
+
+__all__ = ["SHELVES", "Registry", "architectures", "attacks", "datasets", "strategies", "unions"]
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type[Any])
+_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
+@dataclass(eq=False)
+class Registry(Generic[T]):
+    """A shelf: component classes by name. `@shelf.register("name")` puts one on it, `shelf["name"]` takes it.
+
+    A name has one owner. The same module and qualified name may register again, as a notebook cell does.
+    """
+
+    kind: str
+    """The shelf's word: folder, selector in gin, and word on the command line."""
+    components: dict[str, type[T]] = field(default_factory=dict)
+    plugins: list[str] = field(default_factory=list)
+    """The plug-ins that were loaded, for error messages."""
+
+    def register(self, name: str) -> Callable[[C], C]:
+        """A decorator that puts a class on the shelf under a lower-case name."""
+        if not _NAME.match(name):
+            raise RegistrationError(f"{self.kind}: got the name {name!r}, allowed: lower-case letters, digits and _")
+
+        def put(component: C) -> C:
+            owner = self.components.get(name)
+            if owner is not None and _identity(owner) != _identity(component):
+                raise RegistrationError(
+                    f"{self.kind}.{name} is taken by {place(owner)}; "
+                    f"{place(component)} wants it too: rename one of them"
+                )
+            self.components[name] = component
+            return component
+
+        return put
+
+    def __getitem__(self, name: str) -> type[T]:
+        if name not in self.components:
+            raise RegistrationError(
+                f"{self.kind}.{name} is not registered{did_you_mean(name, self.components)}; "
+                f"known: {', '.join(self) or 'none'}; plug-ins loaded: {', '.join(self.plugins) or 'none'}"
+            )
+        return self.components[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.components
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self.components))
+
+    def __len__(self) -> int:
+        return len(self.components)
+
+    def name_of(self, component: object) -> str:
+        """The name under which an instance's class (or a class) is registered."""
+        cls = component if isinstance(component, type) else type(component)
+        for name, known in self.components.items():
+            if known is cls:
+                return name
+        raise RegistrationError(f"{cls.__module__}.{cls.__qualname__} is not registered among {self.kind}")
+
+
+def _identity(component: type[Any]) -> tuple[str, str]:
+    return component.__module__, component.__qualname__
+
+
+def place(component: type[Any]) -> str:
+    """`module.Class (file:line)` of a component, for messages and `matx show`."""
+    where = f"{component.__module__}.{component.__qualname__}"
+    try:
+        return f"{where} ({inspect.getsourcefile(component)}:{inspect.getsourcelines(component)[1]})"
+    except (OSError, TypeError):
+        return where
+
+
+architectures: Registry[Architecture] = Registry("architectures")
+attacks: Registry[Attack] = Registry("attacks")
+datasets: Registry[Dataset] = Registry("datasets")
+strategies: Registry[Strategy] = Registry("strategies")
+unions: Registry[PerturbationUnion] = Registry("unions")
+
+SHELVES: dict[str, Registry[Any]] = {
+    shelf.kind: shelf for shelf in (architectures, attacks, datasets, strategies, unions)
+}
+"""All shelves by their word."""
