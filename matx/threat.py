@@ -73,9 +73,8 @@ class ThreatModel:
         """(N,) float64: the norm of each (N, ...) perturbation."""
         flat = delta.detach().flatten(1).double()
         if self.norm == "linf":
-            return flat.abs().amax(1)
-        total: Tensor = flat.square().sum(1).sqrt() if self.norm == "l2" else flat.abs().sum(1)
-        return total
+            return torch.amax(flat.abs(), 1)
+        return torch.linalg.vector_norm(flat, 2 if self.norm == "l2" else 1, dim=1)
 
     def contains(self, images: Tensor, clean: Tensor) -> Tensor:
         """(N,) bool: inside box and ball, up to the rounding of fp32 pixels (2^-24 each) and 1e-5 of the radius."""
