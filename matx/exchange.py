@@ -74,6 +74,8 @@ class Exchange:
     """Steps taken since the start of training."""
     progress: float
     """0 at the first step of training, 1 at its end."""
+    peers: tuple[PeerInfo, ...] = ()
+    """The peers as `needs` saw them, in declared order, so that a loss knows roles and threat models."""
     state: State = field(default_factory=dict)
     """The strategy's state, from `start()` or the last PeerLoss that carried one."""
     trained: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
