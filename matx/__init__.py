@@ -46,7 +46,35 @@ _HOME = {
     "ThreatModel": "threat",
 }
 
-__all__ = [*sorted(_HOME), "__version__"]
+__all__ = [
+    "CLEAN",
+    "Augment",
+    "Data",
+    "Evaluation",
+    "Exchange",
+    "Experiment",
+    "FreeObjective",
+    "Goal",
+    "LogitObjective",
+    "MatxError",
+    "MemorySplit",
+    "Needs",
+    "Neutral",
+    "Optimizer",
+    "Peer",
+    "PeerInfo",
+    "PeerLoss",
+    "Schedule",
+    "Split",
+    "State",
+    "ThreatModel",
+    "__version__",
+    "architectures",
+    "attacks",
+    "datasets",
+    "strategies",
+    "unions",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,21 @@ from torch import Tensor
 from matx.draws import SampleGenerator, hashed, seed_for
 from matx.errors import DataError
 
-__all__ = ["Augmentation", "Batch", "Data", "MemorySplit", "Split", "Subset", "batches", "carve", "order", "to_unit"]
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "Data",
+    "MemorySplit",
+    "Split",
+    "Subset",
+    "batches",
+    "carve",
+    "channel_statistics",
+    "fingerprints",
+    "order",
+    "stratified",
+    "to_unit",
+]
 
 
 class Split(Protocol):
@@ -135,7 +149,7 @@ def carve(data: Data, *, validation: float, train_limit: int | None = None) -> D
     The choice is stratified by class and hashed from the sample's index alone: it never depends on a seed, so runs are
     paired. A limit takes the first of the same order, so a smaller training set is part of the larger one.
     """
-    rows = _stratified(data.train)
+    rows = stratified(data.train, "carve")
     val = data.val
     if val is None:
         count = round(validation * len(rows))
@@ -150,15 +164,33 @@ def carve(data: Data, *, validation: float, train_limit: int | None = None) -> D
     return replace(data, train=Subset(data.train, rows.sort().values), val=val)
 
 
-def _stratified(split: Split) -> Tensor:
-    """All rows, in a fixed order in which every prefix holds the classes in nearly equal shares."""
-    score = SampleGenerator(hashed("carve"), split.indices).bits(()).to(torch.float64)
+def stratified(split: Split, purpose: str) -> Tensor:
+    """(N,) all rows, in a fixed order in which every prefix holds the classes in nearly equal shares.
+
+    The order is hashed from the purpose and the samples' indices; no seed enters.
+    """
+    score = SampleGenerator(hashed(purpose), split.indices).bits(()).to(torch.float64)
     by_class = torch.empty(len(split.labels), dtype=torch.float64)
     for label in torch.unique(split.labels):
         members = (split.labels == label).nonzero().squeeze(1)
-        ranks = score[members].argsort().argsort().to(torch.float64)
+        ranks = score[members].argsort(stable=True).argsort().to(torch.float64)
         by_class[members] = (ranks + 0.5) / len(members)
     return by_class.argsort(stable=True)
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) per channel on the scale [0,1] of (N, C, H, W) uint8 or fp32 images; a constant channel has std 1."""
+    if images.dtype == torch.uint8:
+        levels = torch.arange(256, dtype=torch.float64) / 255.0
+        counts = [torch.bincount(channel.flatten(), minlength=256).double() for channel in images.unbind(1)]
+        means = [(count * levels).sum() / count.sum() for count in counts]
+        variances = [(c * (levels - m).square()).sum() / c.sum() for c, m in zip(counts, means, strict=True)]
+    else:
+        channels = [channel.double() for channel in images.unbind(1)]
+        means = [channel.mean() for channel in channels]
+        variances = [channel.var(correction=0) for channel in channels]
+    spread = [float(variance) ** 0.5 for variance in variances]
+    return tuple(float(mean) for mean in means), tuple(std if std > 0.0 else 1.0 for std in spread)
 
 
 def order(count: int, *, seed: int, epoch: int) -> Tensor:

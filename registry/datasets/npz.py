@@ -1,0 +1,132 @@
+"""A dataset from one .npz file of numpy arrays."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import matx
+from matx.data import Data, MemorySplit, channel_statistics
+from matx.errors import DataError, OptionError, did_you_mean
+
+_NEEDED = ("x_train", "y_train", "x_test", "y_test")
+_OPTIONAL = ("x_val", "y_val")
+Array = NDArray[np.generic]
+
+
+@matx.datasets.register("npz")
+@dataclass(frozen=True, kw_only=True)
+class Npz:
+    """Arrays x_train, y_train, x_test, y_test and, where present, x_val, y_val of a .npz file.
+
+    Images are uint8 (N, height, width, channels), or (N, height, width) for grey ones; labels are integers (N,) from 0.
+    Pickled arrays are refused. Test arrays are decoded when the test split is first read.
+    """
+
+    path: str
+    class_names: Sequence[str] = ()
+    """Names of the classes in label order; empty: the labels themselves, as many as train has."""
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise OptionError("datasets.npz.path: got '', allowed: the path of a .npz file")
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+
+    def __call__(self) -> Data:
+        arrays = self._read("train", "val")
+        train = self._split(arrays, "train")
+        known = int(train.labels.max()) + 1
+        names = tuple(self.class_names) or tuple(str(label) for label in range(max(known, 2)))
+        if len(names) < known:
+            raise DataError(f"{self.path}: y_train holds label {known - 1}, allowed: below {len(names)} class_names")
+        shape = (train.images.shape[1], train.images.shape[2], train.images.shape[3])
+        mean, std = channel_statistics(train.images)
+        return Data(
+            name=Path(self.path).stem,
+            train=train,
+            val=self._checked(arrays, "val", shape, len(names)) if "x_val" in arrays else None,
+            open_test=lambda: self._checked(self._read("test"), "test", shape, len(names)),
+            image_shape=shape,
+            num_classes=len(names),
+            class_names=names,
+            mean=mean,
+            std=std,
+        )
+
+    def _read(self, *parts: str) -> Mapping[str, Array]:
+        """The arrays of some parts; DataError for a file that is missing, damaged or incomplete."""
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                if not isinstance(archive, np.lib.npyio.NpzFile):
+                    raise DataError(f"{self.path}: got a single array, allowed: a .npz file with {', '.join(_NEEDED)}")
+                self._check_names(archive.files)
+                wanted = [name for part in parts for name in (f"x_{part}", f"y_{part}") if name in archive.files]
+                return {name: archive[name] for name in wanted}
+        except FileNotFoundError:
+            raise DataError(f"datasets.npz.path: got {self.path!r}, which does not exist") from None
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            reason = "pickled objects, which are refused" if "pickle" in str(error) else f"damaged data ({error})"
+            raise DataError(f"{self.path}: got {reason}; allowed: a .npz file of plain numeric arrays") from None
+
+    def _check_names(self, files: Sequence[str]) -> None:
+        for name in _NEEDED:
+            if name not in files:
+                found = ", ".join(files) or "none"
+                raise DataError(f"{self.path}: no array {name!r}{did_you_mean(name, files)}; arrays found: {found}")
+        if ("x_val" in files) != ("y_val" in files):
+            raise DataError(f"{self.path}: got one of x_val and y_val, allowed: both or neither")
+
+    def _split(self, arrays: Mapping[str, Array], part: str) -> MemorySplit:
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        if x.dtype != np.uint8 or x.ndim not in (3, 4) or 0 in x.shape:
+            raise DataError(
+                f"{self.path}: x_{part} is {x.dtype} {x.shape}, allowed: uint8 (N, height, width, channels) "
+                "or (N, height, width), not empty"
+            )
+        if y.shape != (len(x),) or y.dtype.kind not in "iu":
+            raise DataError(f"{self.path}: y_{part} is {y.dtype} {y.shape}, allowed: integers of shape ({len(x)},)")
+        if int(y.min()) < 0:
+            raise DataError(f"{self.path}: y_{part} holds label {int(y.min())}, allowed: 0 or more")
+        return MemorySplit.of(_channels_first(x), torch.from_numpy(y.astype(np.int64)))
+
+    def _checked(
+        self, arrays: Mapping[str, Array], part: str, shape: tuple[int, int, int], classes: int
+    ) -> MemorySplit:
+        split = self._split(arrays, part)
+        if tuple(split.images.shape[1:]) != shape:
+            got = tuple(split.images.shape[1:])
+            raise DataError(f"{self.path}: images of x_{part} are {got} (C, H, W), those of x_train are {shape}")
+        if int(split.labels.max()) >= classes:
+            raise DataError(f"{self.path}: y_{part} holds label {int(split.labels.max())}, allowed: 0..{classes - 1}")
+        return split
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Npz]:
+        """One colour file with a validation part, and one grey file without."""
+        rng = np.random.default_rng(0)
+
+        def arrays(count: int, part: str, *shape: int) -> dict[str, Array]:
+            labels = np.arange(count) % 3
+            return {f"x_{part}": rng.integers(0, 256, (count, *shape), np.uint8), f"y_{part}": labels}
+
+        colour, grey = tmp_path / "colour.npz", tmp_path / "grey.npz"
+        parts = {"train": 30, "val": 6, "test": 12}
+        _save(colour, {k: v for part, n in parts.items() for k, v in arrays(n, part, 6, 5, 3).items()})
+        _save(grey, arrays(30, "train", 6, 6) | arrays(12, "test", 6, 6))
+        return [cls(path=str(colour)), cls(path=str(grey), class_names=("a", "b", "c"))]
+
+
+def _channels_first(images: Array) -> Tensor:
+    whole = torch.from_numpy(images)
+    return (whole.unsqueeze(1) if images.ndim == 3 else whole.permute(0, 3, 1, 2)).contiguous()
+
+
+def _save(path: Path, arrays: Mapping[str, Array]) -> None:
+    np.savez(path, allow_pickle=False, **arrays)
