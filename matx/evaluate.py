@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from matx.craft import attackable, guarded
+from matx.craft import Guarded, attackable, forked
 from matx.data import Batch, Split, batches
-from matx.draws import SampleGenerator, hashed
+from matx.draws import SampleGenerator, hashed, seed_for
 from matx.errors import ModelError, OptionError
 from matx.interfaces import Attack, Goal, Model
 from matx.threat import ThreatModel
@@ -196,8 +196,10 @@ def _flags(
             if not standing.any():
                 break
             left = rows[standing]
-            key = hashed(seed, "evaluate", threat.norm, str(threat.exact), position)
-            held = stage.right(threat.key, type(attack).__name__, left, _Trial(model, guarded(attack), key))
+            purpose = (seed, "evaluate", threat.norm, str(threat.exact), position)
+            trial = _Trial(model, Guarded(attack), hashed(*purpose))
+            with forked(seed_for(*purpose), stage.device):
+                held = stage.right(threat.key, type(attack).__name__, left, trial)
             standing[standing.clone()] = held
         threats[threat.key] = standing
     return Flags(clean=clean, threats=threats)
@@ -208,7 +210,7 @@ class _Trial:
     """One attack on one model: which samples of a batch withstand it."""
 
     model: Model
-    attack: Attack
+    attack: Guarded
     key: int
 
     def __call__(self, batch: Batch) -> Tensor:
