@@ -11,9 +11,17 @@ from torch import Tensor
 from matx.draws import SampleGenerator
 from matx.errors import OptionError, did_you_mean
 
-__all__ = ["NORMS", "ThreatModel"]
+__all__ = ["NORMS", "ThreatModel", "exact_number"]
 
 NORMS = ("linf", "l2", "l1")
+
+
+def exact_number(value: float | str, where: str) -> Fraction:
+    """A number or a fraction such as '8/255' as an exact fraction (a float counts as the decimal that it prints as)."""
+    try:
+        return Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise OptionError(f"{where}: got {value!r}, allowed: a number, or a fraction like '8/255'") from None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,10 +53,7 @@ class ThreatModel:
     @property
     def exact(self) -> Fraction:
         """eps as an exact fraction (a float counts as the decimal that it prints as)."""
-        try:
-            return Fraction(str(self.eps))
-        except (ValueError, ZeroDivisionError):
-            raise self._bad_eps() from None
+        return exact_number(self.eps, "ThreatModel.eps")
 
     def _bad_eps(self) -> OptionError:
         return OptionError(f"ThreatModel.eps: got {self.eps!r}, allowed: a number over 0, or a fraction like '8/255'")
@@ -72,17 +77,17 @@ class ThreatModel:
     def size(self, delta: Tensor) -> Tensor:
         """(N,) float64: the norm of each (N, ...) perturbation."""
         flat = delta.detach().flatten(1).double()
-        if self.norm == "linf":
-            return torch.amax(flat.abs(), 1)
-        return torch.linalg.vector_norm(flat, 2 if self.norm == "l2" else 1, dim=1)
+        order = {"linf": torch.inf, "l2": 2.0, "l1": 1.0}[self.norm]
+        size: Tensor = torch.linalg.vector_norm(flat, order, dim=1)
+        return size
 
     def contains(self, images: Tensor, clean: Tensor) -> Tensor:
         """(N,) bool: inside box and ball, up to the rounding of fp32 pixels (2^-24 each) and 1e-5 of the radius."""
         count = clean[0].numel()
         rounding = {"linf": 1.0, "l2": count**0.5, "l1": float(count)}[self.norm] * 2.0**-24
-        inside = self.size(images.double() - clean.double()) <= self.radius * (1 + 1e-5) + rounding
         flat = images.flatten(1)
-        return inside & (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
+        boxed: Tensor = (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
+        return boxed & (self.size(images.double() - clean.double()) <= self.radius * (1 + 1e-5) + rounding)
 
     def project(self, images: Tensor, clean: Tensor) -> Tensor:
         """The Euclidean projection of (N, ...) images onto ball and box together (exact, not one after the other).
@@ -93,13 +98,14 @@ class ThreatModel:
         """
         if self.norm == "linf":
             eps = self.radius
-            return torch.minimum(torch.maximum(images, clean - eps), clean + eps).clamp(0.0, 1.0)
+            inside: Tensor = torch.minimum(torch.maximum(images, clean - eps), clean + eps).clamp(0.0, 1.0)
+            return inside
         flat, base = images.flatten(1), clean.flatten(1)
         delta = flat - base
         room = torch.where(delta > 0, 1.0 - base, base)
         size = delta.abs()
         shrink = _shrink_l2 if self.norm == "l2" else _shrink_l1
-        moved = base + torch.sign(delta) * shrink(size, room, self.radius)
+        moved: Tensor = base + torch.sign(delta) * shrink(size, room, self.radius)
         return moved.clamp(0.0, 1.0).reshape(images.shape)
 
     def steepest(self, gradient: Tensor, images: Tensor | None = None, *, sparsity: float = 0.05) -> Tensor:

@@ -1,0 +1,107 @@
+"""Projected gradient ascent in l_inf, l2 or l1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+import matx
+from matx.errors import OptionError
+from matx.interfaces import Goal
+from matx.threat import ThreatModel
+from registry.attacks._ascent import Plan, check_fraction, check_options, positive, search, warn_if_short
+
+
+@matx.attacks.register("pgd")
+@dataclass(frozen=True, kw_only=True)
+class PGD:
+    """x <- P(x + a v): v the steepest direction of the norm, P the projection onto ball and box together.
+
+    v is sign(g) for l_inf, g / ||g||_2 for l2, and for l1 the signs of the largest `sparsity` share of |g|, over their
+    number, with entries at the edge of the box that point outwards left out. Madry et al. 2018 (arXiv 1706.06083); for
+    l1 Tramer and Boneh 2019 (arXiv 1904.13000) with the projection of Croce and Hein 2021 (arXiv 2103.01208).
+    Costs `steps` forwards and backwards a restart, and one forward more where losses of the last iterate are needed
+    (keep='best', or several restarts).
+    """
+
+    kind: ClassVar[Literal["maximise"]] = "maximise"
+
+    threat: ThreatModel
+    steps: int = 10
+    step_size: float | str | None = None
+    """The length of a step in the threat's norm, on the pixel scale: a number or '2/255'; None: 2.5 eps / steps."""
+    random_start: bool = True
+    """True: start at a random point of the ball. False: the first search starts at the clean image exactly (the further
+    ones of `restarts` at random)."""
+    noise: float = 0.0
+    """Over 0: random starts are the clean image plus Gaussian noise of this deviation instead (TRADES: 0.001)."""
+    restarts: int = 1
+    """How many searches; the best example counts: misclassified first, then the highest loss."""
+    keep: str = "best"
+    """'best': the iterate of the highest loss; 'last': the last one, as most papers train on."""
+    objective: str = "cross_entropy"
+    """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr, or kl (to the clean answer)."""
+    sparsity: float = 0.05
+    """l1 only: the share of coordinates that a step moves."""
+    early_exit: bool = False
+    """For evaluation: a sample's search ends at its first misclassified iterate, and the batch shrinks to the rest."""
+
+    def __post_init__(self) -> None:
+        check_options("pgd", steps=self.steps, restarts=self.restarts, keep=self.keep, objective=self.objective)
+        check_fraction("attacks.pgd.sparsity", self.sparsity)
+        if self.step_size is not None:
+            positive("attacks.pgd.step_size", self.step_size)
+        if self.noise < 0:
+            raise OptionError(f"attacks.pgd.noise: got {self.noise}, allowed: 0 or more")
+        if self.noise > 0 and not self.random_start:
+            raise OptionError(f"attacks.pgd.noise: got {self.noise} with random_start=False, allowed: 0 there")
+        if self.objective == "kl" and not self.random_start:
+            raise OptionError(
+                "attacks.pgd.objective: got 'kl' with random_start=False, allowed: a random start, "
+                "for at the clean image the gradient of KL is zero"
+            )
+        warn_if_short("pgd", self.threat, self.steps)
+
+    def __call__(self, goal: Goal) -> Tensor:
+        plan = Plan(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit)
+        return search(goal, goal.climb(self.objective), self._start, self.step, plan)
+
+    def init(self, goal: Goal) -> Tensor:
+        """Where the first search starts."""
+        return self._start(goal, 0)
+
+    def step(self, goal: Goal, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
+        """One step of length `step_size` along the steepest direction, projected."""
+        edge = images if self.threat.norm == "l1" else None
+        direction = self.threat.steepest(gradient, edge, sparsity=self.sparsity)
+        return self.threat.project(images + self._length * direction, goal.images)
+
+    @property
+    def _length(self) -> float:
+        if self.step_size is None:
+            return 2.5 * self.threat.radius / self.steps
+        return positive("attacks.pgd.step_size", self.step_size)
+
+    def _start(self, goal: Goal, restart: int) -> Tensor:
+        if restart == 0 and not self.random_start:
+            return goal.images
+        generator = goal.generator.at("start")
+        if self.noise == 0:
+            return self.threat.random_start(goal.images, generator)
+        noise = self.noise * generator.normal(tuple(goal.images.shape[1:]))
+        return self.threat.project(goal.images + noise.to(goal.images), goal.images)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[PGD]:
+        linf, l2, l1 = (ThreatModel(norm=n, eps=e) for n, e in (("linf", "8/255"), ("l2", 0.5), ("l1", 2.0)))
+        return [
+            cls(threat=linf, steps=3, step_size="4/255"),
+            cls(threat=l2, steps=3, random_start=False, objective="margin"),
+            cls(threat=l1, steps=10),
+            cls(threat=linf, steps=3, restarts=2, keep="last", early_exit=True),
+            cls(threat=linf, steps=3, objective="kl", noise=0.001),
+        ]

@@ -1,0 +1,53 @@
+"""One attack, drawn anew for every batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+import matx
+from matx.draws import hashed
+from matx.errors import OptionError, did_you_mean
+from matx.interfaces import Attack, Goal
+
+_PER = ("batch", "sample")
+
+
+@matx.unions.register("random_choice")
+@dataclass(frozen=True, kw_only=True)
+class RandomChoice:
+    """One view, of one attack drawn uniformly (SAT: Madaan, Shin and Hwang 2021, arXiv 2006.12135).
+
+    Costs one attack's passes.
+    """
+
+    per: str = "batch"
+    """'batch': one draw a batch, as published; 'sample': one a sample, each attack serving its share of the batch."""
+
+    def __post_init__(self) -> None:
+        if self.per not in _PER:
+            hint = did_you_mean(str(self.per), _PER)
+            raise OptionError(f"unions.random_choice.per: got {self.per!r}, allowed: {', '.join(_PER)}{hint}")
+
+    def views(self, count: int) -> int:
+        """One."""
+        return 1
+
+    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
+        if self.per == "batch":
+            drawn = hashed(goal.generator.key, "random_choice", goal.epoch, goal.step) % len(attacks)
+            return attacks[drawn](goal).unsqueeze(0)
+        choice = goal.generator.at("random_choice").integers(0, len(attacks) - 1)
+        images = goal.images.clone()
+        for index, attack in enumerate(attacks):
+            rows = (choice == index).nonzero().squeeze(1)
+            if len(rows) > 0:
+                images[rows] = attack(goal.select(rows))
+        return images.unsqueeze(0)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[RandomChoice]:
+        return [cls(), cls(per="sample")]

@@ -1,0 +1,66 @@
+"""Of every attack's examples the worst, sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import matx
+from matx.interfaces import Attack, Goal, LogitObjective, check_objective
+
+
+@matx.unions.register("worst_case")
+@dataclass(frozen=True, kw_only=True)
+class WorstCase:
+    """One view: per sample the example argmax_a loss(x'_a) (MAX of Tramer and Boneh 2019, arXiv 1904.13000).
+
+    Costs every attack's passes and one forward of all their examples as one batch (none for a single attack).
+    """
+
+    objective: str = "cross_entropy"
+    """The loss that compares, where the strategy supplies none: cross_entropy, margin, dlr, or kl."""
+    misclassified_first: bool = False
+    """True, for evaluation: an example that fools the model comes before any that does not, whatever the loss."""
+
+    def __post_init__(self) -> None:
+        check_objective(self.objective)
+
+    def views(self, count: int) -> int:
+        """One."""
+        return 1
+
+    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
+        views = torch.stack([attack(goal) for attack in attacks])
+        if len(views) == 1:
+            return views
+        with torch.no_grad():
+            values, wrong = self._judge(views, goal)
+        if self.misclassified_first:
+            values = values.masked_fill(~wrong & wrong.any(0), -torch.inf)
+        worst = values.argmax(0)
+        return views[worst, torch.arange(views.shape[1], device=views.device)].unsqueeze(0)
+
+    def _judge(self, views: Tensor, goal: Goal) -> tuple[Tensor, Tensor]:
+        """(views, N) losses and flags of misclassification (all False where they are not asked for)."""
+        count, size = views.shape[:2]
+        rows = torch.arange(size, device=views.device).repeat(count)
+        objective = goal.climb(self.objective).select(rows)
+        flat = views.flatten(0, 1)
+        logits: Tensor | None = None
+        if isinstance(objective, LogitObjective):
+            values, answers = objective.evaluate(flat)
+            logits = answers if objective.model is goal.model else None
+        else:
+            values = objective(flat)
+        wrong = torch.zeros_like(values, dtype=torch.bool)
+        if self.misclassified_first:
+            wrong = (goal.model(flat) if logits is None else logits).argmax(-1) != goal.labels[rows]
+        return values.reshape(count, size), wrong.reshape(count, size)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[WorstCase]:
+        return [cls(), cls(objective="margin"), cls(misclassified_first=True)]
