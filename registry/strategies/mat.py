@@ -1,0 +1,216 @@
+"""Mutual adversarial training: peers share adversarial examples and teach each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import matx
+from matx.errors import OptionError
+from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
+from matx.interfaces import Neutral
+from matx.losses import cross_entropy, distillation
+from registry.strategies import _cast
+
+READINGS = ("owner", "others", "clean", "examples_only", "answers_only")
+
+
+@matx.strategies.register("mat")
+@dataclass(frozen=True, kw_only=True)
+class Mat:
+    """Mutual adversarial training (Liu et al. 2021, arXiv 2112.05005; IEEE TIFS 17, 2022), as a family.
+
+    L_i = c CE(f_i(x), y) + sum_j [ u_ij CE(f_i(x'_j), y) + v_ij T^2 KL(q_ij^T || p_i^T(x'_j)) ],  q detached,
+
+    over the peers j whose examples exist. The abstracts say that peers are trained together, share their adversarial
+    examples and distil; the paper's equation, weights and temperature are not public, so every reading is a setting
+    and the defaults are ours. Shorthand: u_ij = w_ij (1 - alpha), v_ij = w_ij alpha, with w_ii = 1 - beta for own
+    examples and w_ij = beta / (number of other peers with examples) for theirs; `own_label`, `own_distillation`,
+    `peer_label` and `peer_distillation` replace u_ii, v_ii and the sums over j != i of u_ij and v_ij.
+
+    `reading` says whose answer q_ij is, and what is exchanged at all:
+      owner (R1)          the owner of the example, p_j(x'_j); hence v_ii = 0 and, unless set, u_ii = w_ii
+      others (R2)         the mean of all other peers' p_k(x'_j), k != i
+      clean (R3)          the owner's answer to the clean image, p_j(x); on own examples the mean of the others'
+      examples_only (R4)  no answers: v = 0 and, unless set, u = w
+      answers_only (R5)   no foreign examples: w_ii = 1 whatever beta says; q_ii is the mean of the others' p_k(x'_i)
+
+    Losses are means over batch and views (AVG); KL sums over classes (batch mean). A mean of answers is one of
+    softened probabilities. v grows linearly from 0 over the first `warmup` share of training. Frozen peers teach and
+    share their examples, if they have attacks, but do not learn. Without any label term (u = c = 0) and without a
+    frozen peer all peers can collapse to one constant: refused.
+    """
+
+    neutral: ClassVar[Neutral | None] = Neutral(
+        settings={
+            "alpha": 0.0, "beta": 0.0, "clean": 0.0, "own_label": None, "own_distillation": None, "peer_label": None,
+            "peer_distillation": None,
+        },
+        equals="independent",
+    )  # fmt: skip
+    symmetric: ClassVar[bool] = True
+
+    alpha: float = 0.5
+    """Distillation's share of each weight, 0 to 1."""
+    beta: float = 0.5
+    """The others' examples' share of the weight, 0 to 1."""
+    temperature: float = 1.0
+    """T, for both sides of the KL."""
+    reading: str = "owner"
+    """Whose answer is the target: owner, others, clean, examples_only or answers_only."""
+    clean: float = 0.0
+    """c, the weight of the label loss on clean images."""
+    warmup: float = 0.0
+    """The share of training over which the distillation weights rise from 0."""
+    own_label: float | None = None
+    """u_ii; None: from alpha and beta, as the next three."""
+    own_distillation: float | None = None
+    peer_label: float | None = None
+    """The sum over j != i of u_ij, shared equally."""
+    peer_distillation: float | None = None
+
+    def __post_init__(self) -> None:
+        _cast.check_shares("mat", alpha=self.alpha, beta=self.beta, warmup=self.warmup)
+        _cast.check_positive("mat", temperature=self.temperature)
+        _cast.one_of("strategies.mat.reading", self.reading, READINGS)
+        given = {name: getattr(self, name) for name in _WEIGHTS if getattr(self, name) is not None}
+        _cast.check_weights("mat", clean=self.clean, **given)
+        for name in _ABSENT[self.reading]:
+            if given.get(name):
+                raise OptionError(
+                    f"strategies.mat.{name}: got {given[name]} with reading {self.reading!r}, in which there is no "
+                    "such term; allowed: None, 0, or another reading"
+                )
+
+    def weights(self) -> dict[str, float]:
+        """{own_label, own_distillation, peer_label, peer_distillation}: u_ii, v_ii, and the others' sums."""
+        beta = 0.0 if self.reading == "answers_only" else self.beta
+        absent = _ABSENT[self.reading]
+        shares = {"own": 1.0 - beta, "peer": beta}
+        values = {}
+        for whose, share in shares.items():
+            taught = f"{whose}_distillation" not in absent
+            values[f"{whose}_label"] = share * (1.0 - self.alpha if taught else 1.0)
+            values[f"{whose}_distillation"] = share * self.alpha if taught else 0.0
+        return {name: getattr(self, name) if getattr(self, name) is not None else v for name, v in values.items()}
+
+    def needs(self, peers: Sequence[PeerInfo]) -> Needs:
+        """Own and foreign examples, clean images and answers, each where its weight is not 0."""
+        self._check(peers)
+        train = {}
+        teach = set()
+        for peer in _cast.learners(peers):
+            sources = self._sources(peers, peer.name)
+            train[peer.name] = (*sources, *([CLEAN] if self.clean else []))
+            for source in sources:
+                if self._pair(peers, peer.name, source)[1]:
+                    teach |= set(self._targets(peers, peer.name, source))
+        return Needs(train=train, teach=frozenset(teach))
+
+    def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
+        """The sum over sources of weighted label and distillation losses, and the clean term."""
+        label = distilled = torch.zeros((), dtype=torch.float32, device=exchange.labels.device)
+        ramp = min(1.0, exchange.progress / self.warmup) if self.warmup else 1.0
+        for source in self._sources(exchange.peers, peer):
+            logits = exchange.logits(peer, source)
+            u, v = self._pair(exchange.peers, peer, source)
+            if u:
+                label = label + u * cross_entropy(logits, exchange.labels).mean()
+            if v:
+                answers = [exchange.answer(*pair) for pair in self._targets(exchange.peers, peer, source)]
+                target = mean_answer(answers, self.temperature)
+                distilled = distilled + v * ramp * distillation(logits, target, temperature=self.temperature).mean()
+        total = label + distilled
+        if not self.clean:
+            return PeerLoss(total=total, terms=_cast.logged(label=label, distillation=distilled))
+        clean = self.clean * cross_entropy(exchange.logits(peer, CLEAN), exchange.labels).mean()
+        return PeerLoss(total=total + clean, terms=_cast.logged(label=label, distillation=distilled, clean=clean))
+
+    def _check(self, peers: Sequence[PeerInfo]) -> None:
+        if len(peers) < 2:
+            raise OptionError(f"strategies.mat: got {len(peers)} peer, allowed: 2 or more, frozen ones included")
+        _cast.check_attacked("mat", _cast.learners(peers))
+        for teacher in _cast.teachers(peers):
+            if self.reading == "owner" and not teacher.views:
+                raise OptionError(
+                    f"strategies.mat: got frozen peer {teacher.name!r} without attacks and reading 'owner', in which "
+                    "only owners of examples teach; allowed: attacks on it, or reading 'others' or 'clean'"
+                )
+        weights = self.weights()
+        foreign = weights["peer_label"] + weights["peer_distillation"]
+        for peer in _cast.learners(peers):
+            if foreign and not _owners(peers, peer.name):
+                raise OptionError(
+                    f"strategies.mat: got no other peer with attacks for {peer.name!r}, though others' examples have "
+                    f"the weight {foreign}; allowed: attacks on another peer, beta = 0, or reading 'answers_only'"
+                )
+        if not weights["own_label"] + weights["peer_label"] + self.clean and not _cast.teachers(peers):
+            raise OptionError(
+                "strategies.mat: got no label term (u = c = 0) and no frozen teacher, so that all peers can collapse "
+                "to one constant; allowed: alpha under 1, a weight for labels or clean images, or a frozen peer"
+            )
+        if not any(weights.values()) and not self.clean:
+            raise OptionError("strategies.mat: got only weights of 0, allowed: at least one over 0")
+
+    def _sources(self, peers: Sequence[PeerInfo], peer: str) -> tuple[str, ...]:
+        """Whose examples a peer learns from: its own, then the others', where they have any weight."""
+        candidates = (peer, *_owners(peers, peer))
+        return tuple(source for source in candidates if any(self._pair(peers, peer, source)))
+
+    def _pair(self, peers: Sequence[PeerInfo], peer: str, source: str) -> tuple[float, float]:
+        """(u_ij, v_ij)."""
+        weights = self.weights()
+        if source == peer:
+            return weights["own_label"], weights["own_distillation"]
+        count = len(_owners(peers, peer))
+        return weights["peer_label"] / count, weights["peer_distillation"] / count
+
+    def _targets(self, peers: Sequence[PeerInfo], peer: str, source: str) -> tuple[tuple[str, str], ...]:
+        """The (peer, source) answers whose mean is q_ij."""
+        others = tuple(other.name for other in peers if other.name != peer)
+        if self.reading == "clean":
+            return tuple((name, CLEAN) for name in (others if source == peer else (source,)))
+        return ((source, source),) if self.reading == "owner" else tuple((name, source) for name in others)
+
+    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+        """Two, three and four peers, and two with a frozen one."""
+        teacher = _cast.example_peer("teacher", "linf", frozen=True)
+        pair = (_cast.example_peer("a", "linf"), _cast.example_peer("b", "linf"))
+        return (*_cast.example_casts(2, 3, 4), (*pair, teacher))
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Every reading, free weights, and a warm-up."""
+        return (
+            *(cls(reading=reading, temperature=2.0) for reading in READINGS),
+            cls(reading="others", clean=0.5, warmup=0.5, own_label=1.0, own_distillation=0.3, peer_distillation=0.7),
+        )
+
+
+_WEIGHTS = ("own_label", "own_distillation", "peer_label", "peer_distillation")
+_ABSENT: dict[str, tuple[str, ...]] = {
+    "owner": ("own_distillation",),
+    "others": (),
+    "clean": (),
+    "examples_only": ("own_distillation", "peer_distillation"),
+    "answers_only": ("peer_label", "peer_distillation"),
+}
+
+
+def _owners(peers: Sequence[PeerInfo], peer: str) -> tuple[str, ...]:
+    return tuple(other.name for other in peers if other.name != peer and other.views)
+
+
+def mean_answer(answers: Sequence[Tensor], temperature: float) -> Tensor:
+    """Logits whose softmax at this temperature is the mean of the answers' softmaxes at it."""
+    if len(answers) == 1:
+        return answers[0]
+    log_q = torch.stack([F.log_softmax(answer / temperature, -1) for answer in answers])
+    return temperature * (torch.logsumexp(log_q, 0) - math.log(len(answers)))
