@@ -1,0 +1,22 @@
+"""Reports: results.json as Markdown, as a page of HTML with curves, and as a table on the terminal.
+
+Everything here is a function of scores and metrics alone: no clock, no host, no order of a set, so that the report of a
+resumed run equals the straight run's byte for byte.
+"""
+
+from matx.report.page import curves, html
+from matx.report.results import SCHEMA, Results, read_metrics, read_results, results, write_results
+from matx.report.tables import markdown, table
+
+__all__ = [
+    "SCHEMA",
+    "Results",
+    "curves",
+    "html",
+    "markdown",
+    "read_metrics",
+    "read_results",
+    "results",
+    "table",
+    "write_results",
+]

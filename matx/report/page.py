@@ -1,0 +1,116 @@
+"""report.html: one self-contained page with the tables and the training curves as inline SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from matx.report.results import Results
+from matx.report.tables import blocks, grid, summary, titles
+
+__all__ = ["curves", "html"]
+
+Curve = list[tuple[float, float]]
+_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 380, 230, 48, 26, 10, 28
+_INKS = ("#1b6ca8", "#c8553d", "#3a7d44", "#8d5a97", "#b08900", "#4f6d7a", "#d1495b", "#2e4057")
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 80em; margin: 2em auto; padding: 0 1em; color: #222; }
+table { border-collapse: collapse; margin: 1em 0; }
+th, td { padding: .3em .8em; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+svg { margin: 0 1em 1em 0; } svg text { font: 11px system-ui, sans-serif; fill: #444; }
+"""
+
+
+def curves(metrics: Iterable[Mapping[str, Any]], peers: Iterable[str]) -> dict[str, dict[str, Curve]]:
+    """{chart: {peer: [(epoch, value), ...]}} of the records of metrics.jsonl that carry an epoch but no step.
+
+    Nested values become paths (`validation/linf:0.1`); a peer's name is taken out of the path and labels the line;
+    values without a peer have the line ''. Several records of an epoch: the last counts. Not finite: left out.
+    """
+    names = set(peers)
+    found: dict[str, dict[str, dict[float, float]]] = {}
+    for record in metrics:
+        if "epoch" not in record or "step" in record:
+            continue
+        epoch = float(record["epoch"])
+        owner = record["peer"] if record.get("peer") in names else ""
+        for path, value in _leaves(record, ()):
+            if path == ("epoch",):
+                continue
+            label = next((part for part in path if part in names), owner)
+            chart = "/".join(part for part in path if part != label)
+            found.setdefault(chart or "value", {}).setdefault(label, {})[epoch] = value
+    return {chart: {label: sorted(points.items()) for label, points in lines.items()} for chart, lines in found.items()}
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], float]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, str(key)))
+    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        yield path, float(value)
+
+
+def html(found: Results, metrics: Iterable[Mapping[str, Any]] = ()) -> str:
+    """The page: tables of each checkpoint, then a chart for each metric that changes over epochs."""
+    title = escape(str(found["experiment"]))
+    parts = [f"<h1>{title}</h1>", *(f"<p>{escape(line)}</p>" for line in summary(found))]
+    for heading, block in blocks(found):
+        parts += [f"<h2>{escape(heading)}</h2>", _table(titles(block), grid(block))]
+    charts = [
+        _chart(name, lines)
+        for name, lines in curves(metrics, found["peers"]).items()
+        if any(len(points) > 1 for points in lines.values())
+    ]
+    if charts:
+        parts += ["<h2>Training</h2>", *charts]
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+    body = "\n".join(parts)
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>\n{body}</tbody></table>"
+
+
+def _chart(name: str, lines: Mapping[str, Curve]) -> str:
+    """One small line chart with its extremes at the axes and a legend."""
+    points = [point for line in lines.values() for point in line]
+    x_low, x_high = _span([x for x, _ in points])
+    y_low, y_high = _span([y for _, y in points])
+    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+
+    def place(x: float, y: float) -> str:
+        across = _LEFT + (x - x_low) / (x_high - x_low) * (right - _LEFT)
+        down = bottom - (y - y_low) / (y_high - y_low) * (bottom - _TOP)
+        return f"{across:.1f},{down:.1f}"
+
+    drawn = [
+        f'<text x="{_LEFT}" y="14" style="font-weight:600">{escape(name)}</text>',
+        f'<path d="M{_LEFT},{_TOP} V{bottom} H{right}" fill="none" stroke="#999"/>',
+        f'<text x="{_LEFT - 4}" y="{_TOP + 4}" text-anchor="end">{y_high:.3g}</text>',
+        f'<text x="{_LEFT - 4}" y="{bottom}" text-anchor="end">{y_low:.3g}</text>',
+        f'<text x="{_LEFT}" y="{bottom + 14}">{x_low:g}</text>',
+        f'<text x="{right}" y="{bottom + 14}" text-anchor="end">epoch {x_high:g}</text>',
+    ]
+    for position, (label, line) in enumerate(lines.items()):
+        ink = _INKS[position % len(_INKS)]
+        path = " ".join(place(x, y) for x, y in line)
+        drawn.append(f'<polyline points="{path}" fill="none" stroke="{ink}" stroke-width="1.5"/>')
+        if label:
+            drawn.append(
+                f'<text x="{right}" y="{_TOP + 12 * (position + 1)}" text-anchor="end" style="fill:{ink}">'
+                f"{escape(label)}</text>"
+            )
+    inner = "\n".join(drawn)
+    return f'<svg width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">\n{inner}\n</svg>'
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
