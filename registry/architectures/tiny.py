@@ -10,7 +10,7 @@ from torch import nn
 
 import matx
 from matx.errors import ModelError, OptionError
-from registry.architectures._networks import TinyNet
+from registry.architectures._networks import tiny_net
 
 
 @matx.architectures.register("tiny")
@@ -28,9 +28,10 @@ class Tiny:
             raise OptionError(f"architectures.tiny.width: got {self.width}, allowed: 1 or more")
 
     def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        if min(image_shape[1:]) < 5:
-            raise ModelError(f"architectures.tiny: got images of {image_shape[1:]}, allowed: at least 5x5 pixels")
-        return TinyNet(num_classes=num_classes, in_chans=image_shape[0], width=self.width)
+        height, width = image_shape[1:]
+        if min(height, width) < 5:
+            raise ModelError(f"architectures.tiny: got images of {height}x{width}, allowed: at least 5x5 pixels")
+        return tiny_net(num_classes=num_classes, in_chans=image_shape[0], width=self.width)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Tiny]:

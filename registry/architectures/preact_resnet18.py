@@ -1,0 +1,52 @@
+"""PreAct-ResNet-18, the usual network of CIFAR experiments on unions of threat models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+import matx
+from matx.errors import OptionError, did_you_mean
+from registry.architectures._networks import ACTIVATIONS, preact_resnet
+
+
+@matx.architectures.register("preact_resnet18")
+@dataclass(frozen=True, kw_only=True)
+class PreActResNet18:
+    """3x3 stem, four stages of two pre-activation blocks of width w, 2w, 4w, 8w, (norm, act), mean, linear.
+
+    Source: He et al. 2016 (arXiv 1603.05027), in the form for CIFAR. Output stride 8; 11.17 M parameters for 10
+    classes at width 64. Maini et al. 2020 (MSD) leave out the last norm and activation (`final_norm=False`); E-AT and
+    RAMP use `activation='softplus'` (beta 1). timm knows it as `preact_resnet18`.
+    """
+
+    activation: str = "relu"
+    final_norm: bool = True
+    """BatchNorm and activation after the last block, as pre-activation asks for."""
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise OptionError(
+                f"architectures.preact_resnet18.activation: got {self.activation!r}, allowed: "
+                f"{', '.join(ACTIVATIONS)}{did_you_mean(str(self.activation), ACTIVATIONS)}"
+            )
+        if self.width < 1:
+            raise OptionError(f"architectures.preact_resnet18.width: got {self.width}, allowed: 1 or more")
+
+    def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        return preact_resnet(
+            num_classes=num_classes,
+            in_chans=image_shape[0],
+            activation=self.activation,
+            final_norm=self.final_norm,
+            width=self.width,
+        )
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[PreActResNet18]:
+        """Narrow ones: with ReLU and last norm, with softplus and without."""
+        return [cls(width=4), cls(width=4, activation="softplus", final_norm=False)]

@@ -1,0 +1,53 @@
+"""WRN-28-10, a wide residual network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+import matx
+from matx.errors import OptionError, did_you_mean
+from registry.architectures._networks import ACTIVATIONS, wide_resnet
+
+
+@matx.architectures.register("wrn_28_10")
+@dataclass(frozen=True, kw_only=True)
+class Wrn28x10:
+    """3x3 stem, three stages of 4 pre-activation blocks of width 16k, 32k, 64k (k = `widen`), norm, act, mean, linear.
+
+    Source: Zagoruyko and Komodakis 2016 (arXiv 1605.07146). Output stride 4; 36.5 M parameters for 10 classes at
+    k = 10. timm knows it as `wrn_28_10`.
+    """
+
+    activation: str = "relu"
+    dropout: float = 0.0
+    """Probability of dropping a unit between the two convolutions of a block."""
+    widen: int = 10
+
+    def __post_init__(self) -> None:
+        where = "architectures.wrn_28_10"
+        if self.activation not in ACTIVATIONS:
+            hint = did_you_mean(str(self.activation), ACTIVATIONS)
+            raise OptionError(f"{where}.activation: got {self.activation!r}, allowed: {', '.join(ACTIVATIONS)}{hint}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise OptionError(f"{where}.dropout: got {self.dropout}, allowed: from 0 to below 1")
+        if self.widen < 1:
+            raise OptionError(f"{where}.widen: got {self.widen}, allowed: 1 or more")
+
+    def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        return wide_resnet(
+            depth=28,
+            widen=self.widen,
+            num_classes=num_classes,
+            in_chans=image_shape[0],
+            activation=self.activation,
+            dropout=self.dropout,
+        )
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Wrn28x10]:
+        """A narrow one, so that the contracts are quick."""
+        return [cls(widen=1)]
