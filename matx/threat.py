@@ -87,7 +87,8 @@ class ThreatModel:
         rounding = {"linf": 1.0, "l2": count**0.5, "l1": float(count)}[self.norm] * 2.0**-24
         flat = images.flatten(1)
         boxed: Tensor = (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
-        return boxed & (self.size(images.double() - clean.double()) <= self.radius * (1 + 1e-5) + rounding)
+        held = self.size(images.double() - clean.double()) <= self.radius * (1 + 1e-5) + rounding
+        return torch.logical_and(boxed, held)
 
     def project(self, images: Tensor, clean: Tensor) -> Tensor:
         """The Euclidean projection of (N, ...) images onto ball and box together (exact, not one after the other).
@@ -101,20 +102,23 @@ class ThreatModel:
             inside: Tensor = torch.minimum(torch.maximum(images, clean - eps), clean + eps).clamp(0.0, 1.0)
             return inside
         flat, base = images.flatten(1), clean.flatten(1)
-        delta = flat - base
-        room = torch.where(delta > 0, 1.0 - base, base)
-        size = delta.abs()
-        shrink = _shrink_l2 if self.norm == "l2" else _shrink_l1
-        moved: Tensor = base + torch.sign(delta) * shrink(size, room, self.radius)
-        return moved.clamp(0.0, 1.0).reshape(images.shape)
+        moved: Tensor = flat.clamp(0.0, 1.0)
+        length = torch.linalg.vector_norm(moved - base, 2 if self.norm == "l2" else 1, dim=1)
+        # Rounding of pixels leaves a projected image a little outside; it counts as inside, so projecting is idempotent.
+        rounding = torch.finfo(flat.dtype).eps * (8 * self.radius + 2 * flat.shape[1] ** 0.5)
+        rows = (length > self.radius + rounding).nonzero().squeeze(1)
+        if len(rows) > 0:
+            onto = _onto_l2 if self.norm == "l2" else _onto_l1
+            moved[rows] = onto(flat[rows] - base[rows], base[rows], self.radius)
+        return moved.reshape(images.shape)
 
-    def steepest(self, gradient: Tensor, images: Tensor | None = None, *, sparsity: float = 0.05) -> Tensor:
+    def steepest(self, gradient: Tensor, images: Tensor | None = None, *, sparsity: float | Tensor = 0.05) -> Tensor:
         """The direction of norm 1 (in this norm) along which a linear function with that gradient grows fastest.
 
-        linf: sign(g). l2: g / ||g||. l1: the signs of the ceil(sparsity d) largest entries of |g| over their number
-        (sparsity 1/d is the exact steepest ascent; more entries make an l1 attack usable, Tramer and Boneh 2019, arXiv
-        1904.13000). With `images`, entries that point out of the box from its edge are left out first. A zero gradient
-        gives a zero direction, never NaN.
+        linf: sign(g). l2: g / ||g||. l1: the signs of the round(sparsity d), at least 1, largest entries of |g| over
+        their number; `sparsity` is one share or (N,) shares. Sparsity 1/d is the exact steepest ascent; more entries
+        make an l1 attack usable (Tramer and Boneh 2019, arXiv 1904.13000). With `images`, entries that point out of the
+        box from its edge are left out first. A zero gradient gives a zero direction, never NaN.
         """
         flat = gradient.flatten(1)
         if images is not None:
@@ -128,10 +132,7 @@ class ThreatModel:
             scaled = flat / largest.clamp_min(torch.finfo(flat.dtype).tiny)
             direction = scaled / scaled.norm(dim=1, keepdim=True).clamp_min(1.0)
         else:
-            count = max(1, min(flat.shape[1], round(sparsity * flat.shape[1])))
-            top = flat.abs().topk(count, dim=1).indices
-            direction = torch.zeros_like(flat).scatter_(1, top, flat.gather(1, top).sign())
-            direction = direction / direction.abs().sum(1, keepdim=True).clamp_min(1.0)
+            direction = _sparse_signs(flat, sparsity)
         return direction.reshape(gradient.shape)
 
     def random_start(self, images: Tensor, generator: SampleGenerator) -> Tensor:
@@ -148,42 +149,61 @@ class ThreatModel:
         return self.project(images + delta.to(images.dtype), images)
 
 
-def _shrink_l2(size: Tensor, room: Tensor, eps: float) -> Tensor:
-    """min(room, s size) with the largest s <= 1 of Euclidean norm <= eps: an active set that only grows.
+def _sparse_signs(flat: Tensor, sparsity: float | Tensor) -> Tensor:
+    """The signs of each row's largest entries, a share of `sparsity` of them, over their number; (N, d)."""
+    length = flat.shape[1]
+    if isinstance(sparsity, Tensor):
+        counts = (sparsity * length).round().clamp(1, length).unsqueeze(1)
+        most = int(counts.amax()) if len(flat) > 0 else 1
+        top = flat.abs().topk(most, dim=1).indices
+        signs = flat.gather(1, top).sign() * (torch.arange(most, device=flat.device) < counts)
+    else:
+        top = flat.abs().topk(max(1, min(length, round(sparsity * length))), dim=1).indices
+        signs = flat.gather(1, top).sign()
+    signs = signs / signs.abs().sum(1, keepdim=True).clamp_min(1.0)
+    return torch.zeros_like(flat).scatter_(1, top, signs)
 
-    With the entries beyond s room / size clipped, s = sqrt((eps^2 - clipped room^2) / (free size^2)); each round clips
-    more of them and raises s, so it ends after finitely many rounds (few in practice).
+
+def _onto_l2(delta: Tensor, base: Tensor, eps: float) -> Tensor:
+    """clip(base + s delta) with the largest s <= 1 of norm <= eps, for samples that do not fit as they are.
+
+    With the entries beyond s |delta| = room clipped, s = sqrt((eps^2 - clipped room^2) / (free delta^2)); each round
+    clips more of them and raises s, so it ends after finitely many rounds (few in practice).
     """
-    fits = torch.minimum(size, room).norm(dim=1, keepdim=True) <= eps
-    scale = (eps / size.norm(dim=1, keepdim=True).clamp_min(1e-30)).clamp_max(1.0)
-    for _ in range(size.shape[1]):
+    room, size = torch.where(delta > 0, 1.0 - base, base), delta.abs()
+    scale = torch.zeros_like(size[:, :1])
+    for _ in range(size.shape[1] + 1):
         clipped = scale * size > room
         used = torch.where(clipped, room, 0.0).square().sum(1, keepdim=True)
-        free = torch.where(clipped, 0.0, size).square().sum(1, keepdim=True)
-        raised = ((eps**2 - used).clamp_min(0.0) / free.clamp_min(1e-30)).sqrt().clamp_max(1.0)
-        raised = torch.where(fits, 1.0, torch.maximum(scale, raised))
+        free = size.masked_fill(clipped, 0.0).square().sum(1, keepdim=True)
+        raised = ((eps**2 - used).clamp_min(0.0) / free.clamp_min(torch.finfo(free.dtype).tiny)).sqrt().clamp_max(1.0)
+        raised = torch.maximum(scale, raised)
         if torch.equal(raised, scale):
             break
         scale = raised
-    return torch.minimum(room, scale * size)
+    return (base + scale * delta).clamp(0.0, 1.0)
 
 
-def _shrink_l1(size: Tensor, room: Tensor, eps: float) -> Tensor:
-    """min(room, max(size - lambda, 0)) with the smallest lambda >= 0 of l1 norm <= eps.
+def _onto_l1(delta: Tensor, base: Tensor, eps: float) -> Tensor:
+    """clip(base + sign(delta) max(|delta| - lambda, 0)) with the lambda of norm eps, for samples that do not fit.
 
-    The norm falls piecewise linearly in lambda with breakpoints size - room (an entry leaves its cap, slope -1 begins)
-    and size (it reaches 0, slope ends); sort them, accumulate, interpolate.
+    The norm falls piecewise linearly in lambda, so Newton's method ends exactly once it stands on the right piece;
+    steps out of the bracket, and every fourth one, are bisections, which bounds the search whatever the pieces.
     """
-    capped = torch.minimum(size, room)
-    fits = capped.sum(1, keepdim=True) <= eps
-    starts, ends = (size - capped), size
-    points, order = torch.cat([starts, ends], 1).sort(1)
-    turn = torch.cat([torch.ones_like(starts), -torch.ones_like(ends)], 1).gather(1, order)
-    slope = turn.cumsum(1)
-    fall = (slope[:, :-1] * points.diff(dim=1)).cumsum(1)
-    norms = capped.sum(1, keepdim=True) - torch.cat([torch.zeros_like(fall[:, :1]), fall], 1)
-    # norms[k] is the norm at lambda = points[k]; the last k at or above eps begins the segment that holds lambda.
-    at = ((norms >= eps).sum(1, keepdim=True) - 1).clamp(0, points.shape[1] - 2)
-    lam = points.gather(1, at) + (norms.gather(1, at) - eps) / slope.gather(1, at).clamp_min(1.0)
-    lam = torch.where(fits, 0.0, lam.clamp_min(0.0))
-    return torch.minimum(room, (size - lam).clamp_min(0.0))
+    room, size = torch.where(delta > 0, 1.0 - base, base), delta.abs()
+    low, high = torch.zeros_like(size[:, :1]), size.amax(1, keepdim=True)
+    lam, exact = low, 2 * torch.finfo(size.dtype).eps * eps
+    for turn in range(1, 200):
+        rest = size - lam
+        excess = torch.minimum(rest, room).clamp_min(0.0).sum(1, keepdim=True) - eps
+        low, high = torch.where(excess >= 0, lam, low), torch.where(excess <= 0, lam, high)
+        middle = 0.5 * (low + high)
+        done = (excess.abs() <= exact) | (middle <= low) | (middle >= high)
+        if bool(done.all()):
+            break
+        free = ((rest > 0) & (rest < room)).sum(1, keepdim=True)
+        newton = lam + excess / free
+        stray = (newton <= low) | (newton >= high) | (free == 0)
+        guess = middle if turn % 4 == 0 else torch.where(stray, middle, newton)
+        lam = torch.where(done, lam, guess)
+    return (base + delta - torch.minimum(torch.maximum(delta, -lam), lam)).clamp(0.0, 1.0)
