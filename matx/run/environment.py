@@ -1,0 +1,60 @@
+"""What a run happened in: versions, machine, the state of the user's repository."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from matx.checkpoint import circumstances
+from matx.errors import OptionError
+
+__all__ = ["describe", "find_device", "git_state"]
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name that is usable here; 'auto' is CUDA where it is there, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    usable = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        usable.append("mps")
+    if name in usable or (name == "cuda" and len(usable) > 1 and usable[1].startswith("cuda")):
+        return torch.device(name)
+    raise OptionError(f"--device: got {name!r}, allowed here: auto, {', '.join(usable)}")
+
+
+def describe(
+    *, device: torch.device, seed: int, data: Mapping[str, str], command: Sequence[str], plugins: Sequence[Path]
+) -> dict[str, Any]:
+    """The content of environment.json, without any wall-clock figure."""
+    return {
+        **circumstances(device),
+        "platform": platform.platform(),
+        "seed": seed,
+        "data": dict(data),
+        "git": git_state(Path.cwd()),
+        "plugins": [str(path.resolve()) for path in plugins],
+        "command": list(command),
+    }
+
+
+def git_state(folder: Path) -> dict[str, str | bool] | None:
+    """The revision of the repository around a folder and whether it has changes; None outside of any."""
+    revision = _git(folder, "rev-parse", "HEAD")
+    if not revision:
+        return None
+    return {"revision": revision, "dirty": bool(_git(folder, "status", "--porcelain"))}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git says, or nothing where it is not installed, not at home, or slow."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,280 @@
+"""The flow: start or resume, train, evaluate, report. Everything a run leaves behind is written from here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from matx import checkpoint
+from matx.checkpoint import Checkpoint, atomic_write
+from matx.config import Loaded, load_experiment
+from matx.data import fingerprints
+from matx.engine import EpochRecord, StepRecord, Training, fit, start
+from matx.errors import CheckpointError, RunError
+from matx.plugins import load_plugin
+from matx.report import html, markdown, read_metrics, write_results
+from matx.run.display import Bar, Display
+from matx.run.environment import describe, find_device
+from matx.run.folder import RunFolder, create, open_folder, refuse_existing
+from matx.run.interrupt import Interrupted, held_back
+from matx.run.journal import Journal, logged_to, plain
+from matx.run.pictures import gallery
+from matx.run.scoring import score_run
+from matx.run.stopwatch import Stopwatch
+
+__all__ = ["DryRun", "dry_run", "resume", "run"]
+
+log = logging.getLogger("matx.run")
+_PICTURES = 5
+"""How often in a run a gallery of adversarial images is written."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Run:
+    """A run under way: what it was declared as, what is alive, and where it is written."""
+
+    name: str
+    text: str
+    training: Training
+    folder: RunFolder
+    settings: dict[str, str]
+    data: dict[str, str]
+    display: Display
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    def checkpoint(self, metrics_bytes: int) -> Checkpoint:
+        """Where training stands now."""
+        return Checkpoint(
+            training=self.training.state_dict(),
+            settings=self.settings,
+            circumstances=checkpoint.circumstances(self.training.device),
+            data=self.data,
+            metrics_bytes=metrics_bytes,
+        )
+
+
+def run(
+    loaded: Loaded,
+    *,
+    out: Path | None = None,
+    device: str = "auto",
+    display: Display | None = None,
+    plugins: Sequence[Path] = (),
+    command: Sequence[str] = (),
+) -> RunFolder:
+    """Train and evaluate an experiment in a new run folder: `out`, else runs/<name>-<n>. Nothing is overwritten."""
+    refuse_existing(out)
+    training = _brought_to_life(loaded, device)
+    data = dict(fingerprints(training.data, test=False))
+    settings = checkpoint.settings(loaded.experiment)
+    parts = _Run(
+        name=loaded.name,
+        text=loaded.text,
+        training=training,
+        folder=RunFolder(Path()),
+        settings=settings,
+        data=data,
+        display=display or Display(),
+    )
+
+    def fill(folder: RunFolder) -> None:
+        environment = describe(
+            device=training.device, seed=loaded.experiment.seed, data=data, command=command, plugins=plugins
+        )
+        folder.last.parent.mkdir()
+        folder.config.write_text(loaded.text, encoding="utf-8")
+        folder.resolved.write_text("".join(f"{k} = {v}\n" for k, v in settings.items()), encoding="utf-8")
+        _write_json(folder.resolved.with_suffix(".json"), settings)
+        _write_json(folder.environment, {"experiment": loaded.name} | environment)
+        checkpoint.save(folder.last, parts.checkpoint(0))
+
+    return _go(replace(parts, folder=create(out, loaded.name, fill)), metrics_bytes=0)
+
+
+def resume(
+    path: Path, *, loaded: Loaded | None = None, device: str | None = None, display: Display | None = None
+) -> RunFolder:
+    """Continue a run where its last checkpoint stands; RunError where it is finished.
+
+    `loaded`: the experiment that the user believes it is (its own config.gin otherwise); another one is refused.
+    """
+    folder = open_folder(path)
+    if folder.finished:
+        raise RunError(f"{path}: this run is finished; its figures are in {folder.results}")
+    environment = read_environment(folder)
+    loaded = loaded or load_own(folder)
+    stored = checkpoint.load(folder.last)
+    settings = checkpoint.settings(loaded.experiment)
+    checkpoint.refuse_others(stored, settings, folder.last)
+    torch.set_num_threads(int(stored.circumstances["threads"]))
+    training = _brought_to_life(loaded, device or str(environment["device"]))
+    data = dict(fingerprints(training.data, test=False))
+    if data != dict(stored.data):
+        raise CheckpointError(
+            f"{folder.last}: the images are not those of the start "
+            f"({'; '.join(checkpoint.differences(stored.data, data))})"
+        )
+    for difference in checkpoint.lost(stored.circumstances, checkpoint.circumstances(training.device)):
+        log.warning("resumed under other circumstances, so figures may differ in their last bits: %s", difference)
+    training.load_state_dict(stored.training)
+    log.info("resumed in epoch %d, step %d", training.position.epoch + 1, training.position.step)
+    under_way = _Run(
+        name=str(environment["experiment"]),
+        text=loaded.text,
+        training=training,
+        folder=folder,
+        settings=settings,
+        data=data,
+        display=display or Display(),
+    )
+    return _go(under_way, metrics_bytes=stored.metrics_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What one real step showed."""
+
+    name: str
+    parameters: dict[str, int]
+    """Per peer, how many weights are trained."""
+    steps: int
+    """In the whole run."""
+    losses: dict[str, dict[str, float]]
+    seconds: float
+    """Of the one step."""
+
+
+def dry_run(loaded: Loaded, *, out: Path | None = None, device: str = "auto") -> DryRun:
+    """Build everything and take one real step; nothing is written."""
+    refuse_existing(out)
+    training = _brought_to_life(loaded, device)
+    began = time.monotonic()
+    record = next(fit(training))
+    assert isinstance(record, StepRecord), "an epoch has at least one step"
+    return DryRun(
+        name=loaded.name,
+        parameters={
+            name: sum(p.numel() for p in learner.module.parameters() if p.requires_grad)
+            for name, learner in training.learners.items()
+        },
+        steps=training.steps_per_epoch * loaded.experiment.epochs,
+        losses={name: dict(terms) for name, terms in record.losses.items()},
+        seconds=time.monotonic() - began,
+    )
+
+
+def load_own(folder: RunFolder, bindings: Sequence[str] = ()) -> Loaded:
+    """The experiment of a run folder, with the plug-ins that it was started with."""
+    for plugin in read_environment(folder)["plugins"]:
+        load_plugin(Path(plugin))
+    return load_experiment([str(folder.config)], list(bindings))
+
+
+def read_environment(folder: RunFolder) -> dict[str, object]:
+    """environment.json of a run folder; a RunError where it is damaged."""
+    try:
+        found: dict[str, object] = json.loads(folder.environment.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder.environment}: cannot be read ({error}); allowed: a run folder as matx wrote it") from error
+    return found
+
+
+def _brought_to_life(loaded: Loaded, device: str) -> Training:
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    return start(loaded.experiment, loaded.experiment.dataset(), device=find_device(device))
+
+
+def _go(parts: _Run, *, metrics_bytes: int) -> RunFolder:
+    """Train from where it stands, evaluate, report."""
+    folder, training = parts.folder, parts.training
+    with logged_to(folder.log):
+        log.info("%s in %s on %s", parts.name, folder.path, training.device)
+        try:
+            _train(parts, metrics_bytes)
+            _finish(parts)
+        except KeyboardInterrupt as stop:
+            log.info("stopped by the user")
+            raise Interrupted(folder) from stop
+        finally:
+            parts.stopwatch.write(folder.timing)
+        log.info("finished")
+    return folder
+
+
+def _train(parts: _Run, metrics_bytes: int) -> None:
+    training, experiment, display = parts.training, parts.training.experiment, parts.display
+    if training.position.epoch >= experiment.epochs:
+        return
+    every, first = experiment.checkpoint_every, training.progress * experiment.epochs
+    journal = Journal(parts.folder, size=metrics_bytes, steps=training.steps, config=parts.text)
+    bar = display.bar("training, epoch", experiment.epochs, first)
+    try:
+        with parts.stopwatch.measure("training"), held_back(display.say) as stopped, bar as draw:
+            for record in fit(training):
+                if isinstance(record, EpochRecord):
+                    _end_epoch(parts, journal, record, draw)
+                else:
+                    journal.step(record)
+                    parts.stopwatch.images += record.images
+                    draw(training.progress * experiment.epochs)
+                    if (every and record.step % every == 0) or stopped():
+                        checkpoint.save(parts.folder.last, parts.checkpoint(journal.size))
+                if stopped():
+                    raise KeyboardInterrupt
+    finally:
+        journal.close()
+
+
+def _end_epoch(parts: _Run, journal: Journal, record: EpochRecord, draw: Bar) -> None:
+    training = parts.training
+    journal.epoch(record, images_per_second=parts.stopwatch.images_per_second())
+    epochs = training.experiment.epochs
+    if record.epoch in (1, epochs) or record.epoch % max(1, epochs // _PICTURES) == 0:
+        _draw_galleries(training, journal)
+    stored = parts.checkpoint(journal.size)
+    if record.best:
+        checkpoint.save(parts.folder.best, stored)
+    checkpoint.save(parts.folder.last, stored)
+    parts.stopwatch.write(parts.folder.timing)
+    note = _note(record)
+    draw(record.epoch, note, line=True)
+    log.info("epoch %d/%d  %s", record.epoch, epochs, note)
+    for alarm in record.alarms:
+        log.warning("epoch %d: %s", record.epoch, alarm)
+
+
+def _draw_galleries(training: Training, journal: Journal) -> None:
+    evaluation, split = training.experiment.evaluation, training.data.val or training.data.train
+    attacks = evaluation.validation_attacks or evaluation.attacks
+    for name, learner in training.learners.items():
+        picture = gallery(learner, split, attacks, seed=training.experiment.seed, device=training.device)
+        journal.picture(f"adversarial/{name}", picture)
+
+
+def _note(record: EpochRecord) -> str:
+    losses = [f"{name} {terms['total']:.3f}" for name, terms in record.train.items() if "total" in terms]
+    parts = [f"loss {', '.join(losses)}"] if losses else []
+    if record.score is not None:
+        parts.append(f"validation {record.score:.1%}{' (best)' if record.best else ''}")
+    return "  ".join(parts)
+
+
+def _finish(parts: _Run) -> None:
+    """Evaluate both checkpoints and write the reports, results.json last: it says that the run is finished."""
+    folder = parts.folder
+    with parts.stopwatch.measure("evaluation"):
+        found = score_run(parts.name, parts.training, folder, parts.display)
+    atomic_write(folder.results.with_name("report.md"), markdown(found))
+    atomic_write(folder.results.with_name("report.html"), html(found, read_metrics(folder.metrics)))
+    write_results(folder.results, found)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(plain(value), indent=2) + "\n", encoding="utf-8")

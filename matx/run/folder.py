@@ -1,0 +1,148 @@
+"""The run folder: its places, how it comes into being, and what may be continued."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from matx.errors import RunError
+
+__all__ = ["RUNS", "RunFolder", "create", "open_folder", "refuse_existing"]
+
+RUNS = Path("runs")
+"""Where runs without `--out` go, below the working directory."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The places of one run on disk."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The flattened gin text as given; running it gives the same experiment."""
+        return self.path / "config.gin"
+
+    @property
+    def resolved(self) -> Path:
+        """Every resolved value, for readers (`.txt`) and programs (`.json`)."""
+        return self.path / "resolved.txt"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, device, seed, git revision, fingerprints of the data."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: steps and epochs."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the epoch with the highest validation score."""
+        return self.path / "checkpoints" / "best.pt"
+
+    @property
+    def last(self) -> Path:
+        """The latest checkpoint: where `--resume` continues."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def results(self) -> Path:
+        """The figures; written last of all, so that its presence says that the run is finished."""
+        return self.path / "results.json"
+
+    @property
+    def timing(self) -> Path:
+        """Wall-clock figures, which are nowhere else but in TensorBoard."""
+        return self.path / "timing.json"
+
+    @property
+    def log(self) -> Path:
+        """What was said on the way."""
+        return self.path / "log.txt"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.results.is_file()
+
+
+def refuse_existing(out: Path | None) -> None:
+    """Refuse an `--out` that is there already, before any work is done."""
+    if out is not None and (out.exists() or out.is_symlink()):
+        raise RunError(f"--out: {out} exists already, allowed: a folder that does not; to continue a run: --resume {out}")
+
+
+def open_folder(path: Path) -> RunFolder:
+    """The run folder at a path; a RunError where it is none."""
+    folder = RunFolder(path)
+    if not path.is_dir():
+        known = ", ".join(str(found) for found in sorted(RUNS.glob("*"), key=_age)[-5:]) if RUNS.is_dir() else ""
+        raise RunError(f"{path}: no such run folder; the latest under {RUNS}/: {known or 'none'}")
+    if not folder.config.is_file():
+        raise RunError(f"{path}: not a run folder: it holds no {folder.config.name}")
+    return folder
+
+
+def create(out: Path | None, name: str, fill: Callable[[RunFolder], None]) -> RunFolder:
+    """A new run folder at `out`, else at runs/<name>-<n>, that appears complete with what `fill` puts into it."""
+    refuse_existing(out)
+    parent = RUNS if out is None else out.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        partial = _unused(lambda n: parent / f".{(name if out is None else out.name)}-partial-{n}")
+    except OSError as error:
+        raise RunError(f"--out: {parent} cannot be written ({error.strerror}); allowed: a writable folder") from error
+    try:
+        fill(RunFolder(partial))
+        return RunFolder(_claim(partial, out, name))
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _claim(partial: Path, out: Path | None, name: str) -> Path:
+    """Give the filled folder its name in one move; a name that another run takes meanwhile is never touched."""
+    while True:
+        target = out or RUNS / f"{name}-{_next_number(name)}"
+        refuse_existing(out)
+        try:
+            partial.rename(target)
+        except OSError as error:
+            if out is not None or not target.exists():
+                raise RunError(f"--out: {target} cannot be made ({error.strerror})") from error
+        else:
+            return target
+
+
+def _unused(place: Callable[[int], Path]) -> Path:
+    """Make the first folder of a numbered series that is free."""
+    number = 1
+    while True:
+        try:
+            place(number).mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return place(number)
+
+
+def _next_number(name: str) -> int:
+    pattern = re.compile(re.escape(name) + r"-(\d+)\Z")
+    found = [int(match[1]) for path in RUNS.iterdir() if (match := pattern.match(path.name))]
+    return 1 + max(found, default=0)
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime

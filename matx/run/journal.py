@@ -1,0 +1,126 @@
+"""What a run leaves behind as it goes: metrics.jsonl, TensorBoard events, log.txt."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from matx.engine import EpochRecord, StepRecord
+from matx.evaluate import PeerScores
+from matx.run.folder import RunFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["STEPS", "Journal", "logged_to", "plain"]
+
+STEPS = 10
+"""Every so many steps a step is written down; epochs always are."""
+
+
+def plain(value: Any) -> Any:
+    """A value as strict JSON holds it: mappings and sequences of plain values; nan and inf as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+class Journal:
+    """The open metrics.jsonl and TensorBoard writer of a run; `size` tells a checkpoint how much it may rely on."""
+
+    def __init__(self, folder: RunFolder, *, size: int, steps: int, config: str) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.steps = steps
+        self._metrics = _reopened(folder.metrics, size)
+        self.board: SummaryWriter = SummaryWriter(str(folder.tensorboard), purge_step=steps + 1 if steps else None)
+        if not steps:
+            self.board.add_text("config", "\n".join(f"    {line}" for line in config.splitlines()), 0)
+
+    @property
+    def size(self) -> int:
+        """The bytes of metrics.jsonl, all of them on the disk."""
+        self._metrics.flush()
+        os.fsync(self._metrics.fileno())
+        return self._metrics.tell()
+
+    def step(self, record: StepRecord) -> None:
+        """Write a step down, where it is due."""
+        self.steps = record.step
+        if record.step % STEPS:
+            return
+        self._line({"kind": "step", "epoch": record.epoch, "step": record.step, "losses": record.losses, "lr": record.lr})
+        self._scalars("step", record.losses)
+        self._scalars("lr", {peer: {"": rate} for peer, rate in record.lr.items()})
+
+    def epoch(self, record: EpochRecord, *, images_per_second: float) -> None:
+        """Write an epoch down."""
+        shares = {name: _shares(scores) for name, scores in (record.validation or {}).items()}
+        line = {"kind": "epoch", "epoch": record.epoch, "steps": record.steps, "train": record.train, "lr": record.lr}
+        line |= {"validation": shares or None, "score": record.score, "best": record.best}
+        self._line(line | {"passes": record.passes, "alarms": record.alarms})
+        self._scalars("epoch", record.train)
+        self._scalars("validation", shares)
+        if record.score is not None:
+            self.board.add_scalar("validation/score", record.score, self.steps)
+        self.board.add_scalar("time/images_per_second", images_per_second, self.steps)
+
+    def picture(self, name: str, grid: Tensor) -> None:
+        """Write a (C, H, W) picture down."""
+        self.board.add_image(name, grid, self.steps)
+
+    def close(self) -> None:
+        """Close both files."""
+        self._metrics.close()
+        self.board.close()
+
+    def _line(self, record: Mapping[str, Any]) -> None:
+        self._metrics.write((json.dumps(plain(record), allow_nan=False) + "\n").encode())
+
+    def _scalars(self, group: str, values: Mapping[str, Mapping[str, float]]) -> None:
+        for peer, terms in values.items():
+            for term, value in terms.items():
+                tag = f"{group}/{peer}/{term}".rstrip("/").replace(":", "_")
+                self.board.add_scalar(tag, value, self.steps)
+
+
+def _shares(scores: PeerScores) -> dict[str, float]:
+    """One peer's accuracies by name."""
+    threats = {key: rate.accuracy for key, rate in scores.threats.items()}
+    return {"clean": scores.clean.accuracy, **threats, "union": scores.union.accuracy}
+
+
+def _reopened(path: Path, size: int) -> IO[bytes]:
+    """metrics.jsonl, cut to what the checkpoint knows of and open for more."""
+    file = path.open("r+b" if path.exists() else "w+b")
+    file.truncate(size)
+    file.seek(size)
+    return file
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Append what the matx logger says, from INFO up, to a file."""
+    logger, handler = logging.getLogger("matx"), logging.FileHandler(path, encoding="utf-8")
+    handler.setLevel(logging.INFO)
+    handler.setFormatter(logging.Formatter("%(levelname)-7s %(message)s"))
+    before = logger.level
+    logger.setLevel(min(before or logging.INFO, logging.INFO))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+        logger.setLevel(before)
