@@ -121,6 +121,10 @@ class Peer:
     """Decay of an exponential moving average of the weights; None: none is kept."""
     frozen: bool = False
     """True: a teacher that is never trained; it needs `weights`."""
+    weight_perturbation: float = 0.0
+    """Relative size gamma of adversarial weight perturbation (Wu et al. 2020 use 0.005 to 0.01); 0: none."""
+    weight_perturbation_from: float = 0.0
+    """Epochs without it at the start."""
     weights: str | None = None
     """Where its weights start: a run folder (with `:PEER` behind it where names differ) or a weights file."""
 
@@ -132,6 +136,7 @@ class Peer:
                 f"Peer.union: got none for {len(self.attacks)} attacks, allowed: one of the unions, "
                 "such as @unions.average()"
             )
+        at_least("Peer.weight_perturbation", self.weight_perturbation, 0.0)
         if self.ema is not None and not 0.0 < self.ema < 1.0:
             raise OptionError(f"Peer.ema: got {self.ema}, allowed: a decay between 0 and 1, or None")
         if self.frozen and self.weights is None:

@@ -1,0 +1,6 @@
+"""The engine: one generic step for every strategy. It never sees gin, and a strategy never sees an optimizer."""
+
+from matx.engine.loop import EpochRecord, StepRecord, fit, step
+from matx.engine.training import Position, Training, start
+
+__all__ = ["EpochRecord", "Position", "StepRecord", "Training", "fit", "start", "step"]

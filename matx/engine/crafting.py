@@ -1,0 +1,80 @@
+"""Phase 1, craft: every source that somebody is asked about, each after the sources that its attacks read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+
+from torch import Tensor
+
+from matx.craft import attackable, craft, forked
+from matx.data import Batch
+from matx.draws import SampleGenerator, hashed, seed_for
+from matx.engine.training import Training
+from matx.exchange import CLEAN
+from matx.experiment import crafting_order
+from matx.interfaces import Goal, Model, Objective, ObjectiveStrategy
+
+__all__ = ["craft_all"]
+
+
+def craft_all(training: Training, batch: Batch) -> dict[str, Tensor]:
+    """{source: (views, N, C, H, W)} of every source that somebody is asked about."""
+    needs, peers = training.needs, training.experiment.peers
+    asked = {source for sources in needs.train.values() for source in sources}
+    asked |= {source for _, source in needs.teach | needs.ema}
+    wanted = [name for name in peers if name in asked]
+    examples = {CLEAN: batch.images[None]}
+    for name in crafting_order(peers, wanted):
+        examples[name] = _craft_one(training, name, batch, examples)
+    return examples
+
+
+def _craft_one(training: Training, name: str, batch: Batch, examples: Mapping[str, Tensor]) -> Tensor:
+    experiment, epoch = training.experiment, training.position.epoch
+    peer = experiment.peers[name]
+    named = {source for attack in peer.attacks for source in getattr(attack, "sources", ())}
+    with ExitStack() as stack:
+        stack.enter_context(forked(seed_for(experiment.seed, "craft", epoch, training.steps, name), training.device))
+        models = {
+            other: stack.enter_context(_attackable(training, other))
+            for other in (name, *training.needs.craft.get(name, ()))
+        }
+        goal = Goal(
+            model=models[name],
+            images=batch.images,
+            labels=batch.labels,
+            generator=SampleGenerator(hashed(experiment.seed, "craft", epoch, name), batch.indices),
+            sources={source: examples[source] for source in named},
+            epoch=epoch,
+            step=training.steps,
+            progress=training.progress,
+        )
+        crafted = craft(
+            goal,
+            peer.attacks,
+            peer.union,
+            state=training.states.get(f"union.{name}"),
+            objective=_objective(training, name, models),
+        )
+    if crafted.state:
+        training.states[f"union.{name}"] = crafted.state
+    return crafted.views
+
+
+def _attackable(training: Training, name: str) -> AbstractContextManager[Model]:
+    learner = training.learners[name]
+    mode = "eval" if learner.peer.frozen else learner.peer.attack_mode
+    return attackable(learner.module, mode=mode, passes=training.passes, call=learner.forward)
+
+
+def _objective(training: Training, name: str, models: Mapping[str, Model]) -> Callable[[Goal], Objective] | None:
+    """What the strategy lets this peer's attacks climb, as a function of the goal; None: the attacks' own loss."""
+    strategy = training.experiment.strategy
+    if name not in training.needs.craft or not isinstance(strategy, ObjectiveStrategy):
+        return None
+
+    def make(goal: Goal) -> Objective:
+        return strategy.objective(name, goal, models)
+
+    return make

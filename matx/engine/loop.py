@@ -1,0 +1,140 @@
+"""The loop: craft, exchange, compose, step. It yields records; the caller logs, saves, prunes and stops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from matx.data import Batch, batches, order
+from matx.draws import SampleGenerator, hashed
+from matx.engine.answers import Answers
+from matx.engine.compose import descend, groups
+from matx.engine.crafting import craft_all
+from matx.engine.training import Position, Training
+from matx.engine.validation import validate
+from matx.evaluate import PeerScores
+from matx.exchange import PeerLoss
+
+__all__ = ["EpochRecord", "StepRecord", "fit", "step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """One step: each trained peer's loss and its terms, and the learning rates used."""
+
+    epoch: int
+    step: int
+    """Steps since the start of training, this one included."""
+    losses: Mapping[str, Mapping[str, float]]
+    lr: Mapping[str, float]
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch: the mean of each term over its images, and the validation where it was due."""
+
+    epoch: int
+    """Epochs done, this one included."""
+    steps: int
+    train: Mapping[str, Mapping[str, float]]
+    lr: Mapping[str, float]
+    validation: Mapping[str, PeerScores] | None
+    score: float | None
+    """The mean of the scored peers' union accuracy on validation images."""
+    best: bool
+    """True: the highest score so far; the caller saves it."""
+    passes: Mapping[str, float]
+    """Passes per training image since the start: forward, backward_input, backward_weights."""
+    alarms: tuple[str, ...] = ()
+
+
+def fit(training: Training) -> Iterator[StepRecord | EpochRecord]:
+    """Train from where `training` stands to the end. After each record the state may be saved, or training stopped."""
+    experiment, size = training.experiment, training.experiment.batch_size
+    for epoch in range(training.position.epoch, experiment.epochs):
+        rows = order(len(training.data.train.labels), seed=experiment.seed, epoch=epoch)
+        done = training.position.step
+        rows = rows[done * size : training.steps_per_epoch * size]
+        for batch in batches(training.data.train, rows, size, device=training.device):
+            yield step(training, batch)
+        yield _end_epoch(training)
+
+
+def step(training: Training, batch: Batch) -> StepRecord:
+    """One step of all peers on one batch: the four phases."""
+    experiment, epoch = training.experiment, training.position.epoch
+    if experiment.augment is not None:
+        generator = SampleGenerator(hashed(experiment.seed, "augment", epoch), batch.indices)
+        batch = replace(batch, images=experiment.augment(batch.images, generator))
+    examples = craft_all(training, batch)
+    answers = Answers(training, examples)
+    losses: dict[str, PeerLoss] = {}
+    rates: dict[str, float] = {}
+    for group in groups(training.needs):
+        losses |= descend(training, group, batch, examples, answers)
+        if experiment.update_order == "alternating":
+            rates |= {name: _step_learner(training, name) for name in group}
+            answers.forget(group)
+    if experiment.update_order == "simultaneous":
+        rates = {name: _step_learner(training, name) for name in losses}
+    for loss in losses.values():
+        if loss.state is not None:
+            training.states["strategy"] = {**training.states["strategy"], **loss.state}
+    return _record(training, losses, rates, len(batch.labels))
+
+
+def _step_learner(training: Training, name: str) -> float:
+    learner = training.learners[name]
+    epoch = training.position.epoch + training.position.step / training.steps_per_epoch
+    return learner.step(learner.peer.schedule.at(epoch, training.experiment.epochs))
+
+
+def _record(training: Training, losses: Mapping[str, PeerLoss], rates: Mapping[str, float], images: int) -> StepRecord:
+    """Move the position on, add to the running sums, and say what happened."""
+    values = {name: {term: float(value) for term, value in loss.terms.items()} for name, loss in losses.items()}
+    for name, terms in values.items():
+        sums = training.sums.setdefault(name, {})
+        for term, value in terms.items():
+            sums[term] = sums.get(term, 0.0) + value * images
+    training.seen += images
+    training.epoch_seen += images
+    record = StepRecord(
+        epoch=training.position.epoch, step=training.steps + 1, losses=values, lr=dict(rates), images=images
+    )
+    training.position = replace(training.position, step=training.position.step + 1)
+    return record
+
+
+def _end_epoch(training: Training) -> EpochRecord:
+    """Validate where it is due, choose the best, move on to the next epoch."""
+    experiment = training.experiment
+    done = training.position.epoch + 1
+    rates = {name: _last_rate(training, name) for name in training.needs.train}
+    means = {
+        name: {term: total / training.epoch_seen for term, total in terms.items()}
+        for name, terms in training.sums.items()
+    }
+    steps = training.steps
+    due = done % experiment.evaluation.every == 0 or done == experiment.epochs
+    scores, score, alarms = validate(training) if due else (None, None, ())
+    best = score is not None and (training.best is None or score > training.best[1])
+    if best and score is not None:
+        training.best = (done, score)
+    training.position, training.sums, training.epoch_seen = Position(done, 0), {}, 0
+    return EpochRecord(
+        epoch=done,
+        steps=steps,
+        train=means,
+        lr=rates,
+        validation=scores,
+        score=score,
+        best=best,
+        passes=training.passes_per_image(),
+        alarms=alarms,
+    )
+
+
+def _last_rate(training: Training, name: str) -> float:
+    optimizer = training.learners[name].optimizer
+    return 0.0 if optimizer is None else float(optimizer.param_groups[0]["lr"])

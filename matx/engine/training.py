@@ -1,0 +1,114 @@
+"""A live run: everything that changes while training, what it was declared as, and how it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from matx.craft import Passes
+from matx.data import Data, carve
+from matx.exchange import CLEAN, Needs, State
+from matx.experiment import Experiment, check_needs, peer_infos
+from matx.interfaces import Stateful
+from matx.learner import Learner, bring_to_life
+
+__all__ = ["Position", "Training", "canonical", "start"]
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands: the epoch, and the steps of it that are done."""
+
+    epoch: int = 0
+    step: int = 0
+
+
+@dataclass(eq=False)
+class Training:
+    """A live run: everything that changes while training, and what it was declared as."""
+
+    experiment: Experiment
+    data: Data
+    needs: Needs
+    device: torch.device
+    learners: dict[str, Learner]
+    states: dict[str, State]
+    """{"strategy" or "union.PEER": state} of the components that keep one."""
+    position: Position = Position()
+    sums: dict[str, dict[str, float]] = field(default_factory=dict)
+    """{peer: {term: sum over the images of this epoch}}."""
+    seen: int = 0
+    """Images trained on since the start; `epoch_seen` in this epoch."""
+    epoch_seen: int = 0
+    passes: Passes = field(default_factory=Passes)
+    best: tuple[int, float] | None = None
+    """(epoch, score) of the best validation so far."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch; a last batch of one image is left out (batch statistics need two)."""
+        count, size = len(self.data.train.labels), self.experiment.batch_size
+        return count // size + (count % size > 1)
+
+    @property
+    def steps(self) -> int:
+        """Steps since the start."""
+        return self.position.epoch * self.steps_per_epoch + self.position.step
+
+    @property
+    def progress(self) -> float:
+        """The share of training that is done."""
+        return self.steps / (self.experiment.epochs * self.steps_per_epoch)
+
+    def passes_per_image(self) -> dict[str, float]:
+        """Passes per training image, all peers and teachers included."""
+        counts = vars(self.passes)
+        return {name: count / max(1, self.seen) for name, count in counts.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs, as tensors and plain values."""
+        return {
+            "position": [self.position.epoch, self.position.step],
+            "sums": self.sums,
+            "seen": [self.seen, self.epoch_seen],
+            "passes": vars(self.passes).copy(),
+            "best": None if self.best is None else list(self.best),
+            "states": {name: dict(state) for name, state in self.states.items()},
+            "learners": {name: learner.state_dict() for name, learner in self.learners.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.position = Position(*state["position"])
+        self.sums = {peer: dict(terms) for peer, terms in state["sums"].items()}
+        self.seen, self.epoch_seen = state["seen"]
+        self.passes = Passes(**state["passes"])
+        self.best = None if state["best"] is None else (state["best"][0], state["best"][1])
+        self.states = dict(state["states"])
+        for name, learner in self.learners.items():
+            learner.load_state_dict(state["learners"][name])
+
+
+def start(experiment: Experiment, data: Data, *, device: torch.device | str = "cpu") -> Training:
+    """Bring an experiment to life at its first step. The test split of `data` is not opened."""
+    carved = carve(data, validation=experiment.validation, train_limit=experiment.train_limit)
+    needs = experiment.strategy.needs(peer_infos(experiment))
+    check_needs(needs, experiment)
+    learners = {
+        name: bring_to_life(name, peer, data, seed=experiment.seed, device=device, precision=experiment.precision)
+        for name, peer in experiment.peers.items()
+    }
+    unions = {f"union.{name}": peer.union for name, peer in experiment.peers.items()}
+    components: dict[str, object] = {**unions, "strategy": experiment.strategy}
+    states = {name: component.start() for name, component in components.items() if isinstance(component, Stateful)}
+    return Training(experiment, carved, needs, torch.device(device), learners, states)
+
+
+def canonical(training: Training, peer: str) -> tuple[str, ...]:
+    """All sources in the one order: the peer's own, then others in declared order behind it, then clean."""
+    names = list(training.experiment.peers)
+    at = names.index(peer)
+    return (*names[at:], *names[:at], CLEAN)

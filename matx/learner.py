@@ -1,0 +1,179 @@
+"""A Peer brought to life: the model with its normaliser, an optimizer, a schedule, and a moving average."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from matx.craft import forked
+from matx.data import Data
+from matx.draws import seed_for
+from matx.errors import CheckpointError, ModelError, OptionError, did_you_mean
+from matx.experiment import Optimizer, Peer
+
+__all__ = ["Learner", "Normalised", "bring_to_life", "forward", "precision_type", "read_weights"]
+
+
+class Normalised(nn.Module):
+    """(N, C, H, W) images in [0,1] -> the network's logits of (images - mean) / std, per channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network((images - self.mean) / self.std)
+        return logits
+
+
+@dataclass(eq=False)
+class Learner:
+    """A live classifier. `module` takes images in [0,1]; a frozen one has no optimizer."""
+
+    name: str
+    peer: Peer
+    module: nn.Module
+    optimizer: torch.optim.Optimizer | None
+    ema_module: nn.Module | None
+    dtype: torch.dtype
+    """fp32, or bf16 for autocast around single forwards."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, classes) fp32 logits of the module in the mode that it is in."""
+        return forward(self.module, images, self.dtype)
+
+    def step(self, factor: float) -> float:
+        """Descend once with the learning rate times `factor`, move the average, clear gradients; the rate used."""
+        if self.optimizer is None:
+            raise ModelError(f"peer {self.name!r} is frozen and cannot step")
+        declared = self.peer.optimizer
+        for group in self.optimizer.param_groups:
+            group["lr"] = declared.lr * factor
+        if declared.clip is not None:
+            nn.utils.clip_grad_norm_(self.module.parameters(), declared.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema_module is not None and self.peer.ema is not None:
+            _average(self.ema_module, self.module, self.peer.ema)
+        return declared.lr * factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer and moving average, as tensors and plain values."""
+        state: dict[str, Any] = {"module": self.module.state_dict()}
+        if self.optimizer is not None:
+            state["optimizer"] = self.optimizer.state_dict()
+        if self.ema_module is not None:
+            state["ema"] = self.ema_module.state_dict()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.module.load_state_dict(state["module"])
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema_module is not None:
+            self.ema_module.load_state_dict(state["ema"])
+
+
+def forward(module: nn.Module, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """fp32 logits of one forward; autocast is entered for this forward alone, so that it never serves stale weights."""
+    if dtype == torch.float32:
+        logits: Tensor = module(images)
+        return logits
+    with torch.autocast(images.device.type, dtype=dtype):
+        logits = module(images)
+    return logits.float()
+
+
+def precision_type(precision: str, device: torch.device | str) -> torch.dtype:
+    """The dtype of forwards: 'auto' is bf16 on CUDA hardware that has it natively, else fp32."""
+    if precision == "auto":
+        native = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def bring_to_life(
+    name: str, peer: Peer, data: Data, *, seed: int, device: torch.device | str = "cpu", precision: str = "fp32"
+) -> Learner:
+    """Build a declared peer. Its first weights depend on the seed and its name alone."""
+    with forked(seed_for(seed, "init", name), device):
+        network = peer.architecture(data.image_shape, data.num_classes)
+    module: nn.Module = Normalised(network, data.mean, data.std)
+    if peer.weights is not None:
+        _fit_weights(module, read_weights(peer.weights, name), peer.weights, name)
+    module = module.to(device)
+    module.train(not peer.frozen)
+    if peer.frozen:
+        module.requires_grad_(False)
+    ema = None if peer.ema is None else copy.deepcopy(module).eval().requires_grad_(False)
+    optimizer = None if peer.frozen else _optimizer(peer.optimizer, module)
+    return Learner(name, peer, module, optimizer, ema, precision_type(precision, device))
+
+
+def _optimizer(declared: Optimizer, module: nn.Module) -> torch.optim.Optimizer:
+    everything = [p for p in module.parameters() if p.requires_grad]
+    bare = [] if declared.decay_norm_and_bias else [p for p in everything if p.ndim <= 1]
+    decayed = [p for p in everything if not any(p is q for q in bare)]
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": declared.weight_decay}]
+    if bare:
+        groups.append({"params": bare, "weight_decay": 0.0})
+    if declared.name == "sgd":
+        return torch.optim.SGD(groups, lr=declared.lr, momentum=declared.momentum, nesterov=declared.nesterov)
+    kind = torch.optim.Adam if declared.name == "adam" else torch.optim.AdamW
+    return kind(groups, lr=declared.lr)
+
+
+@torch.no_grad()
+def _average(average: nn.Module, live: nn.Module, decay: float) -> None:
+    """a <- decay a + (1 - decay) w for floating weights and statistics; counters are copied."""
+    for (_, a), (_, w) in zip(average.state_dict().items(), live.state_dict().items(), strict=True):
+        if a.is_floating_point():
+            a.lerp_(w, 1.0 - decay)
+        else:
+            a.copy_(w)
+
+
+def read_weights(spec: str, name: str) -> Mapping[str, Tensor]:
+    """The weights that `FOLDER[:PEER]` (checkpoint `best` of a run) or a file names; tensors only, never code."""
+    text, colon, other = spec.rpartition(":")
+    path, peer = (Path(text), other) if colon and not Path(spec).exists() else (Path(spec), name)
+    file = path / "checkpoints" / "best.pt" if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(f"Peer.weights: got {spec!r}, but {file} is not there; allowed: a run folder or a file")
+    try:
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a foreign file; each means the same to a user
+        raise CheckpointError(f"Peer.weights: {file} does not hold plain weights ({type(error).__name__})") from error
+    learners = stored.get("training", stored).get("learners") if isinstance(stored, dict) else None
+    if learners is None:
+        return dict(stored.get("state_dict", stored)) if isinstance(stored, dict) else {}
+    if peer not in learners:
+        raise CheckpointError(
+            f"Peer.weights: {file} holds no peer {peer!r}{did_you_mean(peer, learners)}; it holds {', '.join(learners)}"
+        )
+    weights: Mapping[str, Tensor] = learners[peer]["module"]
+    return weights
+
+
+def _fit_weights(module: nn.Module, weights: Mapping[str, Tensor], spec: str, name: str) -> None:
+    """Load weights of the module, or of its bare network (a plain weights file, perhaps saved from DataParallel)."""
+    plain = {key.removeprefix("module."): value for key, value in weights.items()}
+    target = module if any(key.startswith("network.") for key in plain) else module.get_submodule("network")
+    try:
+        target.load_state_dict(plain)
+    except (RuntimeError, OptionError) as error:
+        sentence = " ".join(str(error).split())[:300]
+        what = f"peer {name!r}: the weights in {spec!r} do not fit its architecture"
+        raise CheckpointError(f"{what}: {sentence}") from error
