@@ -66,7 +66,7 @@ def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 
 class PreActBlock(nn.Module):
-    """norm, act, conv, norm, act, dropout, conv; the shortcut is a 1x1 convolution of the activated input, or nothing."""
+    """norm, act, conv, norm, act, dropout, conv; the shortcut is a 1x1 convolution of act1, or nothing."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, act: type[nn.Module], dropout: float = 0.0) -> None:
         super().__init__()

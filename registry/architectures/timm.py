@@ -1,0 +1,204 @@
+"""Any network of timm, fitted to small images."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import matx
+from matx.errors import ModelError, OptionError, did_you_mean
+from registry.architectures import _small_images as small
+
+_LOG = logging.getLogger("matx")
+_SMALL = 64
+_OWN = "_zoo"
+_STEMS = ", ".join(small.SMALL_STEMS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a network is built for some images, found out on the meta device."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    """For `timm.create_model`."""
+    family: str
+    """timm's module, such as `resnet`."""
+    small_stem: bool
+    verdict: str
+    """'adapted' (small stem, or a patch size), 'as is', or 'warned' (small images, and no adaptation is known)."""
+
+    stride: int | None = None
+    """Output stride; None where unknown."""
+
+    @property
+    def sentence(self) -> str:
+        """What was done, for the log."""
+        done = ["stem 3x3 with stride 1, no pooling behind it"] if self.small_stem else []
+        done += [f"{key} {self.arguments[key]}" for key in ("img_size", "patch_size") if key in self.arguments]
+        stride = "an unknown output stride" if self.stride is None else f"output stride {self.stride}"
+        end = ": made for larger images, and no adaptation to small ones is known" if self.verdict == "warned" else ""
+        return f"timm {self.name}: {', '.join(done) or 'nothing adapted'}; {stride}{end}"
+
+
+@matx.architectures.register("timm")
+@dataclass(frozen=True, kw_only=True)
+class Timm:
+    """A network of timm by name (`timm.list_models()`; our own are `matx_tiny`, `preact_resnet18`, `wrn_28_10`, ...).
+
+    Images up to 64x64 count as small. For them ResNet-like and `conv_stem` families (`_small_images.SMALL_STEMS`) get
+    a 3x3 stem with stride 1 and no max-pool, and ViT-like ones `img_size` and a `patch_size` with 8 or more patches a
+    side. Any other family runs as it is, with a warning that names its output stride. Larger images get a smaller
+    patch where the native one does not divide them. ModelError where the name is unknown or a forward on the meta
+    device fails. What was done is said in the log.
+    """
+
+    name: str
+    stem: str = "auto"
+    """'auto': adapted for small images; 'small': adapted for any; 'as_is': left alone (`img_size` is still set)."""
+    patch_size: int | None = None
+    """For ViT-like families: this patch size instead of the chosen one."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of `timm.create_model`, such as {'drop_path_rate': 0.1} or {'pretrained': True}."""
+
+    def __post_init__(self) -> None:
+        stems = ("auto", "small", "as_is")
+        if self.stem not in stems:
+            hint = did_you_mean(str(self.stem), stems)
+            raise OptionError(f"architectures.timm.stem: got {self.stem!r}, allowed: {', '.join(stems)}{hint}")
+        if self.patch_size is not None and self.patch_size < 1:
+            raise OptionError(f"architectures.timm.patch_size: got {self.patch_size}, allowed: 1 or more, or None")
+        for given in ("num_classes", "in_chans"):
+            if given in self.options:
+                raise OptionError(f"architectures.timm.options: got {given!r}, allowed: all but num_classes, in_chans")
+
+    def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        plan = self.plan(image_shape, num_classes)
+        _LOG.log(logging.WARNING if plan.verdict == "warned" else logging.INFO, plan.sentence)
+        try:
+            return _build(plan, torch.device("cpu"), dict(self.options))
+        except Exception as error:
+            raise ModelError(f"architectures.timm: {self.name} cannot be built: {_first_line(error)}") from error
+
+    def check(self, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        """ModelError where it cannot be built for such images; costs no memory for weights, and no download."""
+        self.plan(image_shape, num_classes)
+
+    def plan(self, image_shape: tuple[int, int, int], num_classes: int) -> Plan:
+        """The first way of building it whose meta-device forward works; ModelError where none does."""
+        where = f"architectures.timm.name: {self.name!r}"
+        family = _family(self.name)
+        _, height, width = image_shape
+        is_small = self.stem == "small" or (self.stem == "auto" and max(height, width) <= _SMALL)
+        options = {key: value for key, value in self.options.items() if key != "pretrained"}
+        failure: Exception | None = None
+        for arguments in self._ways(image_shape, num_classes, options, is_small):
+            small_stem = is_small and family in small.SMALL_STEMS
+            fitted = small_stem or "patch_size" in arguments
+            verdict = "adapted" if fitted else "warned" if is_small and family != _OWN else "as is"
+            plan = Plan(name=self.name, arguments=arguments, family=family, small_stem=small_stem, verdict=verdict)
+            try:
+                model = _build(plan, torch.device("meta"), options)
+                small.answer(model, image_shape, num_classes)
+                plan = replace(plan, stride=small.output_stride(model, image_shape))
+            except Exception as error:
+                failure = failure or error
+                continue
+            if self.stem == "small" and verdict == "warned":
+                raise ModelError(f"{where} (family {family}) has no small stem; families with one: {_STEMS}")
+            return plan
+        reason = _first_line(failure) if failure else "unknown"
+        raise ModelError(f"{where} (family {family}) does not take {height}x{width} images: {reason}") from failure
+
+    def _ways(
+        self, image_shape: tuple[int, int, int], num_classes: int, options: dict[str, Any], is_small: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Arguments to try in turn: with image and patch size where the network has patches, else without first."""
+        channels, height, width = image_shape
+        plain: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
+        sized = plain | {"img_size": height if height == width else (height, width)}
+        native = _create(self.name, torch.device("meta"), plain | options)
+        patch = self._patch(native, height, width, is_small)
+        if patch is not None:
+            yield sized | {"patch_size": patch}
+            if self.patch_size is not None:
+                return
+        fixed = hasattr(native, "patch_embed") or getattr(native, "pretrained_cfg", {}).get("fixed_input_size", False)
+        yield from (sized, plain) if fixed else (plain, sized)
+
+    def _patch(self, native: nn.Module, height: int, width: int, is_small: bool) -> int | None:
+        """The patch size to build with; None where the network has none, or its own will do."""
+        own = _scalar(getattr(getattr(native, "patch_embed", None), "patch_size", None))
+        if self.patch_size is not None:
+            if own is None:
+                raise ModelError(
+                    f"architectures.timm.patch_size: got {self.patch_size}, but {self.name!r} has no patch size"
+                )
+            return self.patch_size
+        if own is None or self.stem == "as_is":
+            return None
+        if is_small:
+            return small.patch_size(height, width, own, max(1, _reduction(native, own) // own))
+        divides = math.gcd(height, width) % own == 0
+        return None if divides else next(p for p in range(own, 0, -1) if math.gcd(height, width) % p == 0)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Timm]:
+        """A ResNet-like one, a `conv_stem` one, a ViT-like one, and one of our own, all small."""
+        names = ("test_resnet", "test_efficientnet", "test_vit", "matx_tiny")
+        return [cls(name=name) for name in names]
+
+
+def _family(name: str) -> str:
+    """timm's module of a name; ModelError with the nearest name where timm does not know it."""
+    import timm
+    from timm.models import is_model, is_model_in_modules, list_modules
+
+    import_module(f"{__package__}.{_OWN}")  # our own networks are among timm's from here on
+    base = name.split(".")[0]
+    if not is_model(base):
+        hint = did_you_mean(name, timm.list_models())
+        raise ModelError(f"architectures.timm.name: got {name!r}, allowed: a name of timm.list_models(){hint}")
+    return next(module for module in list_modules() if is_model_in_modules(base, [module]))
+
+
+def _build(plan: Plan, device: torch.device, options: Mapping[str, Any]) -> nn.Module:
+    """The network on a device, with its small stem where planned."""
+    model = _create(plan.name, device, {**plan.arguments, **options})
+    if plan.small_stem:
+        with device:
+            small.use_small_stem(model, plan.family)
+    return model
+
+
+def _create(name: str, device: torch.device, arguments: Mapping[str, Any]) -> nn.Module:
+    import timm
+
+    with device:
+        model: nn.Module = timm.create_model(name, **arguments)
+    return model
+
+
+def _scalar(size: object) -> int | None:
+    """A patch size as one number; None where there is none."""
+    first = size[0] if isinstance(size, Sequence) and size else size
+    return first if isinstance(first, int) else None
+
+
+def _reduction(model: nn.Module, patch: int) -> int:
+    """How much the network reduces an image by timm's own account; the patch size where it gives none."""
+    stages = getattr(model, "feature_info", None)
+    last = stages[-1] if isinstance(stages, list) and stages else {}
+    return int(last.get("reduction", patch))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
