@@ -1,0 +1,160 @@
+"""The decision boundary as a plane: where it lies near a point, and the way to it that stays inside the box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from matx.errors import ModelError, OptionError
+from matx.interfaces import Goal, Model
+
+_TINY = 1e-30
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plane:
+    """The boundary between the label and one other class, linearised: gap + normal . delta = 0, one plane a row."""
+
+    gap: Tensor
+    """(n,) fp32, z_other - z_label: positive where the other class is ahead."""
+    normal: Tensor
+    """(n, d) fp32, the gradient of the gap by the image."""
+    fooled: Tensor
+    """(n,) bool: the answer is not the label."""
+
+    def put(self, rows: Tensor, other: Plane) -> Plane:
+        """This one with the rows of a boolean mask replaced."""
+        return Plane(
+            gap=self.gap.masked_scatter(rows, other.gap),
+            normal=self.normal.masked_scatter(rows[:, None], other.normal),
+            fooled=self.fooled.masked_scatter(rows, other.fooled),
+        )
+
+
+def only_labels(name: str, goal: Goal) -> None:
+    """Refuse an objective of a strategy: an attack that looks for the boundary of the labels has no use for it."""
+    if goal.objective is not None:
+        raise OptionError(
+            f"attacks.{name}: got an objective from the strategy, but it searches for the boundary of the labels; "
+            "allowed: attacks that climb an objective, such as attacks.pgd"
+        )
+
+
+def answers(model: Model, images: Tensor, rows: int) -> Tensor:
+    """(n, classes) fp32 logits without a graph, at most so many rows a forward."""
+    with torch.no_grad():
+        logits = torch.cat([model(images[at : at + rows]).float() for at in range(0, len(images), rows)])
+    if logits.shape[1] < 2:
+        raise ModelError(f"attack: got a model of {logits.shape[1]} class, allowed: at least 2")
+    return logits
+
+
+def likeliest(logits: Tensor, labels: Tensor, count: int) -> Tensor:
+    """(n, k) int64: the other classes of the largest logits, first the largest; k = min(count, classes - 1)."""
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return others.topk(min(count, logits.shape[1] - 1), dim=1).indices
+
+
+def nearest_plane(model: Model, images: Tensor, labels: Tensor, others: Tensor | int, norm: str, rows: int) -> Plane:
+    """The closest, by |gap| / ||normal||_dual, of the planes against some other classes; at most `rows` a forward.
+
+    `others` is (n, k) classes, or a number: the so many likeliest at each point.
+    """
+    parts = []
+    for start in range(0, len(images), rows):
+        piece = slice(start, start + rows)
+        rivals = others if isinstance(others, int) else others[piece]
+        parts.append(_nearest(model, images[piece], labels[piece], rivals, norm))
+    if len(parts) == 1:
+        return parts[0]
+    return Plane(
+        gap=torch.cat([part.gap for part in parts]),
+        normal=torch.cat([part.normal for part in parts]),
+        fooled=torch.cat([part.fooled for part in parts]),
+    )
+
+
+def _nearest(model: Model, images: Tensor, labels: Tensor, others: Tensor | int, norm: str) -> Plane:
+    with torch.enable_grad():
+        point = images.detach().requires_grad_()
+        logits = model(point).float()
+        given = logits.detach()
+        rivals = likeliest(given, labels, others) if isinstance(others, int) else others
+        gaps = logits.gather(1, rivals) - logits.gather(1, labels[:, None])
+    nearest = torch.full_like(given[:, 0], torch.inf)
+    gap, normal = gaps.detach()[:, 0], torch.zeros_like(images).flatten(1)
+    for k in range(rivals.shape[1]):
+        slope = _gradient(gaps[:, k], point, keep=k + 1 < rivals.shape[1]).flatten(1)
+        distance = gaps.detach()[:, k].abs() / _dual(norm, slope).clamp_min(1e-12)
+        closer = distance < nearest
+        nearest = torch.where(closer, distance, nearest)
+        gap = torch.where(closer, gaps.detach()[:, k], gap)
+        normal = torch.where(closer[:, None], slope, normal)
+    return Plane(gap=gap, normal=normal, fooled=given.argmax(1) != labels)
+
+
+def _gradient(values: Tensor, point: Tensor, *, keep: bool) -> Tensor:
+    if not values.requires_grad:
+        return torch.zeros_like(point)
+    (gradient,) = torch.autograd.grad(values.sum(), point, retain_graph=keep, allow_unused=True)
+    return torch.zeros_like(point) if gradient is None else gradient.float()
+
+
+def _dual(norm: str, slope: Tensor) -> Tensor:
+    """(n,): the dual norm, by which a plane's gap is divided to get its distance."""
+    order = {"linf": 1.0, "l2": 2.0, "l1": torch.inf}[norm]
+    length: Tensor = torch.linalg.vector_norm(slope, order, dim=1)
+    return length
+
+
+def onto_plane(norm: str, points: Tensor, normals: Tensor, needs: Tensor) -> Tensor:
+    """The smallest delta (in the norm) with normals . delta = needs and points + delta in [0,1]; exact, batched.
+
+    (n, d), (n, d), (n,) -> (n, d). Every entry moves by u_i in [0, cap_i] towards sign(need w_i), cap_i being the room
+    up to that side of the box. With a = |w| and c = |need| the optimum is
+
+        linf: u_i = min(cap_i, lambda) where a_i > 0      l2: u_i = min(cap_i, lambda a_i)      with sum a_i u_i = c
+        l1:   entries filled to their caps in falling order of a_i, the last one in part, until sum a_i u_i = c
+
+    Where the box does not reach the plane: the corner next to it, u_i = cap_i wherever a_i > 0.
+    """
+    direction = torch.sign(normals) * torch.where(needs < 0, -1.0, 1.0)[:, None]
+    room = torch.where(direction > 0, 1.0 - points, points)
+    weight = normals.abs()
+    unit = weight.amax(1, keepdim=True).clamp_min(_TINY)
+    weight, need = weight / unit, (needs.abs()[:, None] / unit).clamp_max(1 / _TINY)
+    if norm == "l1":
+        moved = _fill_in_order(weight, room, need)
+    else:
+        moved = _fill_together((weight > 0).to(weight.dtype) if norm == "linf" else weight, weight, room, need)
+    return direction * moved
+
+
+def _fill_together(rate: Tensor, weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
+    """u = min(room, level rate) with weight . u = need; room where even that is not enough.
+
+    weight . u is concave and piecewise linear in the level, so Newton's method from 0 rises to the solution and meets
+    it exactly as soon as the set of full entries no longer grows.
+    """
+    level = (need / (weight * rate).sum(1, keepdim=True).clamp_min(_TINY)).clamp_max(1 / _TINY)
+    while True:
+        full = level * rate >= room
+        used = torch.where(full, weight * room, 0.0).sum(1, keepdim=True)
+        slope = torch.where(full, 0.0, weight * rate).sum(1, keepdim=True)
+        raised = torch.maximum(level, ((need - used) / slope.clamp_min(_TINY)).clamp_max(1 / _TINY))
+        if not (raised > level).any():
+            return torch.minimum(room, level * rate)
+        level = raised
+
+
+def _fill_in_order(weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
+    """u filled to the room in falling order of the weight until weight . u = need."""
+    falling, order = weight.sort(dim=1, descending=True, stable=True)
+    cap = room.gather(1, order)
+    total = (falling * cap).cumsum(1)
+    before = torch.cat([torch.zeros_like(total[:, :1]), total[:, :-1]], 1)
+    filled = torch.minimum(cap, ((need - before) / falling.clamp_min(_TINY)).clamp_min(0.0))
+    filled = torch.where(falling > 0, filled, 0.0)
+    return torch.zeros_like(filled).scatter_(1, order, filled)

@@ -1,0 +1,69 @@
+"""DeepFool: steps onto the nearest linearised boundary until the answer changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from torch import Tensor
+
+import matx
+from matx.errors import OptionError
+from matx.interfaces import Goal
+from matx.threat import ThreatModel
+from registry.attacks._boundary import answers, nearest_plane, only_labels, onto_plane
+
+
+@matx.attacks.register("deepfool")
+@dataclass(frozen=True, kw_only=True)
+class DeepFool:
+    """DeepFool (Moosavi-Dezfooli et al. 2016, arXiv 1511.04599); l_inf, l2, l1.
+
+        x_{k+1} = clip( x_k + (1 + overshoot) d_k )
+
+    with d_k the smallest step, in the norm, onto the nearest linearised boundary that stays inside the box; where the
+    box does not bind that is the published |f| / ||w||_q^q |w|^{q-1} sign(w), in l2 |f| / ||w||^2 w. The nearest
+    boundary is looked for among the `candidates` likeliest other classes.
+
+    Returns the first misclassified image, inside the threat model or not; the clean image where none was found.
+    """
+
+    threat: ThreatModel
+    steps: int = 50
+    overshoot: float = 0.02
+    candidates: int = 10
+    """Linearise against the so many likeliest other classes, a backward pass each."""
+    kind: ClassVar[Literal["minimum_norm"]] = "minimum_norm"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "candidates"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"attacks.deepfool.{name}: got {getattr(self, name)}, allowed: 1 or more")
+        if not 0.0 <= self.overshoot <= 1.0:
+            raise OptionError(f"attacks.deepfool.overshoot: got {self.overshoot}, allowed: 0 to 1")
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Each norm."""
+        return tuple(cls(threat=ThreatModel.parse(key), steps=10) for key in ("linf:8/255", "l2:0.5", "l1:12"))
+
+    def __call__(self, goal: Goal) -> Tensor:
+        """(N, C, H, W)."""
+        only_labels("deepfool", goal)
+        count = max(1, len(goal.images))
+        result = goal.images.clone()
+        left = (answers(goal.model, goal.images, count).argmax(1) == goal.labels).nonzero()[:, 0]
+        x = goal.images[left]
+        for _ in range(self.steps):
+            if len(left) == 0:
+                return result
+            norm, labels = self.threat.norm, goal.labels[left]
+            plane = nearest_plane(goal.model, x, labels, self.candidates, norm, count)
+            delta = onto_plane(norm, x.flatten(1), plane.normal, -plane.gap).reshape(x.shape)
+            x = (x + (1.0 + self.overshoot) * delta).clamp(0.0, 1.0)
+            fooled = answers(goal.model, x, count).argmax(1) != labels
+            result[left[fooled]] = x[fooled]
+            left, x = left[~fooled], x[~fooled]
+        return result

@@ -1,0 +1,161 @@
+"""FAB: the closest adversarial example by steps along the linearised boundary, biased towards the clean image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+import matx
+from matx.errors import OptionError
+from matx.interfaces import Goal
+from matx.threat import ThreatModel
+from registry.attacks._boundary import Plane, answers, likeliest, nearest_plane, only_labels, onto_plane
+
+
+@matx.attacks.register("fab")
+@dataclass(frozen=True, kw_only=True)
+class Fab:
+    """Fast adaptive boundary attack (Croce and Hein 2020, arXiv 1907.02044); l_inf, l2, l1.
+
+    With d(x) the exact projection of x onto (boundary linearised at x_k) ∩ box, and x the clean image:
+
+        x_{k+1} = clip( (1 - alpha) (x_k + eta d(x_k)) + alpha (x + eta d(x)) )
+        alpha   = min( alpha_max, ||d(x_k)|| / (||d(x_k)|| + ||d(x)||) )
+
+    A misclassified x_{k+1} is kept if it is the closest so far, and pulled back to x + beta (x_{k+1} - x). Untargeted,
+    the boundary is that of the nearest of the `candidates` likeliest other classes; FAB-T (`targets` > 0) linearises
+    against one class at a time, for each of the so many likeliest on the clean image (no more than there are). All
+    targets of a sample run side by side. The first start is the clean image, later ones are random within eps / 2.
+
+    Returns the closest misclassified image found, inside the threat model or not; the clean image where none was found.
+    """
+
+    threat: ThreatModel
+    steps: int = 100
+    restarts: int = 1
+    targets: int = 0
+    """FAB-T against so many classes; 0: untargeted."""
+    candidates: int = 10
+    """Untargeted: linearise against the so many likeliest classes, a backward pass each (the published code: all)."""
+    alpha_max: float = 0.1
+    eta: float = 1.05
+    beta: float = 0.9
+    stop_inside: bool = False
+    """True: a sample leaves the search once it is inside the threat model: enough for accuracies, not for distances."""
+    rows: int = 0
+    """The most images in one forward; 0: as many as the batch has."""
+    kind: ClassVar[Literal["minimum_norm"]] = "minimum_norm"
+
+    def __post_init__(self) -> None:
+        for name, low in (("steps", 1), ("restarts", 1), ("targets", 0), ("candidates", 1), ("rows", 0)):
+            if getattr(self, name) < low:
+                raise OptionError(f"attacks.fab.{name}: got {getattr(self, name)}, allowed: {low} or more")
+        for name, least, most in (("alpha_max", 0.0, 1.0), ("eta", 1.0, 2.0), ("beta", 0.0, 1.0)):
+            if not least <= getattr(self, name) <= most:
+                raise OptionError(f"attacks.fab.{name}: got {getattr(self, name)}, allowed: {least} to {most}")
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Each norm; targeted; restarts; stopping inside."""
+        linf, l2 = ThreatModel(norm="linf", eps="8/255"), ThreatModel(norm="l2", eps=0.5)
+        return (
+            cls(threat=linf, steps=10),
+            cls(threat=l2, steps=10, targets=3),
+            cls(threat=ThreatModel(norm="l1", eps=12), steps=10, restarts=2, stop_inside=True),
+        )
+
+    def __call__(self, goal: Goal) -> Tensor:
+        """(N, C, H, W)."""
+        only_labels("fab", goal)
+        rows = self.rows or max(1, len(goal.images))
+        logits = answers(goal.model, goal.images, rows)
+        standing = logits.argmax(1) == goal.labels
+        targets = likeliest(logits, goal.labels, self.targets) if self.targets else None
+        best = goal.images.clone()
+        size = torch.full_like(standing, torch.inf, dtype=torch.float64)
+        for restart in range(self.restarts):
+            left = (standing & (size > self.threat.radius) if self.stop_inside else standing).nonzero()[:, 0]
+            if len(left) == 0:
+                break
+            found, distance = self._run(goal.select(left), None if targets is None else targets[left], restart, rows)
+            closer = distance < size[left]
+            best[left[closer]], size[left[closer]] = found[closer], distance[closer]
+        return best
+
+    def _run(self, goal: Goal, targets: Tensor | None, restart: int, rows: int) -> tuple[Tensor, Tensor]:
+        """((n, C, H, W), (n,) float64): the closest example of one start and its distance, inf where there is none.
+
+        Rows are (target, sample) pairs, all targets of one sample together, so that a sample leaves with all of them.
+        """
+        best = goal.images.clone()
+        size = torch.full((len(best),), torch.inf, dtype=torch.float64, device=best.device)
+        here = torch.arange(len(best), device=best.device)
+        views = 1 if targets is None else targets.shape[1]
+        x = _repeat(self._start(goal, restart), views)
+        for _ in range(self.steps):
+            clean, labels = _repeat(goal.images[here], views), _repeat(goal.labels[here], views)
+            others = self.candidates if targets is None else targets[here].T.reshape(-1, 1)
+            plane = nearest_plane(goal.model, x, labels, others, self.threat.norm, rows)
+            self._keep(best, size, here, x, plane.fooled, clean)
+            if plane.fooled.any():
+                back = plane.fooled
+                x = torch.where(back.reshape(-1, 1, 1, 1), clean + self.beta * (x - clean), x)
+                rivals = others if isinstance(others, int) else others[back]
+                plane = plane.put(
+                    back, nearest_plane(goal.model, x[back], labels[back], rivals, self.threat.norm, rows)
+                )
+            x = self._step(x, clean, plane)
+            if self.stop_inside:
+                stays = size[here] > self.threat.radius
+                x, here = x[stays.repeat(views)], here[stays]
+                if len(here) == 0:
+                    return best, size
+        fooled = answers(goal.model, x, rows).argmax(1) != _repeat(goal.labels[here], views)
+        self._keep(best, size, here, x, fooled, _repeat(goal.images[here], views))
+        return best, size
+
+    def _start(self, goal: Goal, restart: int) -> Tensor:
+        if restart == 0:
+            return goal.images.clone()
+        generator, shape = goal.generator.at("fab", restart), tuple(goal.images.shape[1:])
+        noise = 2.0 * generator.uniform(shape) - 1.0 if self.threat.norm == "linf" else generator.normal(shape)
+        length = self.threat.size(noise).clamp_min(1e-12).to(noise.dtype)
+        delta = noise * (0.5 * self.threat.radius / length).reshape(-1, *[1] * len(shape))
+        return (goal.images + delta).clamp(0.0, 1.0)
+
+    def _step(self, x: Tensor, clean: Tensor, plane: Plane) -> Tensor:
+        """One step of the formula above."""
+        now, base = x.flatten(1), clean.flatten(1)
+        need = -plane.gap
+        from_clean = need + (plane.normal * (now - base)).sum(1)
+        both = onto_plane(
+            self.threat.norm,
+            torch.cat([now, base]),
+            torch.cat([plane.normal, plane.normal]),
+            torch.cat([need, from_clean]),
+        )
+        order = {"linf": torch.inf, "l2": 2.0, "l1": 1.0}[self.threat.norm]
+        length = torch.linalg.vector_norm(both, order, dim=1, keepdim=True).clamp_min(1e-8)
+        (near, far), (a, b) = both.chunk(2), length.chunk(2)
+        alpha = (a / (a + b)).clamp_max(self.alpha_max)
+        moved = (1.0 - alpha) * (now + self.eta * near) + alpha * (base + self.eta * far)
+        stepped: Tensor = moved.clamp(0.0, 1.0).reshape(x.shape)
+        return stepped
+
+    def _keep(self, best: Tensor, size: Tensor, here: Tensor, x: Tensor, fooled: Tensor, clean: Tensor) -> None:
+        """Put into `best` and `size` whatever is misclassified and closer: the closest of a sample's targets."""
+        distance = self.threat.size(x - clean).masked_fill(~fooled, torch.inf)
+        shortest, view = distance.reshape(-1, len(here)).min(0)
+        closer = shortest < size[here]
+        rows = (view * len(here) + torch.arange(len(here), device=here.device))[closer]
+        best[here[closer]], size[here[closer]] = x[rows], shortest[closer]
+
+
+def _repeat(tensor: Tensor, views: int) -> Tensor:
+    """The rows once for each view, view by view."""
+    return tensor.repeat(views, *[1] * (tensor.dim() - 1))
