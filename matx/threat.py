@@ -104,7 +104,7 @@ class ThreatModel:
         flat, base = images.flatten(1), clean.flatten(1)
         moved: Tensor = flat.clamp(0.0, 1.0)
         length = torch.linalg.vector_norm(moved - base, 2 if self.norm == "l2" else 1, dim=1)
-        # Rounding of pixels leaves a projected image a little outside; it counts as inside, so projecting is idempotent.
+        # Rounding leaves a projected image a little outside; that counts as inside, so that projecting is idempotent.
         rounding = torch.finfo(flat.dtype).eps * (8 * self.radius + 2 * flat.shape[1] ** 0.5)
         rows = (length > self.radius + rounding).nonzero().squeeze(1)
         if len(rows) > 0:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from matx.errors import OptionError, did_you_mean
-from matx.interfaces import Goal, LogitObjective, Objective, check_objective
-from matx.threat import ThreatModel, exact_number
-
-KEEPS = ("best", "last")
+from matx.interfaces import Goal, LogitObjective, Objective
 
 Start = Callable[[Goal, int], Tensor]
 """(goal, restart) -> (N, C, H, W): where a search starts."""
@@ -29,11 +24,18 @@ class Plan:
     restarts: int = 1
     keep: str = "best"
     early_exit: bool = False
+    momentum: float = 0.0
+    """The decay of the accumulated gradient g <- momentum g + gradient / mean|gradient|; 0: the gradient itself."""
+
+    @property
+    def judge(self) -> bool:
+        """Whether anybody reads which examples fool the model."""
+        return self.early_exit or self.restarts > 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """Examples of N samples, how high they stand, and whether they fool the model; all-False where nobody asked."""
+    """Examples of N samples, how high they stand, and whether they fool the model (all False where nobody asked)."""
 
     images: Tensor
     values: Tensor
@@ -44,8 +46,7 @@ class Found:
 
     def better(self, other: Found) -> Found:
         """Per sample the better of two: one that fools the model before one that does not, then the higher value."""
-        higher = torch.where(self.wrong == other.wrong, other.values > self.values, other.wrong)
-        return self.replaced(other, higher)
+        return self.replaced(other, torch.where(self.wrong == other.wrong, other.values > self.values, other.wrong))
 
     def higher(self, other: Found) -> Found:
         """Per sample the one of the higher value."""
@@ -58,9 +59,35 @@ class Found:
             wrong=torch.where(where, other.wrong, self.wrong),
         )
 
-    def put(self, rows: Tensor, part: Found) -> None:
-        """Write the samples of `part` into these rows."""
-        self.images[rows], self.values[rows], self.wrong[rows] = part.images, part.values, part.wrong
+
+@dataclass(kw_only=True, eq=False)
+class Ledger:
+    """Who has left a shrinking batch, and with what; `rows` are the places, in the full batch, of those still in it."""
+
+    done: Found
+    rows: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rows = torch.arange(len(self.done.values), device=self.done.values.device)
+
+    def retire(self, now: Found) -> Tensor | None:
+        """Book the samples that fool the model; the places in the batch of the others, None where all stay."""
+        if not bool(now.wrong.any()):
+            return None
+        self._book(self.rows[now.wrong], now.select(now.wrong))
+        stay = (~now.wrong).nonzero().squeeze(1)
+        self.rows = self.rows[stay]
+        return stay
+
+    def close(self, best: Found) -> Found:
+        """Everybody's result, with `best` for those still in the batch."""
+        if len(self.rows) == len(self.done.values):
+            return best
+        self._book(self.rows, best)
+        return self.done
+
+    def _book(self, rows: Tensor, part: Found) -> None:
+        self.done.images[rows], self.done.values[rows], self.done.wrong[rows] = part.images, part.values, part.wrong
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
@@ -68,41 +95,18 @@ def per_sample(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (like.dim() - 1))
 
 
-def check_options(name: str, *, steps: int, restarts: int, keep: str, objective: str) -> None:
-    """Refuse what no search of this kind can do."""
-    for option, value in (("steps", steps), ("restarts", restarts)):
-        if value < 1:
-            raise OptionError(f"attacks.{name}.{option}: got {value}, allowed: 1 or more")
-    if keep not in KEEPS:
-        raise OptionError(f"attacks.{name}.keep: got {keep!r}, allowed: {', '.join(KEEPS)}{did_you_mean(keep, KEEPS)}")
-    check_objective(objective)
+def nothing(images: Tensor) -> Found:
+    """These images, valued below anything."""
+    low = torch.full((len(images),), -torch.inf, device=images.device)
+    return Found(images=images.detach().clone(), values=low, wrong=torch.zeros_like(low, dtype=torch.bool))
 
 
-def check_fraction(where: str, value: float) -> None:
-    """Refuse a share outside (0, 1]."""
-    if not 0 < value <= 1:
-        raise OptionError(f"{where}: got {value}, allowed: over 0, up to 1")
-
-
-def positive(where: str, value: float | str) -> float:
-    """The value of an option such as 0.01 or '2/255'; OptionError unless it is over 0."""
-    number = float(exact_number(value, where))
-    if number <= 0:
-        raise OptionError(f"{where}: got {value!r}, allowed: a number over 0, or a fraction like '2/255'")
-    return number
-
-
-def warn_if_short(name: str, threat: ThreatModel, steps: int) -> None:
-    """l1 attacks of a few steps are far from converged, and training on them overfits to their weakness."""
-    if threat.norm == "l1" and steps < 10:
-        logging.getLogger("matx").warning("attacks.%s: %d steps are few for l1; use 10 or more to train", name, steps)
-
-
-def look(goal: Goal, objective: Objective, images: Tensor, *, gradient: bool, judge: bool) -> tuple[Found, Tensor]:
-    """One forward: what the images are worth and, if asked, the gradient of the sum of their values.
+def look(goal: Goal, images: Tensor, *, gradient: bool, judge: bool) -> tuple[Found, Tensor]:
+    """One forward: what the images are worth to goal.objective and, if asked, the gradient of the sum of their values.
 
     `judge` asks for `wrong`; it costs a forward of its own only where the objective is not one of the model's logits.
     """
+    objective = goal.climb("cross_entropy")
     point = images.detach().requires_grad_(gradient)
     logits: Tensor | None = None
     with torch.set_grad_enabled(gradient):
@@ -122,57 +126,60 @@ def look(goal: Goal, objective: Objective, images: Tensor, *, gradient: bool, ju
     return Found(images=images.detach(), values=values.detach().float(), wrong=wrong), slope
 
 
-def search(goal: Goal, objective: Objective, start: Start, move: Move, plan: Plan) -> Tensor:
-    """The best example over restarts: one that fools the model first, then the one of the highest value.
+def best_of(
+    goal: Goal, objectives: Iterable[Objective], restarts: int, run: Callable[[Goal, int], Found], *, early_exit: bool
+) -> Tensor:
+    """The best example over objectives and restarts: one that fools the model first, then the one of the highest value.
 
-    With `early_exit` a sample's search ends at its first example that fools the model.
+    With `early_exit` later runs see only the samples that still stand.
     """
     best: Found | None = None
-    for restart in range(plan.restarts):
-        here = replace(goal, generator=goal.generator.at("restart", restart))
-        if best is None:
-            best = _ascend(here, objective, start(here, restart), move, plan)
-        elif not plan.early_exit:
-            best = best.better(_ascend(here, objective, start(here, restart), move, plan))
-        else:
-            rows = (~best.wrong).nonzero().squeeze(1)
-            if len(rows) == 0:
-                break
-            some = here.select(rows)
-            found = _ascend(some, objective.select(rows), start(some, restart), move, plan)
-            best.put(rows, best.select(rows).better(found))
-    assert best is not None
-    return best.images
+    for index, objective in enumerate(objectives):
+        for restart in range(restarts):
+            names = ("restart", restart) if index == 0 else ("restart", restart, "objective", index)
+            here = replace(goal, objective=objective, generator=goal.generator.at(*names))
+            if best is None:
+                best = run(here, restart)
+            elif not early_exit:
+                best = best.better(run(here, restart))
+            else:
+                rows = (~best.wrong).nonzero().squeeze(1)
+                if len(rows) == 0:
+                    return best.images
+                ledger = Ledger(done=best)
+                ledger.rows = rows
+                best = ledger.close(best.select(rows).better(run(here.select(rows), restart)))
+    return goal.images if best is None else best.images
 
 
-def _ascend(goal: Goal, objective: Objective, images: Tensor, move: Move, plan: Plan) -> Found:
+def search(goal: Goal, objective: str, start: Start, move: Move, plan: Plan) -> Tensor:
+    """The best example of `restarts` plain ascents (see `best_of`)."""
+
+    def run(here: Goal, restart: int) -> Found:
+        return _ascend(here, start(here, restart), move, plan)
+
+    return best_of(goal, [goal.climb(objective)], plan.restarts, run, early_exit=plan.early_exit)
+
+
+def _ascend(goal: Goal, images: Tensor, move: Move, plan: Plan) -> Found:
     """One search of `steps` gradients, and one more forward only where somebody reads its values."""
-    judge = plan.early_exit or plan.restarts > 1
-    done = _nothing(images)
-    rows = torch.arange(len(images), device=images.device)
-    best = _nothing(images)
+    ledger, best, velocity = Ledger(done=nothing(images)), nothing(images), torch.zeros_like(images)
     for iteration in range(plan.steps):
-        now, gradient = look(goal, objective, images, gradient=True, judge=judge)
+        now, gradient = look(goal, images, gradient=True, judge=plan.judge)
         best = best.higher(now) if plan.keep == "best" else now
-        if plan.early_exit and bool(now.wrong.any()):
-            done.put(rows[now.wrong], now.select(now.wrong))
-            stay = (~now.wrong).nonzero().squeeze(1)
-            goal, objective, rows, best = goal.select(stay), objective.select(stay), rows[stay], best.select(stay)
-            images, gradient = images[stay], gradient[stay]
-            if len(rows) == 0:
-                return done
+        stay = ledger.retire(now) if plan.early_exit else None
+        if stay is not None:
+            goal, best, images = goal.select(stay), best.select(stay), images[stay]
+            gradient, velocity = gradient[stay], velocity[stay]
+            if len(stay) == 0:
+                break
+        if plan.momentum > 0:
+            size = per_sample(gradient.abs().flatten(1).mean(1), gradient)
+            velocity = plan.momentum * velocity + gradient / size.clamp_min(torch.finfo(size.dtype).tiny)
+            gradient = velocity
         images = move(goal, images, gradient, iteration)
-    if plan.keep == "best" or plan.restarts > 1:
-        now, _ = look(goal, objective, images, gradient=False, judge=judge)
-        best = now if plan.keep == "last" else best.better(now) if plan.early_exit else best.higher(now)
-    else:
-        best = replace(best, images=images)
-    if len(rows) == len(done.images):
-        return best
-    done.put(rows, best)
-    return done
-
-
-def _nothing(images: Tensor) -> Found:
-    low = torch.full((len(images),), -torch.inf, device=images.device)
-    return Found(images=images.detach().clone(), values=low, wrong=torch.zeros_like(low, dtype=torch.bool))
+    if len(images) > 0 and (plan.keep == "best" or plan.restarts > 1):
+        now, _ = look(goal, images, gradient=False, judge=plan.judge)
+        keep_higher = best.better(now) if plan.early_exit else best.higher(now)
+        best = now if plan.keep == "last" else keep_higher
+    return ledger.close(replace(best, images=images) if plan.keep == "last" else best)

@@ -10,10 +10,9 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError
 from matx.interfaces import Goal, check_objective, value_and_gradient
 from matx.threat import ThreatModel
-from registry.attacks._ascent import check_fraction, positive, warn_if_short
+from registry.attacks._options import check_share, check_start, length, start_of, warn_if_short
 
 
 @matx.attacks.register("fgsm")
@@ -39,14 +38,9 @@ class FGSM:
 
     def __post_init__(self) -> None:
         check_objective(self.objective)
-        check_fraction("attacks.fgsm.sparsity", self.sparsity)
-        if self.step_size is not None:
-            positive("attacks.fgsm.step_size", self.step_size)
-        if self.objective == "kl" and not self.random_start:
-            raise OptionError(
-                "attacks.fgsm.objective: got 'kl' with random_start=False, allowed: a random start, "
-                "for at the clean image the gradient of KL is zero"
-            )
+        check_share("attacks.fgsm.sparsity", self.sparsity)
+        check_start("fgsm", self.objective, random_start=self.random_start)
+        _ = self._length
         warn_if_short("fgsm", self.threat, 1)
 
     def __call__(self, goal: Goal) -> Tensor:
@@ -56,14 +50,17 @@ class FGSM:
 
     def init(self, goal: Goal) -> Tensor:
         """The clean images, or random points around them."""
-        return self.threat.random_start(goal.images, goal.generator.at("start")) if self.random_start else goal.images
+        return start_of(self.threat, goal, 0, random_start=self.random_start)
 
     def step(self, goal: Goal, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
         """One step of length `step_size` along the steepest direction, projected."""
-        length = self.threat.radius if self.step_size is None else positive("attacks.fgsm.step_size", self.step_size)
         edge = images if self.threat.norm == "l1" else None
         direction = self.threat.steepest(gradient, edge, sparsity=self.sparsity)
-        return self.threat.project(images + length * direction, goal.images)
+        return self.threat.project(images + self._length * direction, goal.images)
+
+    @property
+    def _length(self) -> float:
+        return length("attacks.fgsm.step_size", self.step_size, self.threat.radius)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[FGSM]:

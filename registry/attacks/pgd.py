@@ -13,7 +13,8 @@ import matx
 from matx.errors import OptionError
 from matx.interfaces import Goal
 from matx.threat import ThreatModel
-from registry.attacks._ascent import Plan, check_fraction, check_options, positive, search, warn_if_short
+from registry.attacks._ascent import Plan, search
+from registry.attacks._options import check_search, check_share, check_start, length, start_of, warn_if_short
 
 
 @matx.attacks.register("pgd")
@@ -51,24 +52,19 @@ class PGD:
     """For evaluation: a sample's search ends at its first misclassified iterate, and the batch shrinks to the rest."""
 
     def __post_init__(self) -> None:
-        check_options("pgd", steps=self.steps, restarts=self.restarts, keep=self.keep, objective=self.objective)
-        check_fraction("attacks.pgd.sparsity", self.sparsity)
-        if self.step_size is not None:
-            positive("attacks.pgd.step_size", self.step_size)
+        check_search("pgd", steps=self.steps, restarts=self.restarts, keep=self.keep, objective=self.objective)
+        check_share("attacks.pgd.sparsity", self.sparsity)
+        check_start("pgd", self.objective, random_start=self.random_start)
         if self.noise < 0:
             raise OptionError(f"attacks.pgd.noise: got {self.noise}, allowed: 0 or more")
         if self.noise > 0 and not self.random_start:
             raise OptionError(f"attacks.pgd.noise: got {self.noise} with random_start=False, allowed: 0 there")
-        if self.objective == "kl" and not self.random_start:
-            raise OptionError(
-                "attacks.pgd.objective: got 'kl' with random_start=False, allowed: a random start, "
-                "for at the clean image the gradient of KL is zero"
-            )
+        _ = self._length
         warn_if_short("pgd", self.threat, self.steps)
 
     def __call__(self, goal: Goal) -> Tensor:
         plan = Plan(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit)
-        return search(goal, goal.climb(self.objective), self._start, self.step, plan)
+        return search(goal, self.objective, self._start, self.step, plan)
 
     def init(self, goal: Goal) -> Tensor:
         """Where the first search starts."""
@@ -82,17 +78,12 @@ class PGD:
 
     @property
     def _length(self) -> float:
-        if self.step_size is None:
-            return 2.5 * self.threat.radius / self.steps
-        return positive("attacks.pgd.step_size", self.step_size)
+        return length("attacks.pgd.step_size", self.step_size, 2.5 * self.threat.radius / self.steps)
 
     def _start(self, goal: Goal, restart: int) -> Tensor:
-        if restart == 0 and not self.random_start:
-            return goal.images
-        generator = goal.generator.at("start")
         if self.noise == 0:
-            return self.threat.random_start(goal.images, generator)
-        noise = self.noise * generator.normal(tuple(goal.images.shape[1:]))
+            return start_of(self.threat, goal, restart, random_start=self.random_start)
+        noise = self.noise * goal.generator.at("start").normal(tuple(goal.images.shape[1:]))
         return self.threat.project(goal.images + noise.to(goal.images), goal.images)
 
     @classmethod

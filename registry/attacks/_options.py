@@ -1,0 +1,72 @@
+"""Checks of options that several attacks share."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import Tensor
+
+from matx.errors import OptionError, did_you_mean
+from matx.interfaces import Goal, check_objective
+from matx.threat import ThreatModel, exact_number
+
+KEEPS = ("best", "last")
+
+
+def check_search(name: str, *, steps: int, restarts: int, objective: str, keep: str = "best") -> None:
+    """Refuse numbers of steps and restarts, and names, that no search can use."""
+    for option, value in (("steps", steps), ("restarts", restarts)):
+        check_count(f"attacks.{name}.{option}", value)
+    if keep not in KEEPS:
+        raise OptionError(f"attacks.{name}.keep: got {keep!r}, allowed: {', '.join(KEEPS)}{did_you_mean(keep, KEEPS)}")
+    check_objective(objective)
+
+
+def check_count(where: str, value: int) -> None:
+    """Refuse a number below 1."""
+    if value < 1:
+        raise OptionError(f"{where}: got {value}, allowed: 1 or more")
+
+
+def check_share(where: str, value: float) -> None:
+    """Refuse a share outside (0, 1]."""
+    if not 0 < value <= 1:
+        raise OptionError(f"{where}: got {value}, allowed: over 0, up to 1")
+
+
+def check_norm(name: str, threat: ThreatModel, norm: str) -> None:
+    """Refuse a threat model of another norm than the one that the attack is for."""
+    if threat.norm != norm:
+        raise OptionError(f"attacks.{name}.threat: got {threat.key}, allowed: norm {norm}; attacks.pgd takes any norm")
+
+
+def check_start(name: str, objective: str, *, random_start: bool) -> None:
+    """Refuse KL to the clean answer from the clean image, where its gradient is zero."""
+    if objective == "kl" and not random_start:
+        raise OptionError(
+            f"attacks.{name}.objective: got 'kl' with random_start=False, allowed: a random start, "
+            "for at the clean image the gradient of KL is zero"
+        )
+
+
+def length(where: str, step_size: float | str | None, default: float) -> float:
+    """The length of a step: `default` for None, else the value of 0.01 or '2/255'; OptionError unless it is over 0."""
+    if step_size is None:
+        return default
+    number = float(exact_number(step_size, where))
+    if number <= 0:
+        raise OptionError(f"{where}: got {step_size!r}, allowed: a number over 0, or a fraction like '2/255'")
+    return number
+
+
+def warn_if_short(name: str, threat: ThreatModel, steps: int) -> None:
+    """l1 attacks of a few steps are far from converged; training on them learns their weakness."""
+    if threat.norm == "l1" and steps < 10:
+        logging.getLogger("matx").warning("attacks.%s: %d steps are few for l1; use 10 or more to train", name, steps)
+
+
+def start_of(threat: ThreatModel, goal: Goal, restart: int, *, random_start: bool) -> Tensor:
+    """The clean image for the first search of an attack without random start, else a random point of the ball."""
+    if restart == 0 and not random_start:
+        return goal.images
+    return threat.random_start(goal.images, goal.generator.at("start"))
