@@ -71,10 +71,10 @@ class MemorySplit:
         return self.images[rows]
 
     def fingerprint(self) -> str:
-        """A short hash of the bytes of images and labels."""
-        digest = hashlib.blake2b(digest_size=8)
-        digest.update(self.images.contiguous().numpy().tobytes())
-        digest.update(self.labels.numpy().tobytes())
+        """A short hash of type, shape and bytes of the images, and of the labels."""
+        digest = hashlib.blake2b(f"{self.images.dtype} {tuple(self.images.shape)}".encode(), digest_size=8)
+        digest.update(self.images.contiguous().numpy().data)
+        digest.update(self.labels.contiguous().numpy().data)
         return digest.hexdigest()
 
 
@@ -182,7 +182,7 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     """(mean, std) per channel on the scale [0,1] of (N, C, H, W) uint8 or fp32 images; a constant channel has std 1."""
     if images.dtype == torch.uint8:
         levels = torch.arange(256, dtype=torch.float64) / 255.0
-        counts = [torch.bincount(channel.flatten(), minlength=256).double() for channel in images.unbind(1)]
+        counts = [_histogram(channel) for channel in images.unbind(1)]
         means = [(count * levels).sum() / count.sum() for count in counts]
         variances = [(c * (levels - m).square()).sum() / c.sum() for c, m in zip(counts, means, strict=True)]
     else:
@@ -191,6 +191,13 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
         variances = [channel.var(correction=0) for channel in channels]
     spread = [float(variance) ** 0.5 for variance in variances]
     return tuple(float(mean) for mean in means), tuple(std if std > 0.0 else 1.0 for std in spread)
+
+
+def _histogram(levels: Tensor) -> Tensor:
+    """(256,) float64: how often each uint8 value occurs (in chunks, for torch counts in int64)."""
+    starts = range(0, len(levels), 4096)
+    parts = [torch.bincount(levels[start : start + 4096].flatten(), minlength=256) for start in starts]
+    return torch.stack(parts).sum(0).double()
 
 
 def order(count: int, *, seed: int, epoch: int) -> Tensor:

@@ -63,7 +63,7 @@ class Npz:
     def _read(self, *parts: str) -> Mapping[str, Array]:
         """The arrays of some parts; DataError for a file that is missing, damaged or incomplete."""
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
+            with np.load(Path(self.path).expanduser(), allow_pickle=False) as archive:
                 if not isinstance(archive, np.lib.npyio.NpzFile):
                     raise DataError(f"{self.path}: got a single array, allowed: a .npz file with {', '.join(_NEEDED)}")
                 self._check_names(archive.files)
