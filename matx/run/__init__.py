@@ -4,6 +4,7 @@ from matx.run.display import Display
 from matx.run.flow import DryRun, dry_run, load_own, read_environment, resume, run
 from matx.run.folder import RunFolder, create, open_folder, refuse_existing
 from matx.run.interrupt import Interrupted
+from matx.run.journal import lines
 from matx.run.scoring import Scope, score_folder
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Scope",
     "create",
     "dry_run",
+    "lines",
     "load_own",
     "open_folder",
     "read_environment",

@@ -12,6 +12,7 @@ import torch
 
 from matx.checkpoint import circumstances
 from matx.errors import OptionError
+from matx.plugins import loaded_files
 
 __all__ = ["describe", "find_device", "git_state"]
 
@@ -28,9 +29,7 @@ def find_device(name: str) -> torch.device:
     raise OptionError(f"--device: got {name!r}, allowed here: auto, {', '.join(usable)}")
 
 
-def describe(
-    *, device: torch.device, seed: int, data: Mapping[str, str], command: Sequence[str], plugins: Sequence[Path]
-) -> dict[str, Any]:
+def describe(*, device: torch.device, seed: int, data: Mapping[str, str], command: Sequence[str]) -> dict[str, Any]:
     """The content of environment.json, without any wall-clock figure."""
     return {
         **circumstances(device),
@@ -38,7 +37,7 @@ def describe(
         "seed": seed,
         "data": dict(data),
         "git": git_state(Path.cwd()),
-        "plugins": [str(path.resolve()) for path in plugins],
+        "plugins": loaded_files(),
         "command": list(command),
     }
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ from matx.run.display import Bar, Display
 from matx.run.environment import describe, find_device
 from matx.run.folder import RunFolder, create, open_folder, refuse_existing
 from matx.run.interrupt import Interrupted, held_back
-from matx.run.journal import Journal, logged_to, plain
+from matx.run.journal import Journal, lines, logged_to, plain
 from matx.run.pictures import gallery
 from matx.run.scoring import score_run
 from matx.run.stopwatch import Stopwatch
@@ -65,7 +66,6 @@ def run(
     out: Path | None = None,
     device: str = "auto",
     display: Display | None = None,
-    plugins: Sequence[Path] = (),
     command: Sequence[str] = (),
 ) -> RunFolder:
     """Train and evaluate an experiment in a new run folder: `out`, else runs/<name>-<n>. Nothing is overwritten."""
@@ -84,13 +84,11 @@ def run(
     )
 
     def fill(folder: RunFolder) -> None:
-        environment = describe(
-            device=training.device, seed=loaded.experiment.seed, data=data, command=command, plugins=plugins
-        )
+        environment = describe(device=training.device, seed=loaded.experiment.seed, data=data, command=command)
         folder.last.parent.mkdir()
         folder.config.write_text(loaded.text, encoding="utf-8")
-        folder.resolved.write_text("".join(f"{k} = {v}\n" for k, v in settings.items()), encoding="utf-8")
-        _write_json(folder.resolved.with_suffix(".json"), settings)
+        folder.resolved.write_text("".join(f"{line}\n" for line in lines(loaded.resolved)), encoding="utf-8")
+        _write_json(folder.resolved.with_suffix(".json"), dict(loaded.resolved))
         _write_json(folder.environment, {"experiment": loaded.name} | environment)
         checkpoint.save(folder.last, parts.checkpoint(0))
 
@@ -100,18 +98,19 @@ def run(
 def resume(
     path: Path, *, loaded: Loaded | None = None, device: str | None = None, display: Display | None = None
 ) -> RunFolder:
-    """Continue a run where its last checkpoint stands; RunError where it is finished.
+    """Continue a run where its last checkpoint stands; a finished one is left as it is.
 
     `loaded`: the experiment that the user believes it is (its own config.gin otherwise); another one is refused.
     """
-    folder = open_folder(path)
-    if folder.finished:
-        raise RunError(f"{path}: this run is finished; its figures are in {folder.results}")
+    folder, display = open_folder(path), display or Display()
     environment = read_environment(folder)
     loaded = loaded or load_own(folder)
     stored = checkpoint.load(folder.last)
     settings = checkpoint.settings(loaded.experiment)
     checkpoint.refuse_others(stored, settings, folder.last)
+    if folder.finished:
+        display.say(f"{path}: this run is finished already; nothing was left to do")
+        return folder
     torch.set_num_threads(int(stored.circumstances["threads"]))
     training = _brought_to_life(loaded, device or str(environment["device"]))
     data = dict(fingerprints(training.data, test=False))
@@ -131,7 +130,7 @@ def resume(
         folder=folder,
         settings=settings,
         data=data,
-        display=display or Display(),
+        display=display,
     )
     return _go(under_way, metrics_bytes=stored.metrics_bytes)
 
@@ -176,12 +175,14 @@ def load_own(folder: RunFolder, bindings: Sequence[str] = ()) -> Loaded:
     return load_experiment([str(folder.config)], list(bindings))
 
 
-def read_environment(folder: RunFolder) -> dict[str, object]:
+def read_environment(folder: RunFolder) -> dict[str, Any]:
     """environment.json of a run folder; a RunError where it is damaged."""
     try:
-        found: dict[str, object] = json.loads(folder.environment.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(folder.environment.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{folder.environment}: cannot be read ({error}); allowed: a run folder as matx wrote it") from error
+        raise RunError(
+            f"{folder.environment}: cannot be read ({error}); allowed: a run folder as matx wrote it"
+        ) from error
     return found
 
 
@@ -259,7 +260,7 @@ def _draw_galleries(training: Training, journal: Journal) -> None:
 
 
 def _note(record: EpochRecord) -> str:
-    losses = [f"{name} {terms['total']:.3f}" for name, terms in record.train.items() if "total" in terms]
+    losses = [f"{name} {terms['loss']:.3f}" for name, terms in record.train.items() if "loss" in terms]
     parts = [f"loss {', '.join(losses)}"] if losses else []
     if record.score is not None:
         parts.append(f"validation {record.score:.1%}{' (best)' if record.best else ''}")

@@ -81,7 +81,9 @@ class RunFolder:
 def refuse_existing(out: Path | None) -> None:
     """Refuse an `--out` that is there already, before any work is done."""
     if out is not None and (out.exists() or out.is_symlink()):
-        raise RunError(f"--out: {out} exists already, allowed: a folder that does not; to continue a run: --resume {out}")
+        raise RunError(
+            f"--out: {out} exists already, allowed: a folder that does not; to continue a run: --resume {out}"
+        )
 
 
 def open_folder(path: Path) -> RunFolder:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["STEPS", "Journal", "logged_to", "plain"]
+__all__ = ["STEPS", "Journal", "lines", "logged_to", "plain"]
 
 STEPS = 10
 """Every so many steps a step is written down; epochs always are."""
@@ -34,6 +34,18 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
+
+
+def lines(value: Any, path: str = "") -> Iterator[str]:
+    """Nested plain values as `path = value` lines; `@` (the name of a component) stands at the component's own path."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from lines(item, path if key == "@" else f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple) and value:
+        for position, item in enumerate(value):
+            yield from lines(item, f"{path}[{position}]")
+    elif path:
+        yield f"{path} = {value}"
 
 
 class Journal:
@@ -60,7 +72,9 @@ class Journal:
         self.steps = record.step
         if record.step % STEPS:
             return
-        self._line({"kind": "step", "epoch": record.epoch, "step": record.step, "losses": record.losses, "lr": record.lr})
+        self._line(
+            {"kind": "step", "epoch": record.epoch, "step": record.step, "losses": record.losses, "lr": record.lr}
+        )
         self._scalars("step", record.losses)
         self._scalars("lr", {peer: {"": rate} for peer, rate in record.lr.items()})
 

@@ -114,7 +114,9 @@ def _bare(name: str, experiment: Experiment, data: Data, device: torch.device) -
     return bring_to_life(name, peer, data, seed=experiment.seed, device=device).module
 
 
-def _results(name: str, judge: _Judge, scores: Mapping[str, dict[str, PeerScores]], state: Mapping[str, Any]) -> Results:
+def _results(
+    name: str, judge: _Judge, scores: Mapping[str, dict[str, PeerScores]], state: Mapping[str, Any]
+) -> Results:
     """results.json; where only one checkpoint was judged it stands for both if they are of one epoch."""
     position, steps = state["position"], state["seen"][0]
     best = state["best"][0] if state["best"] is not None else position[0]
@@ -123,7 +125,12 @@ def _results(name: str, judge: _Judge, scores: Mapping[str, dict[str, PeerScores
     evaluated = [peer for peer in judge.experiment.scored if peer in first]
     return results(
         experiment=name,
-        dataset={"name": judge.data.name, "split": "test", "n": judge.images},
+        dataset={
+            "name": judge.data.name,
+            "split": "test",
+            "n": judge.images,
+            "fingerprint": judge.data.test.fingerprint(),
+        },
         scored=evaluated,
         best=first,
         best_epoch=position[0] if tuple(judge.scope.checkpoints) == ("last",) else best,
@@ -163,4 +170,6 @@ def _refuse_other_models(stored: Mapping[str, str], given: Mapping[str, str], fo
     found = checkpoint.differences(what(stored), what(given))
     if found:
         path = Path(folder.path)
-        raise CheckpointError(f"{path}: was trained as another experiment ({'; '.join(found)}); allowed: the same models")
+        raise CheckpointError(
+            f"{path}: was trained as another experiment ({'; '.join(found)}); allowed: the same models"
+        )

@@ -1,0 +1,77 @@
+"""`matx check`: is a gin file sound, does a component keep its promises?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from matx.cli.options import common, load, settings
+from matx.cli.shelf import named_component
+
+if TYPE_CHECKING:
+    from matx.config import Loaded
+
+__all__ = ["check"]
+
+
+@click.command()
+@click.argument("what", metavar="FILE|KIND.NAME")
+@settings
+@common
+def check(what: str, bindings: tuple[str, ...]) -> int:
+    """Check a gin FILE (every statement, the data, the architectures), or a component against the contracts."""
+    found = named_component(what)
+    if found is not None:
+        if bindings:
+            raise click.UsageError("-s belongs to a gin file, not to a component")
+        return _check_component(*found)
+    loaded = load([what], bindings)
+    _check_models(loaded)
+    for sentence in loaded.warnings:
+        click.echo(f"warning: {sentence}", err=True)
+    experiment = loaded.experiment
+    peers = ", ".join(experiment.peers)
+    click.echo(f"{loaded.name}: sound; {experiment.epochs} epochs, peers {peers}")
+    return 0
+
+
+def _check_component(kind: str, name: str) -> int:
+    from matx.testing import check as run_contracts
+
+    outcomes = run_contracts(kind, name)
+    for outcome in outcomes:
+        if outcome.passed:
+            click.echo(f"pass  {outcome.contract}  {outcome.component}")
+        else:
+            click.echo(f"FAIL  {outcome.contract}  {outcome.component}: {outcome.failure}")
+    failed = sum(not outcome.passed for outcome in outcomes)
+    click.echo(f"{kind}.{name}: {len(outcomes) - failed} of {len(outcomes)} contracts kept")
+    return 2 if failed else 0
+
+
+def _check_models(loaded: Loaded) -> None:
+    """Open the data and send a batch without content through each architecture."""
+    import torch
+
+    from matx.errors import ModelError
+
+    data = loaded.experiment.dataset()
+    checked = []
+    for name, peer in loaded.experiment.peers.items():
+        if peer.architecture in checked:
+            continue
+        checked.append(peer.architecture)
+        try:
+            with torch.device("meta"):
+                logits = peer.architecture(data.image_shape, data.num_classes)(torch.empty(2, *data.image_shape))
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            sentence = " ".join(str(error).split())[:300]
+            raise ModelError(
+                f"peer {name!r}: {peer.architecture!r} cannot take images of shape {data.image_shape}: {sentence}"
+            ) from error
+        if tuple(logits.shape) != (2, data.num_classes):
+            raise ModelError(
+                f"peer {name!r}: {peer.architecture!r} answers with shape {tuple(logits.shape)[1:]}, "
+                f"allowed: ({data.num_classes},) logits"
+            )

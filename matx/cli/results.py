@@ -1,0 +1,48 @@
+"""Results on the terminal: the table, and where everything lies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from matx.report import Results
+    from matx.run import RunFolder
+
+__all__ = ["show_results", "show_run"]
+
+
+def show_run(folder: RunFolder) -> None:
+    """The tables of a finished run and its files."""
+    from matx.report import read_results
+
+    show_results(read_results(folder.results))
+    click.echo(f"run folder  {folder.path}")
+    files = {
+        "results": folder.results,
+        "report": folder.results.with_name("report.html"),
+        "weights": folder.best,
+        "curves": folder.tensorboard,
+    }
+    for what, path in files.items():
+        click.echo(f"{what:<11} {path}")
+
+
+def show_results(found: Results) -> None:
+    """A table for each checkpoint that the results hold; `last` is left out where it is the best epoch itself."""
+    from rich.console import Console
+
+    from matx.report import table
+
+    stdout = Console()
+    if not stdout.is_terminal:
+        stdout = Console(width=160)
+    stdout.print(table(found))
+    last = found.get("last")
+    if last is None:
+        return
+    if last["epoch"] == found["best_epoch"]:
+        stdout.print(f"checkpoint last is the same: epoch {last['epoch']}", highlight=False)
+    else:
+        stdout.print(table(found, checkpoint="last"))

@@ -1,0 +1,93 @@
+"""`matx run`: train, evaluate, report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from matx.cli.options import common, console, device, load, settings
+from matx.cli.results import show_run
+
+if TYPE_CHECKING:
+    from matx.run import DryRun, RunFolder
+
+__all__ = ["run"]
+
+
+@click.command()
+@click.argument("files", nargs=-1, metavar="FILE...")
+@settings
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run folder; it must not exist.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue the run in this folder.")
+@click.option("--dry-run", is_flag=True, help="Build everything, take one real step, write nothing.")
+@device
+@click.option("--seed", type=click.IntRange(min=0), help="The same as -s Experiment.seed=N.")
+@common
+def run(
+    files: tuple[str, ...],
+    bindings: tuple[str, ...],
+    out: Path | None,
+    resume: Path | None,
+    dry_run: bool,
+    device: str | None,
+    seed: int | None,
+) -> int:
+    """Train the experiment of a gin FILE (or packaged recipe) and evaluate it.
+
+    The run folder is runs/<recipe>-<n>, or --out DIR. Ctrl-C saves first; --resume RUN continues.
+    """
+    if resume is not None:
+        if out is not None or dry_run:
+            raise click.UsageError("--resume continues in its own folder: leave --out and --dry-run away")
+        return _watched(lambda: _resume(resume, files, bindings, device, seed))
+    if not files:
+        raise click.UsageError("Missing argument 'FILE...': a gin file or the name of a packaged recipe")
+    loaded = load(files, bindings, seed)
+    from matx import run as runs
+
+    if dry_run:
+        _show_dry(runs.dry_run(loaded, out=out, device=device or "auto"))
+        return 0
+    display = runs.Display(console())
+    command = ["matx", *sys.argv[1:]]
+    return _watched(lambda: runs.run(loaded, out=out, device=device or "auto", display=display, command=command))
+
+
+def _resume(
+    path: Path, files: Sequence[str], bindings: Sequence[str], device: str | None, seed: int | None
+) -> RunFolder:
+    """Continue with the folder's own configuration, or with the one given if it is the same."""
+    from matx import run as runs
+
+    folder = runs.open_folder(path)
+    if files:
+        loaded = load(files, bindings, seed)
+    else:
+        loaded = runs.load_own(folder, [*bindings, *([] if seed is None else [f"Experiment.seed={seed}"])])
+    return runs.resume(path, loaded=loaded, device=device, display=runs.Display(console()))
+
+
+def _watched(work: Callable[[], RunFolder]) -> int:
+    """Do the work of a run and show where it ended: 0, or 130 after Ctrl-C."""
+    from matx.run import Interrupted
+
+    try:
+        folder = work()
+    except Interrupted as stop:
+        click.echo(f"stopped; continue with: matx run --resume {shlex.quote(str(stop.folder.path))}", err=True)
+        return 130
+    show_run(folder)
+    return 0
+
+
+def _show_dry(done: DryRun) -> None:
+    click.echo(f"{done.name}: {done.steps} steps; the first took {done.seconds:.2f} s")
+    for name, count in done.parameters.items():
+        terms = ", ".join(f"{term} {value:.4g}" for term, value in done.losses.get(name, {}).items()) or "frozen"
+        click.echo(f"  {name}: {count:,} trained weights; {terms}")
+    click.echo("dry run: nothing was written")

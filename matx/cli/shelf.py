@@ -1,0 +1,116 @@
+"""`matx list` and `matx show`: what is on the shelves, and what one thing is."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import click
+
+from matx.cli.options import common, load, settings
+from matx.errors import RegistrationError, did_you_mean
+
+__all__ = ["listing", "named_component", "show"]
+
+RECIPES = "recipes"
+
+
+@click.command("list")
+@click.argument("kind", required=False, metavar="[KIND]")
+@common
+def listing(kind: str | None) -> int:
+    """List the components on the shelves and the packaged recipes, or those of one KIND."""
+    from matx.config import packaged_recipes
+    from matx.plugins import import_all
+    from matx.registration import SHELVES
+
+    import_all()
+    kinds = (*SHELVES, RECIPES)
+    if kind is not None and kind not in kinds:
+        raise RegistrationError(f"list: got {kind!r}, allowed: {', '.join(kinds)}{did_you_mean(kind, kinds)}")
+    for one in kinds if kind is None else (kind,):
+        if one == RECIPES:
+            _section(one, {name: _recipe_line(name) for name in packaged_recipes()}, heading=kind is None)
+        else:
+            shelf = SHELVES[one]
+            _section(one, {f"{one}.{name}": _first_line(shelf[name]) for name in shelf}, heading=kind is None)
+    return 0
+
+
+def _section(title: str, lines: dict[str, str], *, heading: bool) -> None:
+    if heading:
+        click.secho(title, bold=True)
+    width = max((len(name) for name in lines), default=0)
+    for name, line in lines.items():
+        click.echo(f"{'  ' if heading else ''}{name:<{width}}  {line}".rstrip())
+    if heading:
+        click.echo()
+
+
+def _first_line(component: type[Any]) -> str:
+    return (inspect.getdoc(component) or "").partition("\n")[0]
+
+
+def _recipe_line(name: str) -> str:
+    """The first line of a recipe's head."""
+    from matx.config import find_recipe
+
+    first = find_recipe(name).read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ") if first.startswith("#") else ""
+
+
+@click.command()
+@click.argument("what", metavar="KIND.NAME|FILE")
+@settings
+@common
+def show(what: str, bindings: tuple[str, ...]) -> int:
+    """Show a component (source, options, defaults), or a gin FILE: flattened, and every value that it resolves to."""
+    found = named_component(what)
+    if found is not None:
+        if bindings:
+            raise click.UsageError("-s belongs to a gin file, not to a component")
+        _show_component(*found)
+        return 0
+    loaded = load([what], bindings)
+    from matx.run import lines
+
+    click.echo(loaded.text.rstrip())
+    click.echo("\n# resolved:")
+    for line in lines(loaded.resolved):
+        click.echo(f"# {line}")
+    return 0
+
+
+def named_component(what: str) -> tuple[str, str] | None:
+    """(kind, name) of `attacks.pgd`; None for anything that names a file. Unknown names are refused."""
+    from matx.plugins import import_all
+    from matx.registration import SHELVES
+
+    kind, dot, name = what.partition(".")
+    if not dot or name == "gin" or not what.replace(".", "").isidentifier() or Path(what).exists():
+        return None
+    import_all()
+    if kind not in SHELVES:
+        raise RegistrationError(
+            f"{what}: got the kind {kind!r}, allowed: {', '.join(SHELVES)}{did_you_mean(kind, SHELVES)}"
+        )
+    SHELVES[kind][name]
+    return kind, name
+
+
+def _show_component(kind: str, name: str) -> None:
+    from matx.config import describe
+    from matx.registration import SHELVES, place
+
+    component = SHELVES[kind][name]
+    click.secho(f"{kind}.{name}", bold=True)
+    click.echo(f"{place(component)}\n")
+    click.echo(f"{inspect.getdoc(component) or ''}\n")
+    options = describe(component)
+    click.echo("options" if options else "no options")
+    for option in options:
+        default = "  (required)" if option.default == "required" else f" = {option.default}"
+        click.echo(f"  {kind}.{name}.{option.parameter}: {option.type}{default}")
+        if option.doc:
+            click.echo(f"      {option.doc}")
