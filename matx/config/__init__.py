@@ -1,0 +1,81 @@
+"""The only place that imports gin: files and overrides are read, checked, built into an Experiment, and forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from matx.config.building import GIN_LOCK, build
+from matx.config.checking import Program, check
+from matx.config.describing import Row, describe
+from matx.config.effects import Plan, find_circle, judge, walk
+from matx.config.names import NOUNS, lookup
+from matx.config.reading import Source, read
+from matx.config.recipes import find_recipe, packaged_recipes
+from matx.config.statements import Place, Problems
+from matx.config.writing import flatten, resolve
+from matx.errors import ConfigError
+from matx.experiment import Experiment
+from matx.plugins import import_all, plugin_of
+
+__all__ = ["NOUNS", "Loaded", "Row", "describe", "find_recipe", "load_experiment", "packaged_recipes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A configuration, read, checked and built."""
+
+    experiment: Experiment
+    text: str
+    """One gin file that gives the same experiment, overrides applied."""
+    resolved: Mapping[str, Any]
+    """Every value, defaults too, as plain data; `@` names a component."""
+    name: str
+    """The first file's name without `.gin`."""
+    files: tuple[str, ...] = ()
+    """What was read, includes too, as shown in messages."""
+    warnings: tuple[str, ...] = ()
+    """`file:line: sentence` for each binding without effect that stands in an included part or was overridden."""
+
+
+def load_experiment(files: Sequence[str | Path], bindings: Sequence[str] = ()) -> Loaded:
+    """Read gin files (paths, or names of packaged recipes) and overrides (`'linf/ThreatModel.eps=0.1'`) in that order.
+
+    ConfigError lists every problem as `file:line: what, got, allowed, did you mean`. Installed plug-ins are imported,
+    then those that the files import. gin's global configuration is empty afterwards, whatever happens.
+    """
+    if isinstance(files, (str, Path)):
+        files = [files]
+    if not files:
+        raise ConfigError([f"no gin file given; allowed: a file, or a recipe: {', '.join(packaged_recipes())}"])
+    with GIN_LOCK:
+        import_all()
+        problems = Problems()
+        source = read(files, bindings, problems)
+        program = check(source.bindings, problems)
+        plan = walk(program)
+        find_circle(program, plan, problems)
+        built = None if plan.circle else build(program, plan, problems, Place(str((*source.given, *files)[0]), 1))
+        unsure = problems.incomplete or problems.hidden or bool(plan.circle)
+        warnings = [] if unsure else judge(source.bindings, program, plan, problems)
+    if problems.found or not isinstance(built, Experiment):
+        raise ConfigError(problems.lines()) from (built if isinstance(built, Exception) else None)
+    return Loaded(
+        experiment=built,
+        text=_flattened(source, program, plan, len(bindings)),
+        resolved=MappingProxyType(resolve(built)),
+        name=Path(source.given[0]).stem,
+        files=tuple(source.files.values()),
+        warnings=tuple(warnings),
+    )
+
+
+def _flattened(source: Source, program: Program, plan: Plan, overrides: int) -> str:
+    classes = [lookup(name) for name, _ in plan.instances]
+    plugins = [plugin for cls in classes if cls is not None and (plugin := plugin_of(cls)) is not None]
+    names = [name if not Path(name).is_absolute() else Path(name).name for name in source.files.values()]
+    used = [binding for binding in program.winners.values() if binding in plan.used]
+    return flatten(names, overrides, dict.fromkeys([*source.imports, *plugins]), used)

@@ -1,0 +1,222 @@
+"""Statements -> a checked Program: every name known, every literal fits its annotation, macros expanded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from matx.config.hints import BROKEN, accepts, container, members, mismatch
+from matx.config.names import lookup, parameters, unknown_name
+from matx.config.statements import Binding, Macro, Place, Problems, Reference
+from matx.errors import did_you_mean
+
+__all__ = ["Program", "check", "references"]
+
+
+@dataclass
+class Program:
+    """The bindings in force, as gin would see them: one a key, the last."""
+
+    winners: dict[tuple[str, str, str], Binding] = field(default_factory=dict)
+    shadowed: dict[Binding, Binding] = field(default_factory=dict)
+    """{replaced binding: the one that replaced it}."""
+    values: dict[Binding, Any] = field(default_factory=dict)
+    """Checked values: macros expanded, BROKEN where something was wrong."""
+    macros: dict[Binding, list[Binding]] = field(default_factory=dict)
+    """{binding: the macros that its value went through}."""
+
+    def bound(self, name: str, scope: tuple[str, ...]) -> dict[str, Binding]:
+        """{parameter: the binding that a component built in this scope reads}: of the scope's prefixes, the longest."""
+        found: dict[str, Binding] = {}
+        for length in range(len(scope) + 1):
+            found.update(self._index.get(("/".join(scope[:length]), name), {}))
+        return found
+
+    def index(self) -> None:
+        """Group the winners for `bound`; call it once they are complete."""
+        self._index: dict[tuple[str, str], dict[str, Binding]] = {}
+        for binding in self.winners.values():
+            if not binding.is_macro and binding in self.values:
+                self._index.setdefault((binding.scope, binding.name), {})[binding.parameter] = binding
+
+
+def references(value: Any) -> Iterator[Reference]:
+    """Every reference in a checked value."""
+    if isinstance(value, Reference):
+        if value is not BROKEN:
+            yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from references(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from references(item)
+
+
+def check(bindings: Sequence[Binding], problems: Problems) -> Program:
+    """Decide which bindings are in force and check every one of them."""
+    program = Program()
+    for binding in bindings:
+        _put(binding, program)
+    scopes = {part for binding in bindings for part in _prefixes(binding.scope)}
+    checker = _Checker(program, problems, scopes)
+    for binding in program.winners.values():
+        checker.binding(binding)
+    program.index()
+    return program
+
+
+def _put(binding: Binding, program: Program) -> None:
+    if binding.everywhere:
+        below = [key for key in program.winners if key[1:] == binding.key[1:] and key != binding.key]
+        for key in below:
+            program.shadowed[program.winners.pop(key)] = binding
+    if binding.key in program.winners:
+        program.shadowed[program.winners[binding.key]] = binding
+    program.winners[binding.key] = binding
+
+
+def _prefixes(scope: str) -> list[str]:
+    parts = scope.split("/") if scope else []
+    return ["/".join(parts[: length + 1]) for length in range(len(parts))]
+
+
+@dataclass
+class _Checker:
+    program: Program
+    problems: Problems
+    scopes: set[str]
+
+    def binding(self, binding: Binding) -> None:
+        """Check the left side, then the value against the parameter's annotation."""
+        if binding.is_macro:
+            self._macro_definition(binding)
+            return
+        cls = lookup(binding.name)
+        if cls is None:
+            self._hide(binding.place, f"{binding.label}: {unknown_name(binding.name)}")
+            return
+        known = parameters(cls)
+        if binding.parameter not in known:
+            near = did_you_mean(binding.parameter, known)
+            self.problems.uncertain.add(binding.name)
+            self._hide(
+                binding.place,
+                f"{binding.label}: {binding.name} has no parameter {binding.parameter!r}{near}; "
+                f"allowed: {', '.join(known) or 'none'}",
+            )
+            return
+        self.program.macros[binding] = []
+        value = self._expand(binding.value, binding, ())
+        checked, wrong = self._fit(value, known[binding.parameter].hint, binding.label)
+        self.program.values[binding] = checked
+        via = "".join(f" (%{macro.label} is set at {macro.place})" for macro in self.program.macros[binding])
+        for sentence in wrong:
+            self.problems.add(binding.place, sentence + via)
+
+    def _macro_definition(self, macro: Binding) -> None:
+        name = macro.label
+        if lookup(name) is not None or "." in name:
+            self._hide(macro.place, f"{name}: got a value for the whole, allowed: {name}.PARAMETER = VALUE")
+
+    def _hide(self, place: Place, text: str) -> None:
+        self.problems.hidden = True
+        self.problems.add(place, text)
+
+    def _expand(self, value: Any, binding: Binding, path: tuple[str, ...]) -> Any:
+        """The value with macros replaced by what they stand for, references checked for name, () and scope."""
+        if isinstance(value, dict):
+            return {key: self._expand(item, binding, path) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._expand(item, binding, path) for item in value)
+        if isinstance(value, Reference):
+            return value if self._reference(value, binding) else BROKEN
+        if isinstance(value, Macro):
+            return self._macro(value, binding, path)
+        return value
+
+    def _macro(self, macro: Macro, binding: Binding, path: tuple[str, ...]) -> Any:
+        scope, _, name = macro.name.rpartition("/")
+        found = self.program.winners.get((scope, name, ""))
+        if macro.name in path:
+            loop = " -> ".join(f"%{name}" for name in (*path, macro.name))
+            self._hide(binding.place, f"{binding.label}: the macros stand for each other: {loop}")
+            return BROKEN
+        if found is None:
+            known = [other.label for other in self.program.winners.values() if other.is_macro]
+            near = did_you_mean(macro.name, known)
+            self.problems.hidden = True
+            if not self.problems.incomplete:
+                self._hide(
+                    binding.place,
+                    f"{binding.label}: unknown macro %{macro.name}{near}; known: {', '.join(known) or 'none'}",
+                )
+            return BROKEN
+        self.program.macros[binding].append(found)
+        return self._expand(found.value, binding, (*path, macro.name))
+
+    def _reference(self, reference: Reference, binding: Binding) -> bool:
+        if lookup(reference.name) is None:
+            self._hide(binding.place, f"{binding.label}: {reference}: {unknown_name(reference.name)}")
+            return False
+        if not reference.evaluated:
+            self._hide(binding.place, f"{binding.label}: got {reference} without (); did you mean {reference}()?")
+            return False
+        # A scope in which nothing is set is a slip, except for a peer, which may well be like the others.
+        known = self.scopes.intersection(_prefixes(reference.scope))
+        if reference.scope and not known and reference.name != "Peer" and not self.problems.incomplete:
+            near = did_you_mean(reference.scope, self.scopes)
+            self._hide(
+                binding.place,
+                f"{binding.label}: {reference}: nothing is set in scope {reference.scope!r}{near}; "
+                f"scopes: {', '.join(sorted(self.scopes)) or 'none'}",
+            )
+        return True
+
+    def _fit(self, value: Any, hint: Any, label: str) -> tuple[Any, list[str]]:
+        """(the value with BROKEN where it does not fit, what is wrong)."""
+        tries = [self._fit_one(value, member, label) for member in members(hint)]
+        for fitted, wrong in tries:
+            if not wrong:
+                return fitted, wrong
+        inside = [tried for tried in tries if tried[0] is not BROKEN]
+        if inside:
+            return inside[0]
+        if any(True for _ in references(value)):
+            self.problems.hidden = True
+        return BROKEN, [f"{label}: {mismatch(value, hint)}"]
+
+    def _fit_one(self, value: Any, hint: Any, label: str) -> tuple[Any, list[str]]:
+        shape = container(hint)
+        if isinstance(value, (list, tuple, dict)):
+            if hint is Any or hint is object:
+                shape = ("dict", (Any, Any)) if isinstance(value, dict) else ("list", (Any,))
+            if shape is None or (shape[0] == "dict") != isinstance(value, dict):
+                return BROKEN, [label]
+            if isinstance(value, dict):
+                return self._fit_dict(value, shape[1], label)
+            return self._fit_list(value, shape, label)
+        return (value, []) if accepts(hint, value) else (BROKEN, [label])
+
+    def _fit_dict(self, value: dict[Any, Any], inner: tuple[Any, ...], label: str) -> tuple[Any, list[str]]:
+        fitted: dict[Any, Any] = {}
+        problems: list[str] = []
+        for key, item in value.items():
+            if not any(accepts(member, key) for member in members(inner[0])):
+                problems.append(f"{label}: key {mismatch(key, inner[0])}")
+            fitted[key], wrong = self._fit(item, inner[1], f"{label}[{key!r}]")
+            problems.extend(wrong)
+        return fitted, problems
+
+    def _fit_list(
+        self, value: list[Any] | tuple[Any, ...], shape: tuple[str, tuple[Any, ...]], label: str
+    ) -> tuple[Any, list[str]]:
+        kind, inner = shape
+        if kind == "tuple" and len(inner) != len(value):
+            return list(value), [f"{label}: got {len(value)} values, allowed: {len(inner)}"]
+        hints = inner if kind == "tuple" else inner * len(value)
+        tried = [
+            self._fit(item, hint, f"{label}[{i}]") for i, (item, hint) in enumerate(zip(value, hints, strict=True))
+        ]
+        return [fitted for fitted, _ in tried], [sentence for _, wrong in tried for sentence in wrong]

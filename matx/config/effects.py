@@ -1,0 +1,187 @@
+"""Which binding reaches which component, decided on paper; and the bindings that reach none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from matx.config.checking import Program, check, references
+from matx.config.hints import members
+from matx.config.names import NOUNS, lookup, parameters
+from matx.config.statements import Binding, Problems
+from matx.errors import did_you_mean
+
+__all__ = ["ROOT", "Plan", "find_circle", "judge", "walk"]
+
+ROOT = "Experiment"
+Instance = tuple[str, tuple[str, ...]]
+"""A component's name and the scope in which it is built."""
+
+
+@dataclass
+class Plan:
+    """What building `Experiment()` builds, and from which bindings."""
+
+    instances: dict[Instance, dict[str, Binding]] = field(default_factory=dict)
+    used: set[Binding] = field(default_factory=set)
+    """The bindings read, and the macros that they went through."""
+    circle: tuple[Instance, ...] = ()
+    """Components that would build each other for ever."""
+
+
+def walk(program: Program) -> Plan:
+    """Follow every reference from the experiment with gin's scopes: `@x()` stays in scope, `@s/x()` enters just s."""
+    plan = Plan()
+
+    def visit(instance: Instance, path: tuple[Instance, ...]) -> None:
+        if instance in path:
+            plan.circle = (*path[path.index(instance) :], instance)
+            return
+        if instance in plan.instances:
+            return
+        name, scope = instance
+        bound = program.bound(name, scope)
+        for binding in bound.values():
+            plan.used.update((binding, *program.macros[binding]))
+            for reference in references(program.values[binding]):
+                inner = tuple(reference.scope.split("/")) if reference.scope else scope
+                visit((reference.name, inner), (*path, instance))
+        plan.instances[instance] = bound
+
+    visit((ROOT, ()), ())
+    return plan
+
+
+def find_circle(program: Program, plan: Plan, problems: Problems) -> None:
+    """Report components that need each other to be built."""
+    if plan.circle:
+        name, inner = plan.circle[0][0], plan.circle[1][0]
+        steps = " -> ".join(f"@{'/'.join((*scope, name))}()" for name, scope in plan.circle)
+        closing = [
+            b for b in plan.used if b.name == name and any(r.name == inner for r in references(program.values[b]))
+        ]
+        problems.add(closing[0].place, f"{name} cannot be built: the references run in a circle: {steps}")
+
+
+def judge(bindings: Sequence[Binding], program: Program, plan: Plan, problems: Problems) -> list[str]:
+    """Report bindings without effect; those that are only worth a warning are returned."""
+    idle = [binding for binding in program.winners.values() if binding not in plan.used and binding in _live(program)]
+    excused = _excused(bindings, [binding for binding in idle if not binding.place.is_override])
+    mentioned = {macro for binding in idle for macro in program.macros.get(binding, ())}
+    warnings: list[str] = []
+    for binding in idle:
+        if binding.is_macro and binding in mentioned:
+            continue  # the binding that names it is reported, which says enough
+        if binding in excused:
+            replaced = "an override or a later file replaced what it sets"
+            warnings.append(f"{binding.place}: {binding.label} has no effect: {replaced}")
+        elif binding.place.included:
+            warnings.append(f"{binding.place}: {_sentence(binding, program, plan)}")
+        else:
+            problems.add(binding.place, _sentence(binding, program, plan))
+    for earlier, later in program.shadowed.items():
+        if _undone(earlier, later):
+            problems.add(
+                earlier.place,
+                f"{earlier.label} has no effect: {later.place}, included below it, sets it; put the include first",
+            )
+    for binding in program.winners.values():
+        if binding.place.is_override and binding in plan.used:
+            _partial(binding, plan, problems)
+    return warnings
+
+
+def _live(program: Program) -> set[Binding]:
+    """The bindings that could have been read: checked ones and macros."""
+    return {binding for binding in program.winners.values() if binding.is_macro or binding in program.values}
+
+
+def _excused(bindings: Sequence[Binding], idle: Sequence[Binding]) -> set[Binding]:
+    """Those that would have an effect without the overrides and the files given later."""
+    excused: set[Binding] = set()
+    for root in {binding.place.root for binding in idle}:
+        upto = [b for b in bindings if b.place.root <= root and not b.place.is_override]
+        if len(upto) < len(bindings):
+            excused |= walk(check(upto, Problems())).used
+    return excused
+
+
+def _undone(earlier: Binding, later: Binding) -> bool:
+    """A line of the given file that an include below it sets again (a part should be included first)."""
+    return later.place.included and not earlier.place.included and later.place.root == earlier.place.root
+
+
+def _sentence(binding: Binding, program: Program, plan: Plan) -> str:
+    """Why a binding has no effect."""
+    if binding.is_macro:
+        read = {macro for macros in program.macros.values() for macro in macros}
+        known = [other.label for other in read if other.name == binding.name]
+        also = f"; read are {', '.join('%' + name for name in known)}" if known else ""
+        return f"macro {binding.label} is never used; write %{binding.label} where it is meant{also}"
+    whole = f"{binding.label} has no effect: "
+    scopes = ["/".join(scope) for name, scope in plan.instances if name == binding.name]
+    if not scopes:
+        return f"{whole}no @{binding.name}() is built{_entered(binding.scope, plan)}{_where_to_put(binding.name)}"
+    inside = [scope for scope in scopes if _within(scope, binding.scope)]
+    if not inside:
+        listed = ", ".join(repr(scope) if scope else "no scope" for scope in dict.fromkeys(scopes))
+        return f"{whole}{binding.name} is built in {listed}, not in {binding.scope!r}{_entered(binding.scope, plan)}"
+    return f"{whole}hidden by {_listed(_hiding(binding, plan))}{_everywhere(binding)}"
+
+
+def _where_to_put(name: str) -> str:
+    """Where a noun's reference belongs: gin does not reach the defaults of other nouns."""
+    for owner, noun in NOUNS.items():
+        for option in parameters(noun).values() if name in NOUNS else ():
+            if any(member is NOUNS[name] for member in members(option.hint)):
+                return f"; write {owner}.{option.name} = @{name}()"
+    return ""
+
+
+def _entered(scope: str, plan: Plan) -> str:
+    """The scopes that are entered, where this one is not."""
+    entered = dict.fromkeys("/".join(inner) for _, inner in plan.instances if inner)
+    if not scope or any(_within(inner, scope) for inner in entered):
+        return ""
+    return f" (unknown scope {scope!r}{did_you_mean(scope, entered)}; entered: {', '.join(entered) or 'none'})"
+
+
+def _within(scope: str, prefix: str) -> bool:
+    return not prefix or scope == prefix or scope.startswith(prefix + "/")
+
+
+def _hiding(binding: Binding, plan: Plan) -> list[Binding]:
+    """The more specific bindings read by components that this one would have reached."""
+    found = [
+        bound[binding.parameter]
+        for (name, scope), bound in plan.instances.items()
+        if name == binding.name and binding.parameter in bound and _within("/".join(scope), binding.scope)
+    ]
+    return [other for other in dict.fromkeys(found) if other is not binding]
+
+
+def _listed(bindings: Sequence[Binding]) -> str:
+    return ", ".join(f"{binding.label} ({binding.place})" for binding in bindings)
+
+
+def _everywhere(binding: Binding) -> str:
+    if not binding.place.is_override or binding.scope:
+        return ""
+    value = binding.place.file.partition("=")[2].strip()
+    return f'; -s "*/{binding.name}.{binding.parameter}={value}" sets all'
+
+
+def _partial(binding: Binding, plan: Plan, problems: Problems) -> None:
+    """An override that some of its components do not read, because a scoped binding of a file comes closer."""
+    hiding = [other for other in _hiding(binding, plan) if not other.place.is_override]
+    if hiding:
+        problems.add(
+            binding.place,
+            f"{binding.label} reaches only some: hidden by {_listed(hiding)}{_everywhere(binding)}",
+        )
+
+
+def required(name: str) -> list[str]:
+    """The parameters without a default."""
+    cls = lookup(name)
+    return [] if cls is None else [option.name for option in parameters(cls).values() if option.required]

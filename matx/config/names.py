@@ -1,0 +1,99 @@
+"""What a gin file may name: the nouns, and every component on the shelves as `kind.name`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
+
+from matx.augment import Augment
+from matx.errors import did_you_mean
+from matx.experiment import Evaluation, Experiment, Optimizer, Peer, Schedule
+from matx.registration import SHELVES
+from matx.threat import ThreatModel
+
+__all__ = ["NOUNS", "known_names", "lookup", "name_of", "parameters", "unknown_name"]
+
+NOUNS: dict[str, type[Any]] = {
+    noun.__name__: noun for noun in (Experiment, Peer, Optimizer, Schedule, Evaluation, Augment, ThreatModel)
+}
+"""The declared nouns by name: to add one, name its class here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One option of a component or noun."""
+
+    name: str
+    hint: Any
+    """Its annotation, resolved (Any where that is impossible)."""
+    required: bool
+    default: Any = None
+
+
+def lookup(name: str) -> type[Any] | None:
+    """The class behind `Peer` or `attacks.pgd`, as the shelves stand now."""
+    kind, _, component = name.partition(".")
+    if not component:
+        return NOUNS.get(name)
+    return SHELVES[kind].components.get(component) if kind in SHELVES else None
+
+
+def known_names() -> list[str]:
+    """Every noun and component."""
+    return [*NOUNS, *(f"{kind}.{name}" for kind, shelf in SHELVES.items() for name in shelf)]
+
+
+def name_of(component: object) -> str | None:
+    """The name under which an instance (or class) can be written in gin."""
+    cls = component if isinstance(component, type) else type(component)
+    return next((name for name in known_names() if lookup(name) is cls), None)
+
+
+def unknown_name(name: str) -> str:
+    """The sentence about a name that nobody has: the nearest, the known, the plug-ins that were loaded."""
+    kind, _, component = name.partition(".")
+    plugins = ", ".join(next(iter(SHELVES.values())).plugins) or "none"
+    if kind in SHELVES and component:
+        shelf = SHELVES[kind]
+        near = did_you_mean(component, shelf)
+        return f"unknown component {name!r}{near}; {kind}: {', '.join(shelf) or 'none'}; plug-ins loaded: {plugins}"
+    if kind in SHELVES:
+        return f"{kind!r} is a shelf; name a component on it: {', '.join(f'{kind}.{n}' for n in SHELVES[kind])}"
+    exact = [known for known in known_names() if known.rpartition(".")[2] == name.rpartition(".")[2]]
+    near = f"; did you mean {exact[0]!r}?" if exact else did_you_mean(name, [*known_names(), *SHELVES])
+    nouns, shelves = ", ".join(NOUNS), ", ".join(f"{kind}.NAME" for kind in SHELVES)
+    return f"unknown name {name!r}{near}; allowed: {nouns}, {shelves}; plug-ins loaded: {plugins}"
+
+
+def parameters(cls: type[Any]) -> Mapping[str, Parameter]:
+    """The options of a component or noun by name, in declared order."""
+    hints = _hints(cls)
+    if is_dataclass(cls):
+        return {
+            f.name: Parameter(
+                name=f.name,
+                hint=hints.get(f.name, Any),
+                required=f.default is MISSING and f.default_factory is MISSING,
+                default=f.default if f.default_factory is MISSING else f.default_factory(),
+            )
+            for f in fields(cls)
+            if f.init
+        }
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    options = [p for p in inspect.signature(cls).parameters.values() if p.kind in named]
+    return {
+        p.name: Parameter(
+            name=p.name, hint=hints.get(p.name, Any), required=p.default is inspect.Parameter.empty, default=p.default
+        )
+        for p in options
+    }
+
+
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """Resolved annotations; none where they name what exists for the type checker alone."""
+    try:
+        return get_type_hints(cls if is_dataclass(cls) else cls.__init__)
+    except (NameError, TypeError, AttributeError):
+        return {}
