@@ -23,8 +23,8 @@ class SLIDE:
     """x <- P(x + a v), v the signs of the entries of |g| at or above its q-th percentile, over their number.
 
     The sparse l1 descent of Tramer and Boneh 2019 (arXiv 1904.13000): entries at the edge of the box that point
-    outwards are left out first; it climbs the margin. The published code projects onto the ball first and clips to the box then;
-    here the projection onto both together is exact. Costs as pgd does.
+    outwards are left out first; it climbs the margin. The published code projects onto the ball first and clips to the
+    box then; here the projection onto both together is exact. Costs as pgd does.
     """
 
     kind: ClassVar[Literal["maximise"]] = "maximise"

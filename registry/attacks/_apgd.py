@@ -1,0 +1,170 @@
+"""One run of APGD: an ascent that halves its own steps, or thins its own l1 steps, and returns to the best point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from matx.interfaces import Goal
+from matx.threat import ThreatModel
+from registry.attacks._ascent import Found, Ledger, look, per_sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is fixed during one run."""
+
+    threat: ThreatModel
+    steps: int
+    sparsity: float
+    warm: bool
+    """l1: the start is already an example, and says how sparse to begin."""
+    judge: bool
+    early_exit: bool
+    eot: int = 1
+    rho: float = 0.75
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class State:
+    """What changes during one run: everything has a row a sample."""
+
+    now: Found
+    previous: Tensor
+    gradient: Tensor
+    best: Found
+    best_gradient: Tensor
+    step: Tensor
+    rises: Tensor
+    """How often the value rose since the last checkpoint."""
+    reduced: Tensor
+    """Whether the last checkpoint halved the step."""
+    best_before: Tensor
+    """The best value at the last checkpoint."""
+    share: Tensor
+    """l1: the share of entries that a step moves."""
+    moved: Tensor
+    """l1: how many entries the best example moved at the last checkpoint."""
+
+    def select(self, rows: Tensor) -> State:
+        picked: dict[str, Any] = {}
+        for entry in fields(self):
+            value: Tensor | Found = getattr(self, entry.name)
+            picked[entry.name] = value.select(rows) if isinstance(value, Found) else value[rows]
+        return State(**picked)
+
+
+def climb(goal: Goal, start: Tensor, run: Run) -> Found:
+    """The highest example of `steps` steps from `start`; with `early_exit` the first one that fools the model."""
+    state = _begin(goal, start, run)
+    ledger = Ledger(done=state.best)
+    checkpoints = _checkpoints(run)
+    for iteration in range(run.steps + 1):
+        if iteration > 0:
+            state = _advance(goal, state, run, iteration, gradient=iteration < run.steps)
+        stay = ledger.retire(state.now) if run.early_exit else None
+        if stay is not None:
+            goal, state = goal.select(stay), state.select(stay)
+            if len(stay) == 0:
+                break
+        if iteration in checkpoints and iteration < run.steps:
+            state = _adapt(goal, state, run, checkpoints[iteration])
+    return ledger.close(state.best)
+
+
+def _begin(goal: Goal, start: Tensor, run: Run) -> State:
+    now, gradient = _look(goal, start, run, gradient=True)
+    count = goal.images[0].numel()
+    ones = torch.ones_like(now.values)
+    moved = _entries_moved(start, goal.images) if run.warm else ones * count
+    return State(
+        now=now,
+        previous=start,
+        gradient=gradient,
+        best=Found(images=now.images.clone(), values=now.values.clone(), wrong=now.wrong.clone()),
+        best_gradient=gradient,
+        step=ones * _first_length(run.threat),
+        rises=torch.zeros_like(ones),
+        reduced=torch.ones_like(ones, dtype=torch.bool),
+        best_before=now.values,
+        share=moved / count / 1.5 if run.warm else ones * run.sparsity,
+        moved=moved,
+    )
+
+
+def _first_length(threat: ThreatModel) -> float:
+    return threat.radius if threat.norm == "l1" else 2.0 * threat.radius
+
+
+def _entries_moved(images: Tensor, clean: Tensor) -> Tensor:
+    return (images != clean).flatten(1).sum(1).float()
+
+
+def _look(goal: Goal, images: Tensor, run: Run, *, gradient: bool) -> tuple[Found, Tensor]:
+    """Value and gradient, averaged over `eot` forwards of a model that draws at random."""
+    found, slope = look(goal, images, gradient=gradient, judge=run.judge)
+    for _ in range(run.eot - 1):
+        again, more = look(goal, images, gradient=gradient, judge=run.judge)
+        found, slope = replace(again, values=found.values + again.values), slope + more
+    return replace(found, values=found.values / run.eot), slope / run.eot
+
+
+def _checkpoints(run: Run) -> dict[int, int]:
+    """{steps taken: steps since the checkpoint before}: 22 % of the steps, then windows that shrink by 3 % to 6 %.
+
+    l1: every 4 %.
+    """
+    windows: dict[int, int] = {}
+    at, window = 0, max(run.steps * 22 // 100, 1)
+    if run.threat.norm == "l1":
+        window = max(run.steps * 4 // 100, 1)
+    while at + window <= run.steps:
+        at += window
+        windows[at] = window
+        if run.threat.norm != "l1":
+            window = max(window - max(run.steps * 3 // 100, 1), max(run.steps * 6 // 100, 1))
+    return windows
+
+
+def _advance(goal: Goal, state: State, run: Run, iteration: int, *, gradient: bool) -> State:
+    """One step, with momentum after the first one in l_inf and l2."""
+    here, threat = state.now.images, run.threat
+    direction = threat.steepest(state.gradient, sparsity=state.share)
+    there = threat.project(here + per_sample(state.step, here) * direction, goal.images)
+    if threat.norm != "l1" and iteration > 1:
+        there = threat.project(here + 0.75 * (there - here) + 0.25 * (here - state.previous), goal.images)
+    now, slope = _look(goal, there, run, gradient=gradient)
+    higher = now.values > state.best.values
+    return replace(
+        state,
+        now=now,
+        previous=here,
+        gradient=slope,
+        best=state.best.replaced(now, higher),
+        best_gradient=torch.where(per_sample(higher, slope), slope, state.best_gradient),
+        rises=state.rises + (now.values > state.now.values),
+    )
+
+
+def _adapt(goal: Goal, state: State, run: Run, window: int) -> State:
+    """At a checkpoint: shorten the step, or thin it (l1), and go back to the best point where that is called for."""
+    if run.threat.norm == "l1":
+        moved = _entries_moved(state.best.images, goal.images)
+        back = moved < 0.95 * state.moved
+        full = _first_length(run.threat)
+        step = torch.where(back, full, state.step / 1.5).clamp(full / 10, full)
+        state = replace(state, step=step, share=moved / goal.images[0].numel() / 1.5, moved=moved)
+    else:
+        stalled = ~state.reduced & (state.best_before >= state.best.values)
+        back = (state.rises <= run.rho * window) | stalled
+        step = torch.where(back, state.step / 2, state.step)
+        state = replace(state, step=step, reduced=back, best_before=state.best.values)
+    return replace(
+        state,
+        now=state.now.replaced(state.best, back),
+        gradient=torch.where(per_sample(back, state.gradient), state.best_gradient, state.gradient),
+        rises=torch.zeros_like(state.rises),
+    )

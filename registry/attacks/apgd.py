@@ -1,0 +1,146 @@
+"""Projected gradient ascent that chooses its own step sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+import matx
+from matx import losses
+from matx.errors import OptionError, did_you_mean
+from matx.interfaces import OBJECTIVES, Goal, LogitObjective, Objective
+from matx.threat import ThreatModel
+from registry.attacks._apgd import Run, climb
+from registry.attacks._ascent import Found, best_of, per_sample
+from registry.attacks._options import check_count, check_share, check_start, warn_if_short
+
+_OBJECTIVES = (*OBJECTIVES, "targeted_dlr")
+
+
+@matx.attacks.register("apgd")
+@dataclass(frozen=True, kw_only=True)
+class APGD:
+    """x <- P(x + 0.75 (P(x + s v) - x) + 0.25 (x - x_before)), with s halved where progress stalls.
+
+    Croce and Hein 2020 (arXiv 2003.01690): s begins at 2 eps; at checkpoints (after 22 % of the steps, then in windows
+    shrinking to 6 %) a sample whose value rose in at most 75 % of the window, or whose best value stood still at an
+    unhalved step, halves s and returns to its best point. l1 (Croce and Hein 2021, arXiv 2103.01208): no momentum, v
+    moves the largest `sparsity` share of entries, which adapts to the entries moved so far, s between eps / 10 and eps.
+    Costs per restart (and target) steps + 1 forwards and steps backwards, times `eot`; targets one forward more.
+    """
+
+    kind: ClassVar[Literal["maximise"]] = "maximise"
+
+    threat: ThreatModel
+    steps: int = 100
+    objective: str = "cross_entropy"
+    """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr, kl, or targeted_dlr, which runs
+    once for each of the likeliest wrong classes of the clean image (4 or more classes)."""
+    targets: int = 9
+    """targeted_dlr: how many classes, the likeliest first; all wrong ones where there are fewer."""
+    restarts: int = 1
+    """How many runs (of each target); the best example counts: misclassified first, then the highest value."""
+    random_start: bool = True
+    """False: the first run starts at the clean image exactly, as training does (Croce and Hein 2022)."""
+    sparsity: float = 0.2
+    """l1: the share of entries that the first steps move (0.05 in training, Croce and Hein 2022)."""
+    epsilon_schedule: bool = False
+    """l1: 30 % of the steps in the ball of 3 eps, 30 % in that of 2 eps, the rest in the ball itself, as in
+    AutoAttack."""
+    rho: float = 0.75
+    """The share of rising steps at or below which s is halved."""
+    eot: int = 1
+    """Forwards and backwards to average over, for a model that draws at random."""
+    early_exit: bool = False
+    """For evaluation: a sample's search ends at its first misclassified iterate, and the batch shrinks to the rest.
+    Off, the highest iterate counts, as training wants it."""
+
+    def __post_init__(self) -> None:
+        for option in ("steps", "targets", "restarts", "eot"):
+            check_count(f"attacks.apgd.{option}", getattr(self, option))
+        if self.objective not in _OBJECTIVES:
+            hint = did_you_mean(self.objective, _OBJECTIVES)
+            raise OptionError(
+                f"attacks.apgd.objective: got {self.objective!r}, allowed: {', '.join(_OBJECTIVES)}{hint}"
+            )
+        check_share("attacks.apgd.sparsity", self.sparsity)
+        check_share("attacks.apgd.rho", self.rho)
+        check_start("apgd", self.objective, random_start=self.random_start)
+        if self.epsilon_schedule and self.threat.norm != "l1":
+            raise OptionError(f"attacks.apgd.epsilon_schedule: got True for {self.threat.norm}, allowed: False, or l1")
+        warn_if_short("apgd", self.threat, self.steps)
+
+    def __call__(self, goal: Goal) -> Tensor:
+        return best_of(goal, self._objectives(goal), self.restarts, self._run, early_exit=self.early_exit)
+
+    def _objectives(self, goal: Goal) -> Sequence[Objective]:
+        if goal.objective is not None or self.objective != "targeted_dlr":
+            return [goal.climb(self.objective)]
+        with torch.no_grad():
+            logits = goal.model(goal.images)
+        losses.targeted_dlr(logits, goal.labels, goal.labels)  # refuses fewer than 4 classes
+        count = min(self.targets, logits.shape[1] - 1)
+        targets = logits.scatter(1, goal.labels[:, None], -torch.inf).topk(count, dim=1).indices
+        return [
+            LogitObjective(goal.model, losses.targeted_dlr, {"labels": goal.labels, "targets": target})
+            for target in targets.unbind(1)
+        ]
+
+    def _run(self, goal: Goal, restart: int) -> Found:
+        balls = self._balls()
+        moving = self.random_start or restart > 0
+        start = self._random_point(balls[0][0], goal) if moving else goal.images
+        found: Found | None = None
+        for index, (ball, steps) in enumerate(balls):
+            final = index == len(balls) - 1
+            run = Run(
+                threat=ball,
+                steps=steps,
+                sparsity=self.sparsity,
+                warm=self.epsilon_schedule and (moving or index > 0),
+                judge=final and (self.early_exit or self.restarts > 1 or self.objective == "targeted_dlr"),
+                early_exit=final and self.early_exit,
+                eot=self.eot,
+                rho=self.rho,
+            )
+            found = climb(goal, start if found is None else ball.project(found.images, goal.images), run)
+        assert found is not None
+        return found
+
+    def _balls(self) -> list[tuple[ThreatModel, int]]:
+        """(ball, steps) of each stage."""
+        if not self.epsilon_schedule:
+            return [(self.threat, self.steps)]
+        early = self.steps * 30 // 100
+        stages = [(3, early), (2, early), (1, self.steps - 2 * early)]
+        return [
+            (replace(self.threat, eps=str(factor * self.threat.exact)), steps) for factor, steps in stages if steps > 0
+        ]
+
+    def _random_point(self, ball: ThreatModel, goal: Goal) -> Tensor:
+        """l_inf, l2: a point of the sphere (a uniform, a Gaussian direction); l1: a Gaussian, projected."""
+        shape, generator = tuple(goal.images.shape[1:]), goal.generator.at("start")
+        if ball.norm == "linf":
+            draw = 2.0 * generator.uniform(shape) - 1.0
+            draw = draw * per_sample(ball.radius / draw.abs().flatten(1).amax(1).clamp_min(1e-12), draw)
+        else:
+            draw = generator.normal(shape)
+            if ball.norm == "l2":
+                draw = draw * per_sample(ball.radius / draw.flatten(1).norm(dim=1).clamp_min(1e-12), draw)
+        return ball.project(goal.images + draw.to(goal.images), goal.images)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[APGD]:
+        linf, l2, l1 = (ThreatModel(norm=n, eps=e) for n, e in (("linf", "8/255"), ("l2", 0.5), ("l1", 2.0)))
+        return [
+            cls(threat=linf, steps=5),
+            cls(threat=l2, steps=5, objective="margin", random_start=False),
+            cls(threat=l1, steps=10, sparsity=0.05),
+            cls(threat=l1, steps=10, epsilon_schedule=True, early_exit=True, restarts=2),
+            cls(threat=linf, steps=4, objective="targeted_dlr", targets=2, early_exit=True),
+        ]

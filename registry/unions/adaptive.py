@@ -1,0 +1,66 @@
+"""One attack a batch, the likelier the more it hurts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import matx
+from matx.draws import hashed
+from matx.interfaces import Attack, Goal
+
+
+@matx.unions.register("adaptive")
+@dataclass(frozen=True, kw_only=True)
+class Adaptive:
+    """One view, of one attack a batch, drawn in proportion to 1 - its running robust accuracy (E-AT).
+
+    Croce and Hein 2022 (arXiv 2105.12508), who face l_inf and l1 alone: their hull covers the l2 ball. Accuracies count
+    all training examples since the start; until every attack has been used once, all are equally likely. The published
+    code takes them from the training forward; here they are the attacked model's own answers, in its attack mode.
+    State: {"right.0": correct examples of attack 0, "seen.0": all of them, ...}. Costs one attack's passes and one
+    forward.
+    """
+
+    def start(self) -> matx.State:
+        """Nothing seen yet."""
+        return {}
+
+    def views(self, count: int) -> int:
+        """One."""
+        return 1
+
+    def __call__(self, attacks: Sequence[Attack], goal: Goal, state: matx.State) -> tuple[Tensor, matx.State]:
+        drawn = _drawn(self.weights(len(attacks), state), goal)
+        images = attacks[drawn](goal)
+        with torch.no_grad():
+            right = int((goal.model(images).argmax(-1) == goal.labels).sum())
+        counts = {f"right.{drawn}": right, f"seen.{drawn}": len(images)}
+        return images.unsqueeze(0), {**state, **{name: state.get(name, 0.0) + more for name, more in counts.items()}}
+
+    def weights(self, count: int, state: matx.State) -> list[float]:
+        """The probability of each of so many attacks."""
+        seen = [float(state.get(f"seen.{index}", 0.0)) for index in range(count)]
+        if min(seen) == 0:
+            return [1.0 / count] * count
+        errors = [1.0 - float(state[f"right.{index}"]) / seen[index] for index in range(count)]
+        total = sum(errors)
+        return [error / total for error in errors] if total > 0 else [1.0 / count] * count
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Adaptive]:
+        return [cls()]
+
+
+def _drawn(weights: Sequence[float], goal: Goal) -> int:
+    """An index with these probabilities, the same for the whole batch."""
+    point = hashed(goal.generator.key, "adaptive", goal.epoch, goal.step, bits=32) / 2**32
+    for index, weight in enumerate(weights):
+        point -= weight
+        if point < 0:
+            return index
+    return len(weights) - 1

@@ -1,0 +1,85 @@
+"""One ascent for several norms: at every step the best of each norm's candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+import matx
+from matx.errors import OptionError
+from matx.interfaces import Attack, FirstOrderAttack, Goal, check_objective, value_and_gradient
+
+
+@matx.unions.register("msd")
+@dataclass(frozen=True, kw_only=True)
+class MSD:
+    """x <- argmax over attacks a of loss(x_a), x_a = step_a(x, gradient at x); the best x of all steps is the one view.
+
+    Multi steepest descent (Maini, Wong and Kolter 2020, arXiv 1909.04068): per sample, one gradient serves every
+    attack, each moves along its own steepest direction into its own ball, and the candidate of the highest loss is
+    kept. The candidates are judged in one batched forward. The attacks' own numbers of steps do not count, their step
+    sizes do; a single attack runs as it is. Costs per step one forward and backward, and one forward of all candidates.
+    """
+
+    steps: int = 50
+    random_start: bool = False
+    """True: each sample starts where an attack drawn for it would; False: at the clean image, as published."""
+    objective: str = "cross_entropy"
+    """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr, or kl (to the clean answer)."""
+
+    def __post_init__(self) -> None:
+        check_objective(self.objective)
+        if self.steps < 1:
+            raise OptionError(f"unions.msd.steps: got {self.steps}, allowed: 1 or more")
+
+    def views(self, count: int) -> int:
+        """One."""
+        return 1
+
+    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
+        members = [_first_order(attack) for attack in attacks]
+        if len(attacks) == 1:
+            return attacks[0](goal).unsqueeze(0)
+        size, count = len(goal.images), len(members)
+        objective = goal.climb(self.objective)
+        places = torch.arange(size, device=goal.images.device)
+        judges = objective.select(places.repeat(count))
+        images = self._start(members, goal)
+        best, best_values = images, torch.full((size,), -torch.inf, device=images.device)
+        for iteration in range(self.steps):
+            _, gradient = value_and_gradient(objective, images)
+            candidates = torch.stack([member.step(goal, images, gradient, iteration) for member in members])
+            with torch.no_grad():
+                values = judges(candidates.flatten(0, 1)).reshape(count, size)
+            highest = values.max(0)
+            images = candidates[highest.indices, places]
+            higher = highest.values > best_values
+            best = torch.where(higher.reshape(-1, *[1] * (images.dim() - 1)), images, best)
+            best_values = torch.where(higher, highest.values, best_values)
+        return best.unsqueeze(0)
+
+    def _start(self, members: Sequence[FirstOrderAttack], goal: Goal) -> Tensor:
+        if not self.random_start:
+            return goal.images
+        starts = torch.stack([member.init(goal) for member in members])
+        choice = goal.generator.at("msd").integers(0, len(members) - 1)
+        return starts[choice, torch.arange(len(choice), device=choice.device)]
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[MSD]:
+        return [cls(steps=3), cls(steps=3, random_start=True, objective="margin")]
+
+
+def _first_order(attack: Attack) -> FirstOrderAttack:
+    # The engine hands over guarded attacks, which pass attributes on: a check of the type would not see through them.
+    if not (hasattr(attack, "init") and hasattr(attack, "step")):
+        raise OptionError(
+            f"unions.msd: got the attack {attack!r}, allowed: attacks that move along one gradient "
+            "(with init and step, such as attacks.pgd)"
+        )
+    return cast("FirstOrderAttack", attack)
