@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from matx.errors import OptionError, did_you_mean
-from matx.exchange import CLEAN, Exchange, PeerInfo
+from matx.exchange import CLEAN, Exchange, PeerInfo, PeerLoss
+from matx.losses import cross_entropy
 from matx.threat import ThreatModel
 
 _RADII: dict[str, float | str] = {"linf": "8/255", "l2": 0.5, "l1": 12}
@@ -83,9 +84,57 @@ def info(exchange: Exchange, name: str) -> PeerInfo:
     return next(peer for peer in exchange.peers if peer.name == name)
 
 
-def logged(**terms: Tensor) -> dict[str, Tensor]:
-    """The terms of a loss for the log: detached."""
-    return {name: term.detach() for name, term in terms.items()}
+def teacher(strategy: str, name: str | None, peers: Sequence[PeerInfo]) -> str:
+    """The frozen peer of that name, or the only one."""
+    frozen = teachers(peers)
+    if not frozen:
+        raise OptionError(f"strategies.{strategy}: got no frozen peer, allowed: a teacher; set Peer.frozen and weights")
+    if name is not None:
+        return named(f"strategies.{strategy}.teacher", name, frozen).name
+    if len(frozen) > 1:
+        found = ", ".join(peer.name for peer in frozen)
+        raise OptionError(
+            f"strategies.{strategy}.teacher: got None and the frozen peers {found}, allowed: the name of one of them"
+        )
+    return frozen[0].name
+
+
+def frozen_roles(strategy: str, peers: Sequence[PeerInfo], **roles: str) -> None:
+    """Refuse roles of teachers that no frozen peer has, or that one peer has twice."""
+    for role, name in roles.items():
+        named(f"strategies.{strategy}.{role}", name, teachers(peers))
+    _apart(strategy, roles)
+
+
+def trained_roles(strategy: str, peers: Sequence[PeerInfo], **roles: str) -> None:
+    """Refuse trained peers that are not exactly those of these roles."""
+    found = [peer.name for peer in learners(peers)]
+    for role, name in roles.items():
+        one_of(f"strategies.{strategy}.{role}", name, found)
+    _apart(strategy, roles)
+    for name in found:
+        if name not in roles.values():
+            raise OptionError(
+                f"strategies.{strategy}: got a trained peer {name!r} without a role, allowed: exactly "
+                + ", ".join(f"{role} = {name!r}" for role, name in roles.items())
+            )
+
+
+def _apart(strategy: str, roles: dict[str, str]) -> None:
+    if len(set(roles.values())) < len(roles):
+        words = ", ".join(f"{role} = {name!r}" for role, name in roles.items())
+        raise OptionError(f"strategies.{strategy}: got {words}, allowed: a different peer for each role")
+
+
+def ce(exchange: Exchange, peer: str, source: str, *, smoothing: float = 0.0) -> Tensor:
+    """The mean cross-entropy of a peer's training logits on a source."""
+    return cross_entropy(exchange.logits(peer, source), exchange.labels, smoothing=smoothing).mean()
+
+
+def composed(**terms: Tensor) -> PeerLoss:
+    """The loss that is the sum of its terms, logged detached."""
+    parts = list(terms.values())
+    return PeerLoss(total=sum(parts[1:], parts[0]), terms={name: term.detach() for name, term in terms.items()})
 
 
 def example_peer(name: str, *norms: str, views: int | None = None, frozen: bool = False, ema: bool = False) -> PeerInfo:
@@ -99,3 +148,10 @@ def example_casts(*counts: int) -> tuple[tuple[PeerInfo, ...], ...]:
     alike = [tuple(example_peer(f"p{index}", "linf") for index in range(count)) for count in counts]
     union = tuple(example_peer(f"p{index}", "linf", "l2") for index in range(counts[-1]))
     return (*alike, union)
+
+
+def taught_casts(*names: str) -> tuple[tuple[PeerInfo, ...], ...]:
+    """Casts of one student and of two, one of them with two views, beside frozen teachers of these names."""
+    frozen = tuple(example_peer(name, frozen=True) for name in names)
+    student, union = example_peer("student", "linf"), example_peer("union", "linf", "l2")
+    return ((student, *frozen), (*frozen, student, union))

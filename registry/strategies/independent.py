@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
-from matx.losses import cross_entropy
 from registry.strategies import _cast
 
 
@@ -19,37 +19,51 @@ from registry.strategies import _cast
 class Independent:
     """Plain adversarial training (Madry et al. 2018, arXiv 1706.06083).
 
-    L_i = CE(f_i(x'_i), y) + clean CE(f_i(x), y), with label smoothing s: CE = -(1-s) log p_y - (s/C) sum_c log p_c.
+    L_i = adversarial CE(f_i(x'_i), y) + clean CE(f_i(x), y),
+
+    with label smoothing s: CE = -(1-s) log p_y - (s/C) sum_c log p_c.
 
     Mean over batch and views: under the union `average` this is AVG as the mean of the views' losses and one update
-    (Tramer and Boneh 2019, arXiv 1904.13000), under `worst_case` MAX. A peer without attacks learns CE(f_i(x), y).
+    (Tramer and Boneh 2019, arXiv 1904.13000), under `worst_case` MAX. A peer without attacks learns CE(f_i(x), y),
+    whatever the weights.
     """
 
     neutral: ClassVar[Neutral | None] = None
     symmetric: ClassVar[bool] = True
 
+    adversarial: float = 1.0
+    """Weight of the loss on own examples."""
     clean: float = 0.0
-    """Weight of the loss on clean images, beside the adversarial one."""
+    """Weight of the loss on clean images; alone (adversarial = 0) it is natural training."""
     smoothing: float = 0.0
     """Label smoothing, in every term."""
 
     def __post_init__(self) -> None:
-        _cast.check_weights("independent", clean=self.clean)
+        _cast.check_weights("independent", adversarial=self.adversarial, clean=self.clean)
+        if not self.adversarial + self.clean:
+            raise OptionError("strategies.independent: got adversarial = clean = 0, allowed: at least one over 0")
         _cast.check_smoothing("independent", self.smoothing)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """Own examples of every trained peer, and clean images where they count."""
-        clean = (CLEAN,) if self.clean else ()
-        return Needs(train={p.name: (p.name, *clean) if p.views else (CLEAN,) for p in _cast.learners(peers)})
+        """Own examples of every trained peer and clean images, where they count."""
+        return Needs(train={peer.name: tuple(self._terms(peer)) for peer in _cast.learners(peers)})
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
-        """Cross-entropy on own examples, and on clean images by their weight."""
-        source = _cast.own_source(_cast.info(exchange, peer))
-        own = cross_entropy(exchange.logits(peer, source), exchange.labels, smoothing=self.smoothing).mean()
-        if source == CLEAN or not self.clean:
-            return PeerLoss(total=own, terms=_cast.logged(label=own))
-        clean = cross_entropy(exchange.logits(peer, CLEAN), exchange.labels, smoothing=self.smoothing).mean()
-        return PeerLoss(total=own + self.clean * clean, terms=_cast.logged(label=own, clean=clean))
+        """Cross-entropy on own examples and on clean images, by their weights."""
+        weights = self._terms(_cast.info(exchange, peer))
+        names = {CLEAN: "clean", peer: "label"}
+        terms = {
+            names[source]: weight * _cast.ce(exchange, peer, source, smoothing=self.smoothing)
+            for source, weight in weights.items()
+        }
+        return _cast.composed(**terms)
+
+    def _terms(self, peer: PeerInfo) -> dict[str, float]:
+        """{source: weight}, those of weight 0 left out."""
+        if not peer.views:
+            return {CLEAN: 1.0}
+        weights = {peer.name: self.adversarial, CLEAN: self.clean}
+        return {source: weight for source, weight in weights.items() if weight}
 
     def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One peer, several, a natural one among them."""
@@ -60,5 +74,5 @@ class Independent:
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """Plain, and with both options."""
-        return (cls(), cls(clean=0.5, smoothing=0.1))
+        """Plain, with both options, and natural training."""
+        return (cls(), cls(clean=0.5, smoothing=0.1), cls(adversarial=0.0, clean=1.0))

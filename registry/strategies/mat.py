@@ -16,7 +16,7 @@ import matx
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
-from matx.losses import cross_entropy, distillation
+from matx.losses import distillation
 from registry.strategies import _cast
 
 READINGS = ("owner", "others", "clean", "examples_only", "answers_only")
@@ -119,19 +119,18 @@ class Mat:
         label = distilled = torch.zeros((), dtype=torch.float32, device=exchange.labels.device)
         ramp = min(1.0, exchange.progress / self.warmup) if self.warmup else 1.0
         for source in self._sources(exchange.peers, peer):
-            logits = exchange.logits(peer, source)
             u, v = self._pair(exchange.peers, peer, source)
             if u:
-                label = label + u * cross_entropy(logits, exchange.labels).mean()
+                label = label + u * _cast.ce(exchange, peer, source)
             if v:
+                logits = exchange.logits(peer, source)
                 answers = [exchange.answer(*pair) for pair in self._targets(exchange.peers, peer, source)]
                 target = mean_answer(answers, self.temperature)
                 distilled = distilled + v * ramp * distillation(logits, target, temperature=self.temperature).mean()
-        total = label + distilled
-        if not self.clean:
-            return PeerLoss(total=total, terms=_cast.logged(label=label, distillation=distilled))
-        clean = self.clean * cross_entropy(exchange.logits(peer, CLEAN), exchange.labels).mean()
-        return PeerLoss(total=total + clean, terms=_cast.logged(label=label, distillation=distilled, clean=clean))
+        terms = {"label": label, "distillation": distilled}
+        if self.clean:
+            terms["clean"] = self.clean * _cast.ce(exchange, peer, CLEAN)
+        return _cast.composed(**terms)
 
     def _check(self, peers: Sequence[PeerInfo]) -> None:
         if len(peers) < 2:

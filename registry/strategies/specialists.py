@@ -101,18 +101,16 @@ class Specialists:
         if answers:
             terms["distillation"] = self.alpha * sum(answers[1:], answers[0])
         if self.clean:
-            terms["clean"] = self.clean * cross_entropy(exchange.logits(peer, CLEAN), exchange.labels).mean()
-        parts = list(terms.values())
-        return PeerLoss(total=sum(parts[1:], parts[0]), terms=_cast.logged(**terms))
+            terms["clean"] = self.clean * _cast.ce(exchange, peer, CLEAN)
+        return _cast.composed(**terms)
 
     def _specialist(self, exchange: Exchange, peer: str, generalist: str) -> PeerLoss:
-        logits = exchange.logits(peer, peer)
-        label = cross_entropy(logits, exchange.labels).mean()
+        label = _cast.ce(exchange, peer, peer)
         if not self.feedback:
-            return PeerLoss(total=label, terms=_cast.logged(label=label))
-        answer = exchange.answer(generalist, peer)
-        back = self.feedback * distillation(logits, answer, temperature=self.temperature).mean()
-        return PeerLoss(total=label + back, terms=_cast.logged(label=label, feedback=back))
+            return _cast.composed(label=label)
+        logits, answer = exchange.logits(peer, peer), exchange.answer(generalist, peer)
+        back = distillation(logits, answer, temperature=self.temperature).mean()
+        return _cast.composed(label=label, feedback=self.feedback * back)
 
     def _lessons(
         self, exchange: Exchange, generalist: PeerInfo, specialist: PeerInfo

@@ -1,0 +1,97 @@
+"""ACT: a robust and a natural network trained concurrently, each mimicking the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+from torch import Tensor
+
+import matx
+from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
+from matx.interfaces import Goal, LogitObjective, Model, Neutral, Objective
+from matx.losses import cross_entropy, distillation, kl_divergence
+from registry.strategies import _cast, _objectives
+
+
+@matx.strategies.register("act")
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """Adversarial concurrent training (Arani et al. 2020, BMVC, arXiv 2008.07015): robust R and natural N.
+
+    L_R = (1 - alpha) CE(R(x'), y) + alpha T^2 KL(p_N^T(x) || p_R^T(x'))
+    L_N = (1 - natural_alpha) CE(N(x), y) + natural_alpha T^2 KL(p_R^T(x') || p_N^T(x)),  answers detached.
+
+    Released: both alphas 0.9, T 4; KL sums over classes, means over batch and views. Several views are averaged in
+    L_N too. x' climbs (1 - alpha) CE(R(x'), y) + alpha KL(p_N(x) || p_R(x')) per sample, at temperature 1; in the
+    released code the CE in it is a batch mean beside a KL summed over the batch, so that its share depends on the
+    batch size, which we do not copy. Published from x + 0.001 N(0,1), 10 steps of 0.007 in linf 0.031.
+    """
+
+    neutral: ClassVar[Neutral | None] = Neutral(
+        settings={"alpha": 0.0, "natural_alpha": 0.0, "crafting": "attack"}, equals="independent"
+    )
+    symmetric: ClassVar[bool] = False
+
+    natural: str = "natural"
+    """The name of N."""
+    robust: str = "robust"
+    """The name of R."""
+    alpha: float = 0.9
+    """The share of N's answer in R's loss, 0 to 1."""
+    natural_alpha: float = 0.9
+    """The share of R's answer in N's loss, 0 to 1."""
+    temperature: float = 4.0
+    """T, for both sides of both KLs."""
+    crafting: str = "published"
+    """What attacks climb: 'published' (labels and N's clean answer) or 'attack' (the attack's own objective)."""
+
+    def __post_init__(self) -> None:
+        _cast.check_shares("act", alpha=self.alpha, natural_alpha=self.natural_alpha)
+        _cast.check_positive("act", temperature=self.temperature)
+        _objectives.check_crafting("act", self.crafting)
+
+    def needs(self, peers: Sequence[PeerInfo]) -> Needs:
+        """R on its examples, N on clean images, and each one's answer to its own."""
+        _cast.trained_roles("act", peers, natural=self.natural, robust=self.robust)
+        _cast.check_attacked("act", [_cast.named("", self.robust, peers)])
+        sources = {self.natural: (CLEAN,), self.robust: (self.robust,)}
+        answers = {(self.natural, CLEAN): self.alpha, (self.robust, self.robust): self.natural_alpha}
+        return Needs(
+            train={peer.name: sources[peer.name] for peer in _cast.learners(peers)},
+            teach=frozenset(pair for pair, weight in answers.items() if weight),
+            craft={self.robust: (self.natural,)} if self.crafting == "published" else {},
+        )
+
+    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+        """(1 - alpha) CE(R(x'), y) + alpha KL(p_N(x) || p_R(x'))."""
+        tensors = {"labels": goal.labels, "target": _objectives.clean_answer(models[self.natural], goal)}
+        return LogitObjective(models[self.robust], self._climbed, tensors)
+
+    def _climbed(self, logits: Tensor, labels: Tensor, target: Tensor) -> Tensor:
+        return (1.0 - self.alpha) * cross_entropy(logits, labels) + self.alpha * kl_divergence(target, logits)
+
+    def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
+        """Cross-entropy and mimicry."""
+        own, other, share = (
+            ((self.robust, self.robust), (self.natural, CLEAN), self.alpha)
+            if peer == self.robust
+            else ((self.natural, CLEAN), (self.robust, self.robust), self.natural_alpha)
+        )
+        terms = {"label": (1.0 - share) * _cast.ce(exchange, *own)}
+        if share:
+            mimicry = distillation(exchange.logits(*own), exchange.answer(*other), temperature=self.temperature)
+            terms["distillation"] = share * mimicry.mean()
+        return _cast.composed(**terms)
+
+    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+        """The two, in either order, also with two views."""
+        natural, robust = _cast.example_peer(self.natural), _cast.example_peer(self.robust, "linf")
+        return ((natural, robust), (robust, natural), (natural, _cast.example_peer(self.robust, "linf", "l2")))
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """As released, and one way only."""
+        return (cls(), cls(alpha=0.5, natural_alpha=0.0, temperature=1.0, crafting="attack"))

@@ -1,0 +1,106 @@
+"""Peers agree on their different examples: a symmetric divergence, coupled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+import matx
+from matx.errors import OptionError
+from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
+from matx.interfaces import FreeObjective, Goal, Model, Neutral, Objective
+from matx.losses import cross_entropy, kl_divergence
+from registry.strategies import _cast, _objectives
+
+
+@matx.strategies.register("agree")
+@dataclass(frozen=True, kw_only=True)
+class Agree:
+    """Mutual adversarial training by agreement, as found in an unnamed public two-network code.
+
+    sum_i L_i = sum_i CE(f_i(x'_i), y) + weight sum_{i < j} [ KL(p_i(x'_i) || p_j(x'_j)) + KL(p_j(x'_j) || p_i(x'_i)) ],
+
+    the gradient through both sides; each pair's term is shared by halves between its two losses. The code has two
+    networks and weight 1 (written as twice the symmetric KL). KL sums over classes, means over batch and views, which
+    are compared one by one. Its crafting is a joint ascent of CE(f_1(x_1)) + CE(f_2(x_2)) + the pair's term over both
+    images; here each peer's attack climbs its share with the others' answers fixed at the clean image, which is one
+    sweep of coordinate ascent from where the joint one starts.
+    """
+
+    neutral: ClassVar[Neutral | None] = Neutral(settings={"weight": 0.0, "crafting": "attack"}, equals="independent")
+    symmetric: ClassVar[bool] = True
+
+    weight: float = 1.0
+    """Weight of both directions of a pair's divergence."""
+    crafting: str = "published"
+    """What attacks climb: 'published' (labels and disagreement) or 'attack' (the attack's own objective)."""
+
+    def __post_init__(self) -> None:
+        _cast.check_weights("agree", weight=self.weight)
+        _objectives.check_crafting("agree", self.crafting)
+
+    def needs(self, peers: Sequence[PeerInfo]) -> Needs:
+        """Everyone's own examples, all coupled."""
+        learners = _cast.learners(peers)
+        if len(learners) < 2:
+            raise OptionError(f"strategies.agree: got {len(learners)} trained peer, allowed: 2 or more")
+        _cast.check_attacked("agree", learners)
+        if len({peer.views for peer in learners}) > 1:
+            found = ", ".join(f"{peer.name} {peer.views}" for peer in learners)
+            raise OptionError(
+                f"strategies.agree: got peers with different numbers of views ({found}), allowed: the same"
+            )
+        names = tuple(peer.name for peer in learners)
+        others = {name: tuple(other for other in names if other != name) for name in names}
+        return Needs(
+            train={name: (name,) for name in names},
+            craft=others if self.weight and self.crafting == "published" else {},
+            couples=(names,) if self.weight else (),
+        )
+
+    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+        """CE(f_i(x'), y) + weight times the divergence, both ways, from each other's clean answer."""
+        answers = [_objectives.clean_answer(model, goal) for name, model in models.items() if name != peer]
+        tensors = {"labels": goal.labels, "others": torch.stack(answers, 1)}
+        return FreeObjective(_Climb(models[peer], self.weight), tensors)
+
+    def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
+        """Own cross-entropy and half of every pair's divergence."""
+        label, own = _cast.ce(exchange, peer, peer), exchange.logits(peer, peer)
+        if not self.weight:
+            return _cast.composed(label=label)
+        names = [other.name for other in _cast.learners(exchange.peers) if other.name != peer]
+        others = [exchange.logits(name, name) for name in names]
+        apart = torch.stack([both_ways(own, other).mean() for other in others]).sum()
+        return _cast.composed(label=label, agreement=0.5 * self.weight * apart)
+
+    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+        """Two and three peers."""
+        return _cast.example_casts(2, 3)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """As found, and on the attack's own objective."""
+        return (cls(), cls(weight=0.5, crafting="attack"))
+
+
+def both_ways(first: Tensor, second: Tensor) -> Tensor:
+    """KL(p || q) + KL(q || p)."""
+    return kl_divergence(first, second) + kl_divergence(second, first)
+
+
+class _Climb:
+    """images -> labels' loss and disagreement with the others' fixed answers (N, others, classes)."""
+
+    def __init__(self, model: Model, weight: float) -> None:
+        self.model = model
+        self.weight = weight
+
+    def __call__(self, images: Tensor, labels: Tensor, others: Tensor) -> Tensor:
+        logits = self.model(images)
+        return cross_entropy(logits, labels) + self.weight * both_ways(logits[:, None], others).sum(1)

@@ -1,0 +1,87 @@
+"""Two teachers, a standard and a robust one, smooth a student's labels against robust overfitting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import matx
+from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
+from matx.interfaces import Neutral
+from matx.losses import soft_cross_entropy
+from registry.strategies import _cast
+
+
+@matx.strategies.register("akd2")
+@dataclass(frozen=True, kw_only=True)
+class Akd2:
+    """Distillation from two frozen teachers (Chen et al. 2021, ICLR, openreview qZzy5urZw9), also known as AKD2.
+
+    L_s = label CE(s(x'), y) + standard_weight T^2 H(p_std^T(x'), p_s^T(x'))
+          + robust_weight T^2 H(p_rob^T(x'), p_s^T(x')),
+
+    with the soft cross-entropy H(q, p) = -sum_c q_c log p_c, means over batch and views. Released: 0.3, 0.1, 0.6, T 2.
+    (IAD's re-run: 0.25, 0.25, 0.5, T 1, with KL for H, which differs by a constant.) Examples climb the cross-entropy
+    (the attack's own default). The paper averages the student's weights from epoch 55 of 200. Every peer that is not
+    frozen is a student of its own.
+    """
+
+    neutral: ClassVar[Neutral | None] = Neutral(
+        settings={"label": 1.0, "standard_weight": 0.0, "robust_weight": 0.0}, equals="independent"
+    )
+    symmetric: ClassVar[bool] = False
+
+    standard: str = "standard"
+    """The name of the standard teacher, a frozen peer."""
+    robust: str = "robust"
+    """The name of the robust teacher, a frozen peer."""
+    label: float = 0.3
+    """Weight of labels."""
+    standard_weight: float = 0.1
+    """Weight of the standard teacher's answer."""
+    robust_weight: float = 0.6
+    """Weight of the robust teacher's answer."""
+    temperature: float = 2.0
+    """T, for both sides of H."""
+
+    def __post_init__(self) -> None:
+        _cast.check_weights(
+            "akd2", label=self.label, standard_weight=self.standard_weight, robust_weight=self.robust_weight
+        )
+        _cast.check_positive("akd2", temperature=self.temperature)
+
+    def needs(self, peers: Sequence[PeerInfo]) -> Needs:
+        """The students' own examples, and both teachers' answers to them."""
+        _cast.frozen_roles("akd2", peers, standard=self.standard, robust=self.robust)
+        students = _cast.learners(peers)
+        _cast.check_attacked("akd2", students)
+        return Needs(
+            train={student.name: (student.name,) for student in students},
+            teach=frozenset(
+                (teacher, s.name) for teacher, weight in self._teachers().items() if weight for s in students
+            ),
+        )
+
+    def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
+        """Cross-entropy with the labels and with both teachers' answers."""
+        terms = {"label": self.label * _cast.ce(exchange, peer, peer)}
+        for term, (teacher, weight) in zip(("standard", "robust"), self._teachers().items(), strict=True):
+            if weight:
+                answer = exchange.answer(teacher, peer)
+                taught = soft_cross_entropy(exchange.logits(peer, peer), answer, temperature=self.temperature).mean()
+                terms[term] = weight * self.temperature**2 * taught
+        return _cast.composed(**terms)
+
+    def _teachers(self) -> dict[str, float]:
+        return {self.standard: self.standard_weight, self.robust: self.robust_weight}
+
+    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+        """One student and two, two teachers."""
+        return _cast.taught_casts(self.standard, self.robust)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """As released, and as in IAD's re-run."""
+        return (cls(), cls(label=0.25, standard_weight=0.25, robust_weight=0.5, temperature=1.0))

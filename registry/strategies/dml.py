@@ -1,0 +1,79 @@
+"""Deep mutual learning: peers learn from one another's answers to the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import matx
+from matx.errors import OptionError
+from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
+from matx.interfaces import Neutral
+from matx.losses import kl_divergence
+from registry.strategies import _cast
+
+
+@matx.strategies.register("dml")
+@dataclass(frozen=True, kw_only=True)
+class Dml:
+    """Deep mutual learning (Zhang et al. 2018, CVPR, arXiv 1706.00384), on adversarial or on clean images.
+
+    L_i = CE(f_i(z), y) + weight sum_{j != i} KL(p_j(z) || p_i(z)),  p_j detached, temperature 1.
+
+    The released code sums over the other peers with weight 1, the default; for their mean set 1 / (peers - 1). KL sums
+    over classes, means over batch and views. Published on clean images (`inputs` = 'clean'); 'own' takes z = x'_i, on
+    which every peer is asked. The released code adds 1e-8 inside its logarithm, which we leave out. Its peers' answers
+    are all from before the step, as with update_order 'simultaneous'.
+    """
+
+    neutral: ClassVar[Neutral | None] = Neutral(settings={"weight": 0.0, "inputs": "own"}, equals="independent")
+    symmetric: ClassVar[bool] = True
+
+    weight: float = 1.0
+    """Weight of each other peer's answer."""
+    inputs: str = "own"
+    """z: the peer's 'own' examples (clean images where nothing attacks it), or 'clean' images for all."""
+
+    def __post_init__(self) -> None:
+        _cast.check_weights("dml", weight=self.weight)
+        _cast.one_of("strategies.dml.inputs", self.inputs, ("own", "clean"))
+
+    def needs(self, peers: Sequence[PeerInfo]) -> Needs:
+        """Every peer's inputs, and all others' answers to them."""
+        learners = _cast.learners(peers)
+        if len(learners) < 2:
+            raise OptionError(f"strategies.dml: got {len(learners)} trained peer, allowed: 2 or more")
+        asked = {peer.name: self._input(peer) for peer in learners}
+        pairs = ((other.name, asked[peer.name]) for peer in learners for other in learners if other is not peer)
+        return Needs(
+            train={name: (source,) for name, source in asked.items()},
+            teach=frozenset(pairs) if self.weight else frozenset(),
+        )
+
+    def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
+        """Cross-entropy and the sum of divergences from the others' answers."""
+        source = self._input(_cast.info(exchange, peer))
+        logits = exchange.logits(peer, source)
+        terms = {"label": _cast.ce(exchange, peer, source)}
+        if self.weight:
+            others = [other.name for other in _cast.learners(exchange.peers) if other.name != peer]
+            parts = [kl_divergence(exchange.answer(other, source), logits).mean() for other in others]
+            terms["distillation"] = self.weight * sum(parts[1:], parts[0])
+        return _cast.composed(**terms)
+
+    def _input(self, peer: PeerInfo) -> str:
+        return CLEAN if self.inputs == "clean" else _cast.own_source(peer)
+
+    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+        """Two and three peers, a natural one among them."""
+        return (
+            *_cast.example_casts(2, 3),
+            (_cast.example_peer("robust", "linf"), _cast.example_peer("natural")),
+        )
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """On adversarial and on clean images."""
+        return (cls(), cls(weight=0.5, inputs="clean"))

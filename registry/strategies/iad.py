@@ -1,0 +1,135 @@
+"""Introspective adversarial distillation: a student trusts its teacher as far as the teacher knows the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch.nn.functional as F
+from torch import Tensor
+
+import matx
+from matx.errors import OptionError
+from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
+from matx.interfaces import Neutral
+from matx.losses import distillation, kl_divergence
+from registry.strategies import _cast
+
+
+@matx.strategies.register("iad")
+@dataclass(frozen=True, kw_only=True)
+class Iad:
+    """Introspective adversarial distillation (Zhu et al. 2022, ICLR, arXiv 2106.04928), trust w = p_t(y | x')^b.
+
+    IAD-I (`standard` = None), from a robust teacher t:
+    L_s = alpha T^2 KL(p_t^T(x) || p_s^T(x')) + alpha (1 - w) KL(p_s(x) || p_s(x')) + (1 - alpha) CE(s(x), y)
+
+    IAD-II (`standard` names a second frozen peer, and alpha_standard its share):
+    L_s = (1 - alpha - alpha_standard) CE(s(x'), y) + alpha_standard T^2 KL(p_std^T(x') || p_s^T(x'))
+          + alpha T^2 [ w KL(p_t^T(x') || p_s^T(x')) + (1 - w) KL(p_s(x) || p_s(x')) ]
+
+    Before `warmup` w is 1: pure ARD, or AKD2. Released: b 0.1; IAD-I alpha 1, warm-up 60 of 200 epochs; IAD-II alpha
+    0.5, alpha_standard 0.25, warm-up 40 of 200; T 1. KL sums over classes, means over batch and views. The teacher's
+    term of IAD-I is not weighted by w in the released code, which we follow; the student's clean answer is not
+    detached. Examples climb the cross-entropy (the attack's own default). Every peer that is not frozen is a student.
+    """
+
+    neutral: ClassVar[Neutral | None] = Neutral(
+        settings={"standard": None, "alpha": 1.0, "temperature": 1.0, "trust": 0.0},
+        equals="ard",
+        others={"temperature": 1.0, "elementwise": False, "teacher": "teacher"},
+    )
+    symmetric: ClassVar[bool] = False
+
+    teacher: str = "teacher"
+    """The name of the robust teacher, a frozen peer."""
+    standard: str | None = None
+    """The name of the standard teacher; None: IAD-I."""
+    alpha: float | None = None
+    """The share of the robust teacher (and of the student itself); None: 1 in IAD-I, 0.5 in IAD-II."""
+    alpha_standard: float = 0.25
+    """The share of the standard teacher, in IAD-II alone."""
+    temperature: float = 1.0
+    """T, in the teachers' terms."""
+    trust: float = 0.1
+    """b, the exponent of the teacher's probability of the label."""
+    warmup: float | None = None
+    """The share of training in which the teacher is trusted fully; None: 0.3 in IAD-I, 0.2 in IAD-II."""
+
+    def __post_init__(self) -> None:
+        _cast.check_shares("iad", alpha=self._alpha, alpha_standard=self.alpha_standard, warmup=self._warmup)
+        _cast.check_positive("iad", temperature=self.temperature)
+        _cast.check_weights("iad", trust=self.trust)
+        if self.standard is not None and self._alpha + self.alpha_standard > 1.0:
+            raise OptionError(
+                f"strategies.iad.alpha: got {self._alpha} beside alpha_standard {self.alpha_standard}, "
+                "allowed: at most 1 together"
+            )
+
+    @property
+    def _alpha(self) -> float:
+        return self.alpha if self.alpha is not None else 1.0 if self.standard is None else 0.5
+
+    @property
+    def _warmup(self) -> float:
+        return self.warmup if self.warmup is not None else 0.3 if self.standard is None else 0.2
+
+    def needs(self, peers: Sequence[PeerInfo]) -> Needs:
+        """The students' own examples and clean images, and the teachers' answers."""
+        roles = {"teacher": self.teacher} | ({} if self.standard is None else {"standard": self.standard})
+        _cast.frozen_roles("iad", peers, **roles)
+        students = _cast.learners(peers)
+        _cast.check_attacked("iad", students)
+        teach = {(name, student.name) for name in roles.values() for student in students}
+        clean = (CLEAN,) if self.trust or (self.standard is None and self._alpha < 1.0) else ()
+        if self.standard is None:
+            teach = {(self.teacher, CLEAN)} | (teach if self.trust else set())
+        return Needs(train={student.name: (student.name, *clean) for student in students}, teach=frozenset(teach))
+
+    def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
+        """Distillation, introspection by lack of trust, and labels."""
+        return self._one(exchange, peer) if self.standard is None else self._two(exchange, peer, self.standard)
+
+    def _one(self, exchange: Exchange, peer: str) -> PeerLoss:
+        answer, logits = exchange.answer(self.teacher, CLEAN), exchange.logits(peer, peer)
+        terms = {"distillation": self._alpha * distillation(logits, answer, temperature=self.temperature).mean()}
+        if self._trusting(exchange):
+            terms["introspection"] = self._alpha * self._introspection(exchange, peer).mean()
+        if self._alpha < 1.0:
+            terms["clean"] = (1.0 - self._alpha) * _cast.ce(exchange, peer, CLEAN)
+        return _cast.composed(**terms)
+
+    def _two(self, exchange: Exchange, peer: str, standard: str) -> PeerLoss:
+        logits, share, square = exchange.logits(peer, peer), self.alpha_standard, self.temperature**2
+        taught = distillation(logits, exchange.answer(self.teacher, peer), temperature=self.temperature)
+        plain = distillation(logits, exchange.answer(standard, peer), temperature=self.temperature).mean()
+        terms = {"label": (1.0 - self._alpha - share) * _cast.ce(exchange, peer, peer), "standard": share * plain}
+        if self._trusting(exchange):
+            taught = self._w(exchange, peer) * taught
+            terms["introspection"] = self._alpha * square * self._introspection(exchange, peer).mean()
+        return _cast.composed(distillation=self._alpha * taught.mean(), **terms)
+
+    def _trusting(self, exchange: Exchange) -> bool:
+        """Whether trust is partial by now."""
+        return bool(self.trust) and exchange.progress >= self._warmup
+
+    def _w(self, exchange: Exchange, peer: str) -> Tensor:
+        """(views, N): p_t(y | x')^b."""
+        p = F.softmax(exchange.answer(self.teacher, peer), -1)
+        return p.gather(-1, exchange.labels.expand(p.shape[:-1]).unsqueeze(-1)).squeeze(-1).pow(self.trust)
+
+    def _introspection(self, exchange: Exchange, peer: str) -> Tensor:
+        """(views, N): (1 - w) KL(p_s(x) || p_s(x'))."""
+        own = kl_divergence(exchange.logits(peer, CLEAN), exchange.logits(peer, peer))
+        return (1.0 - self._w(exchange, peer)) * own
+
+    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+        """One student and two, the teachers."""
+        return _cast.taught_casts(self.teacher, *([] if self.standard is None else [self.standard]))
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """IAD-I and IAD-II, without warm-up so that everything counts, and with it."""
+        return (cls(), cls(warmup=0.0, alpha=0.9), cls(standard="standard", warmup=0.0, temperature=2.0))

@@ -1,0 +1,80 @@
+"""LBGAT: a natural network's boundary guides a robust one, both trained at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import matx
+from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
+from matx.interfaces import Goal, Model, Neutral, Objective
+from matx.losses import kl_divergence, mse
+from registry.strategies import _cast, _objectives
+
+
+@matx.strategies.register("lbgat")
+@dataclass(frozen=True, kw_only=True)
+class Lbgat:
+    """LBGAT (Cui et al. 2021, ICCV, arXiv 2011.11164): natural network N and robust network R, coupled.
+
+    L_N = CE(N(x), y),   L_R = MSE(R(x'), N(x)) + beta KL(p_R(x) || p_R(x')).
+
+    The gradient of their sum reaches both through the MSE, which is the mean over classes of squared differences of
+    logits; KL sums over classes; both means over batch and views, as released. Published beta 0 or 6 (the released
+    script's default). One optimizer in the released code; here each peer has its own (declare them alike). x' climbs
+    KL(p_R(x) || p_R(x')), published from x + 0.001 N(0,1), 10 steps of 0.007 in linf 0.031.
+    """
+
+    neutral: ClassVar[Neutral | None] = None
+    symmetric: ClassVar[bool] = False
+
+    natural: str = "natural"
+    """The name of N."""
+    robust: str = "robust"
+    """The name of R."""
+    beta: float = 6.0
+    """Weight of R's own divergence."""
+    crafting: str = "published"
+    """What attacks climb: 'published' (KL to R's clean answer) or 'attack' (the attack's own objective)."""
+
+    def __post_init__(self) -> None:
+        _cast.check_weights("lbgat", beta=self.beta)
+        _objectives.check_crafting("lbgat", self.crafting)
+
+    def needs(self, peers: Sequence[PeerInfo]) -> Needs:
+        """N on clean images; R on its examples, and on clean images for the divergence."""
+        _cast.trained_roles("lbgat", peers, natural=self.natural, robust=self.robust)
+        _cast.check_attacked("lbgat", [_cast.named("", self.robust, peers)])
+        robust = (self.robust, CLEAN) if self.beta else (self.robust,)
+        sources = {self.natural: (CLEAN,), self.robust: robust}
+        return Needs(
+            train={peer.name: sources[peer.name] for peer in _cast.learners(peers)},
+            craft={self.robust: ()} if self.crafting == "published" else {},
+            couples=((self.natural, self.robust),),
+        )
+
+    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+        """KL(p_R(x) || p_R(x'))."""
+        return _objectives.kl_from(_objectives.clean_answer(models[peer], goal), models[peer])
+
+    def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
+        """N's cross-entropy, or R's guidance and divergence."""
+        if peer == self.natural:
+            return _cast.composed(label=_cast.ce(exchange, peer, CLEAN))
+        adversarial = exchange.logits(peer, peer)
+        terms = {"guidance": mse(adversarial, exchange.logits(self.natural, CLEAN)).mean()}
+        if self.beta:
+            terms["divergence"] = self.beta * kl_divergence(exchange.logits(peer, CLEAN), adversarial).mean()
+        return _cast.composed(**terms)
+
+    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+        """The two, in either order, also with two views."""
+        natural, robust = _cast.example_peer(self.natural), _cast.example_peer(self.robust, "linf")
+        return ((natural, robust), (robust, natural), (natural, _cast.example_peer(self.robust, "linf", "l2")))
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Both published weights."""
+        return (cls(), cls(beta=0.0, crafting="attack"))

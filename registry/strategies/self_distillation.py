@@ -1,0 +1,96 @@
+"""Self-distillation: every peer learns from the moving average of its own weights. The control for mutual training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import matx
+from matx.errors import OptionError
+from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
+from matx.interfaces import Neutral
+from matx.losses import distillation
+from registry.strategies import _cast
+
+
+@matx.strategies.register("self_distillation")
+@dataclass(frozen=True, kw_only=True)
+class SelfDistillation:
+    """Adversarial training with the peer's own moving average as the teacher: what mutual training must beat.
+
+    L_i = (1 - alpha) CE(f_i(x'_i), y) + alpha T^2 KL(q^T || p_i^T(x'_i)) + clean CE(f_i(x), y),  q detached,
+
+    with q the answer of the exponential moving average of f_i's weights to x'_i (`target` = 'adversarial') or to x
+    ('clean'). A mean teacher (Tarvainen and Valpola 2017, arXiv 1703.01780) on adversarial examples; weights are ours.
+    Means over batch and views; KL sums over classes.
+    """
+
+    neutral: ClassVar[Neutral | None] = Neutral(settings={"alpha": 0.0, "clean": 0.0}, equals="independent")
+    symmetric: ClassVar[bool] = True
+
+    alpha: float = 0.5
+    """Distillation's share, 0 to 1."""
+    temperature: float = 1.0
+    """T, for both sides of the KL."""
+    target: str = "adversarial"
+    """What the moving average is asked about: adversarial or clean."""
+    clean: float = 0.0
+    """Weight of the label loss on clean images."""
+    warmup: float = 0.0
+    """The share of training over which the distillation's weight rises from 0."""
+
+    def __post_init__(self) -> None:
+        _cast.check_shares("self_distillation", alpha=self.alpha, warmup=self.warmup)
+        _cast.check_positive("self_distillation", temperature=self.temperature)
+        _cast.check_weights("self_distillation", clean=self.clean)
+        _cast.one_of("strategies.self_distillation.target", self.target, ("adversarial", "clean"))
+        if self.alpha == 1.0 and not self.clean:
+            raise OptionError(
+                "strategies.self_distillation.alpha: got 1 without a clean term, so that no label is used and the "
+                "peer can collapse to a constant; allowed: under 1, or clean over 0"
+            )
+
+    def needs(self, peers: Sequence[PeerInfo]) -> Needs:
+        """Own examples, the average's answers, and clean images where they count."""
+        learners = _cast.learners(peers)
+        _cast.check_attacked("self_distillation", learners)
+        if self.alpha:
+            for peer in learners:
+                if not peer.ema:
+                    raise OptionError(
+                        f"strategies.self_distillation: got peer {peer.name!r} without a moving average, "
+                        "allowed: one on every trained peer; set Peer.ema"
+                    )
+        clean = (CLEAN,) if self.clean else ()
+        return Needs(
+            train={peer.name: (peer.name, *clean) for peer in learners},
+            ema=frozenset((peer.name, self._asked(peer.name)) for peer in learners if self.alpha),
+        )
+
+    def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
+        """Cross-entropy and distillation on own examples, and the clean term."""
+        terms = {"label": (1.0 - self.alpha) * _cast.ce(exchange, peer, peer)}
+        if self.alpha:
+            ramp = min(1.0, exchange.progress / self.warmup) if self.warmup else 1.0
+            answer = exchange.ema_answer(peer, self._asked(peer))
+            taught = distillation(exchange.logits(peer, peer), answer, temperature=self.temperature).mean()
+            terms["distillation"] = self.alpha * ramp * taught
+        if self.clean:
+            terms["clean"] = self.clean * _cast.ce(exchange, peer, CLEAN)
+        return _cast.composed(**terms)
+
+    def _asked(self, peer: str) -> str:
+        return CLEAN if self.target == "clean" else peer
+
+    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+        """One peer, and several, all with a moving average."""
+        one = _cast.example_peer("p0", "linf", ema=True)
+        union = _cast.example_peer("p1", "linf", "l2", ema=True)
+        return ((one,), (one, union))
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Both targets, and the options."""
+        return (cls(), cls(alpha=0.9, temperature=2.0, target="clean", clean=0.5, warmup=0.5))
