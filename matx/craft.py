@@ -65,16 +65,17 @@ def forked(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 def untouched(module: nn.Module, *, training: bool) -> Iterator[None]:
     """Run with the module in train or eval mode; every module's mode and every buffer is put back bit for bit."""
     modes = [(part, part.training) for part in module.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    buffers = [(part, name, buffer) for part in module.modules() for name, buffer in part.named_buffers(recurse=False)]
+    for part, name, buffer in buffers:
+        setattr(part, name, buffer.clone())  # in the buffer's place, so that no saved graph sees it change
     module.train(training)
     try:
         yield
     finally:
         for part, mode in modes:
             part.training = mode
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
+        for part, name, buffer in buffers:
+            setattr(part, name, buffer)
 
 
 @contextmanager

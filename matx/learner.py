@@ -113,7 +113,7 @@ def bring_to_life(
     module: nn.Module = Normalised(network, data.mean, data.std)
     if peer.weights is not None:
         _fit_weights(module, read_weights(peer.weights, name), peer.weights, name)
-    module = module.to(device)
+    module = module.to(device=device, memory_format=torch.channels_last)  # a quarter faster on CPUs, too
     module.train(not peer.frozen)
     if peer.frozen:
         module.requires_grad_(False)

@@ -1,0 +1,50 @@
+"""A run that stops anywhere and goes on equals the straight run, bit for bit."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import matx
+from matx.augment import Augment
+from matx.engine import Training
+from tests.engine.world import L2, LINF, peer, run, same, weights
+
+Launch = Callable[..., Training]
+
+
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    loaded: dict[str, Any] = torch.load(buffer, weights_only=True)
+    return loaded
+
+
+@pytest.mark.parametrize("after", [1, 2, 4, 6])
+def test_resume_equals_the_straight_run(launch: Launch, after: int) -> None:
+    """An epoch is 3 steps and its record: 1 and 2 stop in mid-epoch, 4 at the epoch's end."""
+
+    def fresh() -> Training:
+        union = matx.unions["random_choice"]()
+        peers = {"a": peer(LINF, ema=0.9, weight_perturbation=0.005), "b": peer(LINF, L2, union=union)}
+        return launch(matx.strategies["mat"](), peers, augment=Augment(pad=1))
+
+    straight, first, second = fresh(), fresh(), fresh()
+    expected = run(straight)
+    started = run(first, after)
+    second.load_state_dict(through_a_file(first.state_dict()))
+    resumed = run(second)
+    assert repr(started + resumed) == repr(expected), "the records differ from those of the straight run"
+    for name in ("a", "b"):
+        assert same(weights(straight, name), weights(second, name)), f"peer {name} ended elsewhere"
+    average = straight.learners["a"].ema_module
+    other = second.learners["a"].ema_module
+    assert average is not None, "peer a keeps a moving average"
+    assert other is not None, "the resumed peer a keeps a moving average"
+    assert same(average.state_dict(), other.state_dict()), "the moving averages differ"
+    assert straight.best == second.best, "the best epoch differs"

@@ -1,0 +1,62 @@
+"""A small world for the engine: real digits, a tiny network, quick attacks."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import torch
+
+import matx
+from matx import Evaluation, Experiment, Optimizer, Peer, Schedule, ThreatModel
+from matx.data import Batch, batches, order
+from matx.engine import Training, fit
+from matx.plugins import import_all
+
+import_all()
+
+LINF = ThreatModel(norm="linf", eps=0.1)
+L2 = ThreatModel(norm="l2", eps=0.6)
+
+
+def pgd(threat: ThreatModel, **options: Any) -> Any:
+    return matx.attacks["pgd"](threat=threat, **{"steps": 2, **options})
+
+
+def peer(*threats: ThreatModel, **options: Any) -> Peer:
+    defaults = {
+        "architecture": matx.architectures["tiny"](width=4),
+        "attacks": [pgd(threat) for threat in threats],
+        "union": matx.unions["average"]() if len(threats) > 1 else None,
+        "optimizer": Optimizer(lr=0.05),
+        "schedule": Schedule(name="constant"),
+    }
+    return Peer(**{**defaults, **options})
+
+
+def experiment(strategy: Any, peers: dict[str, Peer], **options: Any) -> Experiment:
+    defaults: dict[str, Any] = {
+        "epochs": 2,
+        "batch_size": 32,
+        "train_limit": 80,
+        "evaluation": Evaluation(validation_attacks=[pgd(LINF)], validation_images=32),
+    }
+    return Experiment(dataset=matx.datasets["digits"](), peers=peers, strategy=strategy, **{**defaults, **options})
+
+
+def weights(training: Training, name: str) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in training.learners[name].module.state_dict().items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+def run(training: Training, records: int | None = None) -> list[Any]:
+    """The first so many records of the rest of a training (all of them by default)."""
+    return list(islice(fit(training), records))
+
+
+def first_batch(training: Training) -> Batch:
+    rows = order(len(training.data.train.labels), seed=training.experiment.seed, epoch=0)
+    return next(batches(training.data.train, rows, training.experiment.batch_size))
