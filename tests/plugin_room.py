@@ -1,0 +1,33 @@
+"""A room for tests that load plug-ins: whatever they leave on the shelves, in sys.path and in sys.modules goes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from matx import plugins
+from matx.registration import SHELVES
+
+
+@contextmanager
+def plugin_room() -> Iterator[None]:
+    plugins.import_all()
+    shelves = {kind: (dict(shelf.components), list(shelf.plugins)) for kind, shelf in SHELVES.items()}
+    path, modules = list(sys.path), set(sys.modules)
+    loaded, imported = dict(plugins._LOADED), dict(plugins._IMPORTED)
+    try:
+        yield
+    finally:
+        for kind, shelf in SHELVES.items():
+            shelf.components.clear()
+            shelf.components.update(shelves[kind][0])
+            shelf.plugins[:] = shelves[kind][1]
+        sys.path[:] = path
+        roots = {name.partition(".")[0] for name in modules}
+        for name in set(sys.modules) - modules:
+            if name.partition(".")[0] not in roots:
+                del sys.modules[name]
+        for kept, before in ((plugins._LOADED, loaded), (plugins._IMPORTED, imported)):
+            kept.clear()
+            kept.update(before)
