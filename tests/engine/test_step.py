@@ -194,9 +194,7 @@ def test_teacher_mode_train_gives_the_training_logits_where_declared(launch: Lau
     needs = Needs(train=dict.fromkeys(names, ("a", CLEAN)), teach=frozenset((n, "a") for n in names))
     training = launch(Probe(needs, loss), {"a": peer(LINF), "b": peer(LINF)}, teacher_mode="train")
     step(training, first_batch(training))
-    assert all(torch.equal(answer, logits) for answer, logits in pairs), (
-        "answers in train mode are not those trained on"
-    )
+    assert all(torch.equal(answer, logits) for answer, logits in pairs), "the answers are not those trained on"
 
 
 def test_batch_norm_joint_and_separate(launch: Launch) -> None:
@@ -253,12 +251,6 @@ def test_weight_perturbation_composes_with_any_strategy(launch: Launch) -> None:
     assert records[2].losses["a"]["loss"] > records[0].losses["a"]["loss"], "the perturbed loss is not higher"
     counts = {int(v) for k, v in weights(some, "a").items() if k.endswith("num_batches_tracked")}
     assert counts == {1}, "the second evaluation updated the statistics again"
-    moved = weights(some, "a")[
-        "network.stem.weight"
-        if "network.stem.weight" in weights(some, "a")
-        else next(k for k in weights(some, "a") if k.endswith("weight"))
-    ]
-    assert moved.isfinite().all(), "perturbed training left non-finite weights"
 
 
 def test_augmentation_is_shared_by_peers_and_keyed_by_epoch(launch: Launch) -> None:
