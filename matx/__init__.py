@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matx.data import Data, MemorySplit, Split
     from matx.errors import MatxError
     from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss, State
-    from matx.experiment import Evaluation, Experiment, Optimizer, Peer, Schedule
+    from matx.experiment import Evaluation, Experiment, Optimizer, Peer, Schedule, Tune
     from matx.interfaces import FreeObjective, Goal, LogitObjective, Neutral
     from matx.registration import architectures, attacks, datasets, strategies, unions
     from matx.threat import ThreatModel
@@ -34,6 +34,7 @@ _HOME = {
     "Optimizer": "experiment",
     "Peer": "experiment",
     "Schedule": "experiment",
+    "Tune": "experiment",
     "FreeObjective": "interfaces",
     "Goal": "interfaces",
     "LogitObjective": "interfaces",
@@ -68,6 +69,7 @@ __all__ = [
     "Split",
     "State",
     "ThreatModel",
+    "Tune",
     "__version__",
     "architectures",
     "attacks",

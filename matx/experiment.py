@@ -11,8 +11,9 @@ from matx.augment import Augment
 from matx.errors import OptionError, did_you_mean
 from matx.exchange import CLEAN, Needs, PeerInfo
 from matx.interfaces import Architecture, Attack, Dataset, PerturbationUnion, Strategy
+from matx.search import Tune
 
-__all__ = ["Evaluation", "Experiment", "Optimizer", "Peer", "Schedule", "peer_infos"]
+__all__ = ["Evaluation", "Experiment", "Optimizer", "Peer", "Schedule", "Tune", "peer_infos"]
 
 
 def one_of(where: str, got: str, allowed: Sequence[str]) -> None:
@@ -196,6 +197,8 @@ class Experiment:
     """'simultaneous': all peers step after all losses; 'alternating': each at once, later peers see the new answers."""
     checkpoint_every: int | None = None
     """Also save every so many steps; None: at the end of each epoch."""
+    tune: Tune = field(default_factory=Tune)
+    """What `matx tune` searches; a run does not read it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "peers", MappingProxyType(dict(self.peers)))

@@ -9,14 +9,14 @@ from typing import Any, get_type_hints
 
 from matx.augment import Augment
 from matx.errors import did_you_mean
-from matx.experiment import Evaluation, Experiment, Optimizer, Peer, Schedule
+from matx.experiment import Evaluation, Experiment, Optimizer, Peer, Schedule, Tune
 from matx.registration import SHELVES
 from matx.threat import ThreatModel
 
 __all__ = ["NOUNS", "known_names", "lookup", "name_of", "parameters", "unknown_name"]
 
 NOUNS: dict[str, type[Any]] = {
-    noun.__name__: noun for noun in (Experiment, Peer, Optimizer, Schedule, Evaluation, Augment, ThreatModel)
+    noun.__name__: noun for noun in (Experiment, Peer, Optimizer, Schedule, Evaluation, Tune, Augment, ThreatModel)
 }
 """The declared nouns by name: to add one, name its class here."""
 

@@ -1,0 +1,210 @@
+"""The declared search: which settings are tuned, over which ranges, and what counts as better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from types import MappingProxyType
+from typing import Any
+
+from matx.errors import OptionError, did_you_mean
+
+__all__ = ["Axis", "Tune"]
+
+KINDS = ("float", "log", "int", "categorical")
+SAMPLERS = ("tpe", "random", "gp", "cmaes", "grid", "nsgaii")
+PRUNERS = ("hyperband", "median", "none")
+DIRECTIONS = ("maximize", "minimize")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One searched setting: its name as in `-s NAME=VALUE`, and its range."""
+
+    name: str
+    kind: str
+    low: float = 0.0
+    high: float = 0.0
+    step: float | None = None
+    choices: tuple[Any, ...] = ()
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value lies in the range."""
+        if self.kind == "categorical":
+            return any(type(value) is type(choice) and value == choice for choice in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.low <= value <= self.high and (self.kind != "int" or value == int(value))
+
+    def ends(self) -> tuple[Any, ...]:
+        """The values at which a range is tried out: both ends, or every choice."""
+        if self.kind == "categorical":
+            return self.choices
+        return (int(self.low), int(self.high)) if self.kind == "int" else (self.low, self.high)
+
+    def points(self) -> tuple[Any, ...]:
+        """The values of a grid; OptionError for a range without a step."""
+        if self.kind == "categorical":
+            return self.choices
+        step = self.step if self.step is not None else 1 if self.kind == "int" else None
+        if step is None:
+            raise OptionError(
+                f"Tune.space[{self.name!r}]: got no step, which a grid needs; allowed: ('float', low, high, step), "
+                "an int range or a categorical"
+            )
+        count = int((self.high - self.low) / step + 1e-9) + 1
+        values = [self.low + position * step for position in range(count)]
+        return tuple(int(value) for value in values) if self.kind == "int" else tuple(round(v, 12) for v in values)
+
+    def declared(self) -> str:
+        """The range in words."""
+        if self.kind == "categorical":
+            return "one of " + ", ".join(map(repr, self.choices))
+        scale = ", log scale" if self.kind == "log" else ""
+        return f"{self.low:g} to {self.high:g}{scale}" + (f" in steps of {self.step:g}" if self.step else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune:
+    """What `matx tune` searches, and how. Trials train on the declared seed; the test split is never read.
+
+    `space`: {NAME: range}, NAME being a setting as in `-s NAME=VALUE`, and range one of `('float', low, high)`,
+    `('float', low, high, step)`, `('log', low, high)`, `('int', low, high)`, `('int', low, high, step)`,
+    `('categorical', [values])`.
+    """
+
+    space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    corners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """{label: {NAME: value}}: plain configurations that are tried first, after the recipe's own values; what a corner
+    does not name has the recipe's value. The first is the one that the best is compared with in the end."""
+    objectives: Sequence[str] = ("union",)
+    """`METRIC` (the mean over scored peers) or `PEER/METRIC`: union, clean, a threat model (`linf:0.1`), or loss."""
+    directions: Sequence[str] = ()
+    """maximize or minimize, one for each objective; empty: maximize, but minimize for a loss."""
+    sampler: str = "tpe"
+    pruner: str = "hyperband"
+    """hyperband, median or none; two objectives are never pruned."""
+    epochs: int | None = None
+    """Of a trial; None: the recipe's."""
+    every: int | None = None
+    """Validate, and maybe prune, every so many epochs of a trial; None: as the recipe says."""
+    train_limit: int | None = None
+    """At most so many training images in a trial; None: as the recipe says."""
+    seeds: Sequence[int] = (1001, 1002, 1003, 1004, 1005)
+    """On which the best, the recipe's own values and the first corner are run again."""
+    final_epochs: int | None = None
+    """Of those runs; None: as in a trial."""
+    seed: int = 0
+    """Of the sampler's draws."""
+
+    def __post_init__(self) -> None:
+        freeze = object.__setattr__
+        freeze(self, "space", MappingProxyType({name: tuple(entry) for name, entry in self.space.items()}))
+        corners = {label: MappingProxyType(dict(values)) for label, values in self.corners.items()}
+        freeze(self, "corners", MappingProxyType(corners))
+        for name in ("objectives", "directions", "seeds"):
+            freeze(self, name, tuple(getattr(self, name)))
+        _one_of("Tune.sampler", self.sampler, SAMPLERS)
+        _one_of("Tune.pruner", self.pruner, PRUNERS)
+        for name in ("epochs", "every", "train_limit", "final_epochs"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"Tune.{name}: got {value}, allowed: 1 or more, or None")
+        self._check_objectives()
+        self._check_corners()
+        if len(self.seeds) < 2 or len(set(self.seeds)) < len(self.seeds):
+            raise OptionError(f"Tune.seeds: got {list(self.seeds)}, allowed: two or more different seeds")
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The space, parsed, in declared order."""
+        return tuple(_axis(name, entry) for name, entry in self.space.items())
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The direction of each objective."""
+        return tuple(self.directions) or tuple("minimize" if _is_loss(name) else "maximize" for name in self.objectives)
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Every point of the grid, in declared order."""
+        axes = self.axes
+        return [dict(zip(self.space, values, strict=True)) for values in product(*(axis.points() for axis in axes))]
+
+    def _check_objectives(self) -> None:
+        if not 1 <= len(self.objectives) <= 2 or len(set(self.objectives)) < len(self.objectives):
+            raise OptionError(f"Tune.objectives: got {list(self.objectives)}, allowed: one, or two different ones")
+        for direction in self.directions:
+            _one_of("Tune.directions", direction, DIRECTIONS)
+        if self.directions and len(self.directions) != len(self.objectives):
+            raise OptionError(
+                f"Tune.directions: got {len(self.directions)} for {len(self.objectives)} objectives, allowed: one each"
+            )
+        if self.sampler == "cmaes" and len(self.objectives) > 1:
+            raise OptionError("Tune.sampler: got 'cmaes' with two objectives, allowed: tpe, random, gp, grid or nsgaii")
+
+    def _check_corners(self) -> None:
+        axes = {axis.name: axis for axis in self.axes}
+        for label, values in self.corners.items():
+            for name, value in values.items():
+                if name not in axes:
+                    near = did_you_mean(name, axes)
+                    raise OptionError(
+                        f"Tune.corners[{label!r}]: got {name!r}, allowed: settings of Tune.space "
+                        f"({', '.join(axes) or 'none'}){near}"
+                    )
+                if not axes[name].holds(value):
+                    raise OptionError(
+                        f"Tune.corners[{label!r}][{name!r}]: got {value!r}, allowed: {axes[name].declared()}, as in "
+                        "Tune.space"
+                    )
+        if self.sampler == "grid":
+            for axis in axes.values():
+                axis.points()
+
+
+def _is_loss(objective: str) -> bool:
+    return objective.rpartition("/")[2] == "loss"
+
+
+def _one_of(where: str, got: str, allowed: Sequence[str]) -> None:
+    if got not in allowed:
+        raise OptionError(f"{where}: got {got!r}, allowed: {', '.join(allowed)}{did_you_mean(str(got), allowed)}")
+
+
+def _axis(name: str, entry: Sequence[Any]) -> Axis:
+    where = f"Tune.space[{name!r}]"
+    if not entry or entry[0] not in KINDS:
+        got = entry[0] if entry else "nothing"
+        near = did_you_mean(str(got), KINDS)
+        raise OptionError(f"{where}: got {got!r} as the kind of range, allowed: {', '.join(KINDS)}{near}")
+    kind, values = entry[0], tuple(entry[1:])
+    return _categorical(name, where, values) if kind == "categorical" else _range(name, where, kind, values)
+
+
+def _categorical(name: str, where: str, values: tuple[Any, ...]) -> Axis:
+    choices = tuple(values[0]) if len(values) == 1 and isinstance(values[0], list | tuple) else ()
+    plain = all(choice is None or isinstance(choice, bool | int | float | str) for choice in choices)
+    if len(choices) < 2 or not plain or len({repr(choice) for choice in choices}) < len(choices):
+        raise OptionError(f"{where}: got {values!r}, allowed: ('categorical', [two or more different plain values])")
+    return Axis(name=name, kind="categorical", choices=choices)
+
+
+def _range(name: str, where: str, kind: str, values: tuple[Any, ...]) -> Axis:
+    allowed = "(low, high)" if kind == "log" else "(low, high) or (low, high, step)"
+    wanted = (int,) if kind == "int" else (int, float)
+    numbers = all(isinstance(value, wanted) and not isinstance(value, bool) for value in values)
+    if not numbers or len(values) not in ((2,) if kind == "log" else (2, 3)):
+        what = "whole numbers" if kind == "int" else "numbers"
+        raise OptionError(f"{where}: got {values!r} behind {kind!r}, allowed: {allowed}, {what}")
+    low, high = values[:2]
+    step = values[2] if len(values) == 3 else None
+    if not low < high:
+        raise OptionError(f"{where}: got {low} to {high}, allowed: a low end under the high end")
+    if kind == "log" and low <= 0:
+        raise OptionError(f"{where}: got {low} as the low end of a log range, allowed: over 0")
+    if step is not None and not 0 < step <= high - low:
+        raise OptionError(f"{where}: got {step} as the step, allowed: over 0 and at most {high - low}")
+    if step is not None and abs((high - low) / step - round((high - low) / step)) > 1e-9:
+        raise OptionError(f"{where}: got {low} to {high} in steps of {step}, allowed: a step that reaches the high end")
+    return Axis(name=name, kind=kind, low=low, high=high, step=step)
