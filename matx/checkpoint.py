@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -28,8 +29,8 @@ __all__ = [
 ]
 
 SCHEMA = 1
-HARMLESS = ("checkpoint_every",)
-"""Settings of an experiment that may change between start and resume, since no result depends on them."""
+HARMLESS = ("checkpoint_every", "tune")
+"""Settings of an experiment that may change between start and resume, since no result of a run depends on them."""
 _SHOWN = 8
 
 
@@ -75,7 +76,7 @@ def differences(stored: Mapping[str, str], given: Mapping[str, str]) -> list[str
     return [
         f"{path}: {stored.get(path, 'absent')} -> {given.get(path, 'absent')}"
         for path in paths
-        if path not in HARMLESS and stored.get(path) != given.get(path)
+        if re.split(r"[.\[]", path)[0] not in HARMLESS and stored.get(path) != given.get(path)
     ]
 
 

@@ -57,7 +57,6 @@ class Watched:
 
     def __call__(self, goal: Goal) -> Tensor:
         type(self).FATE(goal)
-        import_all()
         found: Tensor = matx.attacks["pgd"](threat=self.threat, steps=self.steps)(goal)
         return found
 

@@ -42,10 +42,13 @@ class Display:
             yield _silent
         elif self.console.is_terminal:
             with _drawn(self.console) as progress:
-                task = progress.add_task(title, total=total, completed=done, note="")
+                task = progress.add_task(title, total=total, note="")
+                progress.update(task, completed=done)
 
                 def draw(done: float, note: str = "", *, line: bool = False) -> None:
-                    progress.update(task, completed=done, **({"note": note} if note else {}))
+                    progress.update(task, completed=done)
+                    if note:
+                        progress.update(task, note=note)
 
                 yield draw
         else:

@@ -6,58 +6,31 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from matx import checkpoint
-from matx.checkpoint import Checkpoint, atomic_write
+from matx.checkpoint import atomic_write
 from matx.config import Loaded, load_experiment
 from matx.data import fingerprints
-from matx.engine import EpochRecord, StepRecord, Training, fit, start
+from matx.engine import StepRecord, Training, fit, start
 from matx.errors import CheckpointError, RunError
 from matx.plugins import load_plugin
 from matx.report import html, markdown, read_metrics, write_results
-from matx.run.display import Bar, Display
+from matx.run.display import Display
 from matx.run.environment import describe, find_device
 from matx.run.folder import RunFolder, create, open_folder, refuse_existing
-from matx.run.interrupt import Interrupted, held_back
-from matx.run.journal import Journal, lines, logged_to, plain
-from matx.run.pictures import gallery
+from matx.run.interrupt import Interrupted
+from matx.run.journal import lines, logged_to, plain
 from matx.run.scoring import score_run
-from matx.run.stopwatch import Stopwatch
+from matx.run.training import UnderWay, train
 
 __all__ = ["DryRun", "dry_run", "resume", "run"]
 
 log = logging.getLogger("matx.run")
-_PICTURES = 5
-"""How often in a run a gallery of adversarial images is written."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Run:
-    """A run under way: what it was declared as, what is alive, and where it is written."""
-
-    name: str
-    text: str
-    training: Training
-    folder: RunFolder
-    settings: dict[str, str]
-    data: dict[str, str]
-    display: Display
-    stopwatch: Stopwatch = field(default_factory=Stopwatch)
-
-    def checkpoint(self, metrics_bytes: int) -> Checkpoint:
-        """Where training stands now."""
-        return Checkpoint(
-            training=self.training.state_dict(),
-            settings=self.settings,
-            circumstances=checkpoint.circumstances(self.training.device),
-            data=self.data,
-            metrics_bytes=metrics_bytes,
-        )
 
 
 def run(
@@ -73,7 +46,7 @@ def run(
     training = _brought_to_life(loaded, device)
     data = dict(fingerprints(training.data, test=False))
     settings = checkpoint.settings(loaded.experiment)
-    parts = _Run(
+    parts = UnderWay(
         name=loaded.name,
         text=loaded.text,
         training=training,
@@ -123,7 +96,7 @@ def resume(
         log.warning("resumed under other circumstances, so figures may differ in their last bits: %s", difference)
     training.load_state_dict(stored.training)
     log.info("resumed in epoch %d, step %d", training.position.epoch + 1, training.position.step)
-    under_way = _Run(
+    under_way = UnderWay(
         name=str(environment["experiment"]),
         text=loaded.text,
         training=training,
@@ -192,13 +165,13 @@ def _brought_to_life(loaded: Loaded, device: str) -> Training:
     return start(loaded.experiment, loaded.experiment.dataset(), device=find_device(device))
 
 
-def _go(parts: _Run, *, metrics_bytes: int) -> RunFolder:
+def _go(parts: UnderWay, *, metrics_bytes: int) -> RunFolder:
     """Train from where it stands, evaluate, report."""
     folder, training = parts.folder, parts.training
     with logged_to(folder.log):
         log.info("%s in %s on %s", parts.name, folder.path, training.device)
         try:
-            _train(parts, metrics_bytes)
+            train(parts, metrics_bytes)
             _finish(parts)
         except KeyboardInterrupt as stop:
             log.info("stopped by the user")
@@ -209,65 +182,7 @@ def _go(parts: _Run, *, metrics_bytes: int) -> RunFolder:
     return folder
 
 
-def _train(parts: _Run, metrics_bytes: int) -> None:
-    training, experiment, display = parts.training, parts.training.experiment, parts.display
-    if training.position.epoch >= experiment.epochs:
-        return
-    every, first = experiment.checkpoint_every, training.progress * experiment.epochs
-    journal = Journal(parts.folder, size=metrics_bytes, steps=training.steps, config=parts.text)
-    bar = display.bar("training, epoch", experiment.epochs, first)
-    try:
-        with parts.stopwatch.measure("training"), held_back(display.say) as stopped, bar as draw:
-            for record in fit(training):
-                if isinstance(record, EpochRecord):
-                    _end_epoch(parts, journal, record, draw)
-                else:
-                    journal.step(record)
-                    parts.stopwatch.images += record.images
-                    draw(training.progress * experiment.epochs)
-                    if (every and record.step % every == 0) or stopped():
-                        checkpoint.save(parts.folder.last, parts.checkpoint(journal.size))
-                if stopped():
-                    raise KeyboardInterrupt
-    finally:
-        journal.close()
-
-
-def _end_epoch(parts: _Run, journal: Journal, record: EpochRecord, draw: Bar) -> None:
-    training = parts.training
-    journal.epoch(record, images_per_second=parts.stopwatch.images_per_second())
-    epochs = training.experiment.epochs
-    if record.epoch in (1, epochs) or record.epoch % max(1, epochs // _PICTURES) == 0:
-        _draw_galleries(training, journal)
-    stored = parts.checkpoint(journal.size)
-    if record.best:
-        checkpoint.save(parts.folder.best, stored)
-    checkpoint.save(parts.folder.last, stored)
-    parts.stopwatch.write(parts.folder.timing)
-    note = _note(record)
-    draw(record.epoch, note, line=True)
-    log.info("epoch %d/%d  %s", record.epoch, epochs, note)
-    for alarm in record.alarms:
-        log.warning("epoch %d: %s", record.epoch, alarm)
-
-
-def _draw_galleries(training: Training, journal: Journal) -> None:
-    evaluation, split = training.experiment.evaluation, training.data.val or training.data.train
-    attacks = evaluation.validation_attacks or evaluation.attacks
-    for name, learner in training.learners.items():
-        picture = gallery(learner, split, attacks, seed=training.experiment.seed, device=training.device)
-        journal.picture(f"adversarial/{name}", picture)
-
-
-def _note(record: EpochRecord) -> str:
-    losses = [f"{name} {terms['loss']:.3f}" for name, terms in record.train.items() if "loss" in terms]
-    parts = [f"loss {', '.join(losses)}"] if losses else []
-    if record.score is not None:
-        parts.append(f"validation {record.score:.1%}{' (best)' if record.best else ''}")
-    return "  ".join(parts)
-
-
-def _finish(parts: _Run) -> None:
+def _finish(parts: UnderWay) -> None:
     """Evaluate both checkpoints and write the reports, results.json last: it says that the run is finished."""
     folder = parts.folder
     with parts.stopwatch.measure("evaluation"):

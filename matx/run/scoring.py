@@ -44,13 +44,13 @@ class Scope:
 
 def score_run(name: str, training: Training, folder: RunFolder, display: Display) -> Results:
     """The results of a run whose training is done; its learners are left with the weights of `last`."""
-    stored = {"last": training.state_dict()}
+    stored: dict[str, Mapping[str, Any]] = {"last": training.state_dict()}
     if folder.best.is_file() and training.best is not None and training.best[0] != training.position.epoch:
-        stored["best"] = dict(checkpoint.load(folder.best, training.device).training)
+        stored["best"] = checkpoint.load(folder.best, training.device).training
     modules = {peer: learner.module for peer, learner in training.learners.items()}
-    states = {which: _weights(training_state, modules, ema=False) for which, training_state in stored.items()}
+    states = {which: _weights(state, modules, ema=False) for which, state in stored.items()}
     judge = _Judge(training.experiment, training.data, training.device, Scope(), display)
-    scores = {which: judge(modules, states[which], which) for which in ("best", "last") if which in states}
+    scores = {which: judge(modules, states[which], which) for which in sorted(states)}
     return _results(name, judge, scores, stored["last"])
 
 

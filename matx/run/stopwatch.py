@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from matx.checkpoint import atomic_write
 
@@ -58,11 +59,11 @@ class Stopwatch:
         atomic_write(path, json.dumps({"seconds": total, "sessions": sessions}, indent=2) + "\n")
 
 
-def _sessions(path: Path) -> list[dict[str, dict[str, float]]]:
+def _sessions(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        found: list[dict[str, dict[str, float]]] = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+        found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["sessions"]
     except (ValueError, KeyError):
         return []
     return found

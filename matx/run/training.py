@@ -1,0 +1,105 @@
+"""Training inside a run folder: what the engine yields is logged, drawn, and saved at the right moments."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from matx import checkpoint
+from matx.checkpoint import Checkpoint
+from matx.engine import EpochRecord, Training, fit
+from matx.run.display import Bar, Display
+from matx.run.folder import RunFolder
+from matx.run.interrupt import held_back
+from matx.run.journal import Journal
+from matx.run.pictures import gallery
+from matx.run.stopwatch import Stopwatch
+
+__all__ = ["UnderWay", "train"]
+
+log = logging.getLogger("matx.run")
+_PICTURES = 5
+"""How often in a run a gallery of adversarial images is written."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnderWay:
+    """A run under way: what it was declared as, what is alive, and where it is written."""
+
+    name: str
+    text: str
+    training: Training
+    folder: RunFolder
+    settings: dict[str, str]
+    data: dict[str, str]
+    display: Display
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    def checkpoint(self, metrics_bytes: int) -> Checkpoint:
+        """Where training stands now."""
+        return Checkpoint(
+            training=self.training.state_dict(),
+            settings=self.settings,
+            circumstances=checkpoint.circumstances(self.training.device),
+            data=self.data,
+            metrics_bytes=metrics_bytes,
+        )
+
+
+def train(parts: UnderWay, metrics_bytes: int) -> None:
+    """Train from where it stands to the end; KeyboardInterrupt after a saved step where the user asks for it."""
+    training, experiment, display = parts.training, parts.training.experiment, parts.display
+    if training.position.epoch >= experiment.epochs:
+        return
+    every, first = experiment.checkpoint_every, training.progress * experiment.epochs
+    journal = Journal(parts.folder, size=metrics_bytes, steps=training.steps, config=parts.text)
+    bar = display.bar("training, epoch", experiment.epochs, first)
+    try:
+        with parts.stopwatch.measure("training"), held_back(display.say) as stopped, bar as draw:
+            for record in fit(training):
+                if isinstance(record, EpochRecord):
+                    _end_epoch(parts, journal, record, draw)
+                else:
+                    journal.step(record)
+                    parts.stopwatch.images += record.images
+                    draw(training.progress * experiment.epochs)
+                    if (every and record.step % every == 0) or stopped():
+                        checkpoint.save(parts.folder.last, parts.checkpoint(journal.size))
+                if stopped():
+                    raise KeyboardInterrupt
+    finally:
+        journal.close()
+
+
+def _end_epoch(parts: UnderWay, journal: Journal, record: EpochRecord, draw: Bar) -> None:
+    training = parts.training
+    journal.epoch(record, images_per_second=parts.stopwatch.images_per_second())
+    epochs = training.experiment.epochs
+    if record.epoch in (1, epochs) or record.epoch % max(1, epochs // _PICTURES) == 0:
+        _draw_galleries(training, journal)
+    stored = parts.checkpoint(journal.size)
+    if record.best:
+        checkpoint.save(parts.folder.best, stored)
+    checkpoint.save(parts.folder.last, stored)
+    parts.stopwatch.write(parts.folder.timing)
+    note = _note(record)
+    draw(record.epoch, note, line=True)
+    log.info("epoch %d/%d  %s", record.epoch, epochs, note)
+    for alarm in record.alarms:
+        log.warning("epoch %d: %s", record.epoch, alarm)
+
+
+def _draw_galleries(training: Training, journal: Journal) -> None:
+    evaluation, split = training.experiment.evaluation, training.data.val or training.data.train
+    attacks = evaluation.validation_attacks or evaluation.attacks
+    for name, learner in training.learners.items():
+        picture = gallery(learner, split, attacks, seed=training.experiment.seed, device=training.device)
+        journal.picture(f"adversarial/{name}", picture)
+
+
+def _note(record: EpochRecord) -> str:
+    losses = [f"{name} {terms['loss']:.3f}" for name, terms in record.train.items() if "loss" in terms]
+    parts = [f"loss {', '.join(losses)}"] if losses else []
+    if record.score is not None:
+        parts.append(f"validation {record.score:.1%}{' (best)' if record.best else ''}")
+    return "  ".join(parts)

@@ -1,0 +1,274 @@
+"""The command line: every verb, and one clear sentence with exit code 2 for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sample_runs import QUICK
+
+import matx
+from matx.cli import main
+from matx.plugins import import_all
+from matx.registration import SHELVES
+
+PLUGIN = '''
+"""A plug-in of the tests."""
+from dataclasses import dataclass
+from typing import ClassVar
+import matx
+from matx.threat import ThreatModel
+
+@matx.attacks.register("stand_still")
+@dataclass(frozen=True, kw_only=True)
+class StandStill:
+    """The clean image."""
+    kind: ClassVar[str] = "maximise"
+    threat: ThreatModel
+    broken: bool = False
+    """True: it raises."""
+
+    def __call__(self, goal):
+        if self.broken:
+            raise ZeroDivisionError("on purpose")
+        return goal.images.clone()
+
+    @classmethod
+    def examples(cls, tmp_path):
+        return [cls(threat=ThreatModel(norm="linf", eps=0.1))]
+'''
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with the quick experiment in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quick.gin").write_text(QUICK)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run made by the command line."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "quick.gin").write_text(QUICK)
+    code = main(["run", str(folder / "quick.gin"), "--out", str(folder / "run"), "--device", "cpu", "--seed", "3"])
+    assert code == 0, "the run ends well"
+    return folder / "run"
+
+
+@pytest.fixture
+def plugin(home: Path) -> Iterator[Path]:
+    """A plug-in file; its attack leaves the shelf afterwards."""
+    import_all()
+    before, path = dict(matx.attacks.components), list(sys.path)
+    (home / "stander.py").write_text(PLUGIN)
+    yield home / "stander.py"
+    matx.attacks.components.clear()
+    matx.attacks.components.update(before)
+    sys.modules.pop("stander", None)
+    sys.path[:] = path
+
+
+def in_new_process(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, f"the process ends well: {done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["eval", "--help"], ["--version"]])
+def test_help_imports_no_torch(arguments: list[str]) -> None:
+    code = f"import sys; from matx.cli import main; main({arguments!r})\n"
+    code += "print([m for m in ('torch', 'gin') if m in sys.modules])"
+    assert in_new_process(code).splitlines()[-1] == "[]", "help imports neither torch nor gin"
+
+
+def test_list_and_check_import_only_what_they_need() -> None:
+    heavy = ("timm", "tensorboard", "optuna", "torchvision", "scipy", "sklearn")
+    code = f"import sys; from matx.cli import main; main(['list']); print([m for m in {heavy!r} if m in sys.modules])"
+    assert in_new_process(code).splitlines()[-1] == "[]", "listing imports nothing heavy beside torch"
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0, "listing everything ends well"
+    everything = capsys.readouterr().out
+    for kind, shelf in SHELVES.items():
+        for name in shelf:
+            assert f"{kind}.{name}" in everything, f"{kind}.{name} is listed"
+    assert main(["list", "attacks"]) == 0, "listing one kind ends well"
+    attacks = capsys.readouterr().out
+    assert "attacks.pgd" in attacks, "the kind's components are listed"
+    assert "unions.average" not in attacks, "those of other kinds are not"
+    assert main(["list", "recipes"]) == 0, "recipes can be listed"
+
+
+def test_show(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "attacks.pgd"]) == 0, "showing a component ends well"
+    shown = capsys.readouterr().out
+    assert "attacks.pgd.steps: int = 10" in shown, "options are shown with type and default"
+    assert "attacks.pgd.threat: ThreatModel  (required)" in shown, "required options are marked"
+    assert "pgd.py:" in shown, "the source is named"
+    assert main(["show", "quick.gin", "-s", "*/attacks.pgd.steps=9"]) == 0, "showing a file ends well"
+    shown = capsys.readouterr().out
+    assert "attacks.pgd.steps = 9" in shown, "the flattened text holds the override"
+    assert "# peers.one.attacks[0].steps = 9" in shown, "the resolved values are shown"
+    assert "# peers.one.attacks[0] = attacks.pgd" in shown, "components are shown by name"
+
+
+def test_check(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "quick.gin"]) == 0, "a sound file passes"
+    assert "quick: sound" in capsys.readouterr().out, "it is said to be sound"
+    assert main(["check", "unions.average"]) == 0, "a sound component passes"
+    assert "contracts kept" in capsys.readouterr().out, "its contracts are counted"
+
+
+def test_run_tells_where_everything_lies(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    assert results["experiment"] == "quick", "results carry the recipe's name"
+    assert json.loads((finished / "environment.json").read_text())["seed"] == 3, "--seed is the experiment's seed"
+    assert main(["run", "--resume", str(finished)]) == 0, "resuming a finished run is no error"
+    shown = capsys.readouterr()
+    assert "finished already" in shown.err, "it says that the run is finished"
+    for word in ("peer", "clean", "linf:0.1", "union", "one", "two", str(finished / "results.json"), "report.html"):
+        assert word in shown.out, f"the table and the places show {word}"
+
+
+def test_config_of_a_run_gives_the_same_experiment(finished: Path, home: Path) -> None:
+    again = home / "again"
+    assert main(["run", str(finished / "config.gin"), "--out", str(again), "--device", "cpu"]) == 0, "it runs"
+    first, second = (json.loads((path / "results.json").read_text()) for path in (finished, again))
+    assert first["peers"] == second["peers"], "the flattened file gives the same figures"
+    assert (finished / "resolved.txt").read_text() == (again / "resolved.txt").read_text(), "and the same values"
+
+
+def test_eval(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    assert main(["eval", str(finished), "--out", "again", "--device", "cpu"]) == 0, "evaluating again ends well"
+    assert json.loads(Path("again/results.json").read_text()) == json.loads((finished / "results.json").read_text()), (
+        "the same evaluation gives the same results"
+    )
+    capsys.readouterr()
+    changed = ["--peer", "two", "-n", "7", "--checkpoint", "last", "--seed", "5", "-s", "test/attacks.pgd.steps=1"]
+    assert main(["eval", str(finished), "--device", "cpu", *changed]) == 0, "a changed evaluation ends well"
+    shown = capsys.readouterr().out
+    assert "checkpoint last" in shown, "the checkpoint asked for is shown"
+    assert "one" not in shown.replace("none", ""), "other peers are left out"
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before, "the run is left as it was"
+    assert main(["eval", str(finished), "-s", "architectures.tiny.width=5"]) == 2, "another model is refused"
+    assert "architecture.width: 4 -> 5" in capsys.readouterr().err, "the difference is shown"
+
+
+def test_dry_run_writes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "quick.gin", "--dry-run", "--device", "cpu"]) == 0, "a dry run ends well"
+    assert "nothing was written" in capsys.readouterr().out, "it says so"
+    assert [path.name for path in home.iterdir()] == ["quick.gin"], "nothing was written"
+
+
+def test_a_plug_in_is_remembered_by_the_run(plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--plugin", str(plugin), "-s", "Peer.attacks=[@attacks.stand_still()]"]
+    options += ["-s", "attacks.stand_still.threat=@ThreatModel()", "-s", "Experiment.epochs=1"]
+    assert main(["run", "quick.gin", "--out", "run", "--device", "cpu", *options]) == 0, "the plug-in's attack runs"
+    assert json.loads(Path("run/environment.json").read_text())["plugins"] == [str(plugin)], "its file is recorded"
+    found = subprocess.run(
+        [sys.executable, "-m", "matx", "eval", "run", "-n", "5", "--device", "cpu"], capture_output=True, text=True
+    )
+    assert found.returncode == 0, f"another process evaluates the run without being told of the plug-in: {found.stderr}"
+
+
+def test_a_defect_is_not_taken_for_bad_input(plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--plugin", str(plugin), "-s", "Peer.attacks=[@attacks.stand_still()]", "--device", "cpu"]
+    options += ["-s", "attacks.stand_still.threat=@ThreatModel()", "-s", "attacks.stand_still.broken=True"]
+    assert main(["run", "quick.gin", *options]) == 1, "an exception of a plug-in is not the user's input"
+    shown = capsys.readouterr().err
+    assert "ZeroDivisionError: on purpose" in shown, "it is named"
+    assert "Traceback" not in shown, "without its traceback"
+    assert main(["run", "quick.gin", "--debug", *options]) == 1, "the same with --debug"
+    assert "stander.py" in capsys.readouterr().err, "--debug shows where"
+
+
+BAD = [
+    (["run"], "Missing argument"),
+    (["run", "--nonsense"], "No such option"),
+    (["nonsense"], "No such command"),
+    (["run", "nowhere.gin"], "no such file"),
+    (["run", "qick.gin"], "did you mean 'quick.gin'"),
+    (["run", "quick.gin", "-s", "attacks.pgd.stepz=3"], "did you mean 'steps'"),
+    (["run", "quick.gin", "-s", "attacks.pgd.steps='many'"], "attacks.pgd.steps"),
+    (["run", "quick.gin", "-s", "nonsense"], "nonsense"),
+    (["run", "quick.gin", "--device", "quantum"], "allowed here: auto, cpu"),
+    (["run", "quick.gin", "--seed", "-1"], "Invalid value for '--seed'"),
+    (["run", "quick.gin", "--out", "taken"], "exists already"),
+    (["run", "quick.gin", "--dry-run", "--out", "taken"], "exists already"),
+    (["run", "quick.gin", "--plugin", "nowhere.py"], "no such file"),
+    (["run", "quick.gin", "--plugin", "empty.py"], "registers nothing"),
+    (["run", "quick.gin", "-s", "Experiment.dataset=@datasets.npz()", "-s", "datasets.npz.path='no.npz'"], "no.npz"),
+    (["run", "--resume", "nowhere"], "no such run folder"),
+    (["run", "--resume", "taken"], "not a run folder"),
+    (["run", "--resume", "taken", "--dry-run"], "leave --out and --dry-run away"),
+    (["eval", "nowhere"], "no such run folder"),
+    (["eval", "taken", "--checkpoint", "third"], "is not one of"),
+    (["list", "atacks"], "did you mean 'attacks'"),
+    (["show", "attacks.pdg"], "did you mean 'pgd'"),
+    (["show", "atacks.pgd"], "did you mean 'attacks'"),
+    (["show", "attacks.pgd", "-s", "a=1"], "belongs to a gin file"),
+    (["check", "attacks.pdg"], "did you mean 'pgd'"),
+    (["check", "quick.gin", "-s", "Experiment.epochs=0"], "Experiment.epochs"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_bad_input(home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    (home / "taken").mkdir()
+    (home / "taken" / "precious.txt").write_text("mine")
+    (home / "empty.py").write_text("x = 1\n")
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    assert main(arguments) == 2, "bad input ends with exit code 2"
+    shown = capsys.readouterr()
+    assert said in shown.err, f"the sentence names the matter: {shown.err}"
+    assert "Traceback" not in shown.err, "no traceback is shown"
+    after = {path: path.read_bytes() for path in home.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert after == before, "nothing was written or overwritten"
+
+
+def test_debug_shows_the_traceback(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "nowhere.gin", "--debug"]) == 2, "the exit code stays"
+    assert "Traceback" in capsys.readouterr().err, "--debug shows where the error was raised"
+
+
+def test_another_experiment_is_not_continued(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = ["run", "quick.gin", "--resume", str(finished), "-s", "Experiment.batch_size=30", "--seed", "3"]
+    assert main(other) == 2, "a checkpoint of another experiment is refused"
+    assert "batch_size: 50 -> 30" in capsys.readouterr().err, "the difference is shown"
+    same = ["run", "quick.gin", "--resume", str(finished), "-s", "Experiment.checkpoint_every=5", "--seed", "3"]
+    assert main(same) == 0, "what changes no result may change"
+
+
+def test_verbose_says_what_is_done(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quick = ["run", "quick.gin", "--device", "cpu", "-s", "Experiment.epochs=1"]
+    assert main([*quick, "--out", "quiet"]) == 0, "the run ends well"
+    assert "quick in quiet on cpu" not in capsys.readouterr().err, "without -v the log stays in log.txt"
+    assert "quick in quiet on cpu" in Path("quiet/log.txt").read_text(), "which has it"
+    assert main([*quick, "--out", "loud", "-v"]) == 0, "the run ends well"
+    assert "quick in loud on cpu" in capsys.readouterr().err, "-v shows the log"
+
+
+def test_ctrl_c_says_how_to_resume(home: Path) -> None:
+    command = [sys.executable, "-m", "matx", "run", "quick.gin", "--out", "run", "--device", "cpu"]
+    process = subprocess.Popen(
+        [*command, "-s", "Experiment.epochs=100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    metrics = home / "run" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.is_file() and metrics.stat().st_size):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130, f"an interrupted run ends with 130: {said}"
+    assert "continue with: matx run --resume run" in said, "it says how to continue"
+    assert "Traceback" not in said, "and shows no traceback"
