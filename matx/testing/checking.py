@@ -1,0 +1,83 @@
+"""Run the contracts of a kind over the examples of a component, without pytest."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matx.errors import RegistrationError, did_you_mean
+from matx.registration import SHELVES
+from matx.testing import architectures, attacks, components, datasets, strategies, unions
+
+__all__ = ["CONTRACTS", "Contract", "Outcome", "check", "check_component", "examples_of"]
+
+Contract = Callable[[Any], None]
+"""Takes a component; raises AssertionError with a sentence where the component breaks its promise."""
+
+CONTRACTS: Mapping[str, tuple[Contract, ...]] = {
+    "architectures": (*components.CONTRACTS, *architectures.CONTRACTS),
+    "attacks": (*components.CONTRACTS, *attacks.CONTRACTS),
+    "datasets": (*components.CONTRACTS, *datasets.CONTRACTS),
+    "strategies": (*components.CONTRACTS, *strategies.CONTRACTS),
+    "unions": (*components.CONTRACTS, *unions.CONTRACTS),
+}
+"""{kind: its contracts}, those of all components first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one contract said of one example."""
+
+    contract: str
+    component: str
+    """The example's repr, which shows every option."""
+    failure: str | None = None
+    """None: the promise is kept."""
+
+    @property
+    def passed(self) -> bool:
+        """Is the promise kept?"""
+        return self.failure is None
+
+
+def examples_of(kind: str, name: str, tmp_path: Path) -> Sequence[Any]:
+    """The examples that a registered component offers; AssertionError where it offers none of its own class."""
+    if kind not in SHELVES:
+        raise RegistrationError(f"kind: got {kind!r}, allowed: {', '.join(SHELVES)}{did_you_mean(kind, SHELVES)}")
+    component = SHELVES[kind][name]
+    found = list(component.examples(tmp_path))
+    if not found:
+        raise AssertionError(f"{kind}.{name}.examples gives no instance, so nothing can be tested")
+    for one in found:
+        if type(one) is not component:
+            raise AssertionError(f"{kind}.{name}.examples gives {one!r}, which is not of its own class")
+    return found
+
+
+def check(kind: str, name: str) -> list[Outcome]:
+    """Every contract of the kind over every example of the component: one outcome each."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = examples_of(kind, name, Path(folder))
+        except AssertionError as error:
+            return [Outcome(contract="examples", component=f"{kind}.{name}", failure=str(error))]
+        return [outcome for component in found for outcome in check_component(kind, component)]
+
+
+def check_component(kind: str, component: object) -> list[Outcome]:
+    """Every contract of the kind on one instance: one outcome each."""
+    return [_outcome(contract, component) for contract in CONTRACTS[kind]]
+
+
+def _outcome(contract: Contract, component: object) -> Outcome:
+    failure = None
+    try:
+        contract(component)
+    except AssertionError as error:
+        failure = str(error)
+    except Exception as error:  # a plug-in may raise anything; it is its failure, not the checker's
+        failure = f"raised {type(error).__name__}: {error}"
+    return Outcome(contract=contract.__name__, component=repr(component), failure=failure)

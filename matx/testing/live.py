@@ -1,0 +1,144 @@
+"""A tiny experiment around a strategy, run for two steps by the engine itself."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from matx.craft import forked
+from matx.data import Data, MemorySplit, batches, order
+from matx.engine import start, step
+from matx.exchange import PeerInfo
+from matx.experiment import Evaluation, Experiment, Optimizer, Peer
+from matx.interfaces import Attack, Goal, Strategy
+from matx.testing.unions import Climb
+
+__all__ = ["Outcome", "experiment_of", "trains"]
+
+_SHAPE = (1, 4, 4)
+_CLASSES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """Two layers with BatchNorm between them."""
+
+    def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        size = image_shape[0] * image_shape[1] * image_shape[2]
+        return nn.Sequential(nn.Flatten(), nn.Linear(size, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, num_classes))
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Net]:
+        """One."""
+        return [cls()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grey:
+    """Random grey images, the brighter the later their class."""
+
+    def __call__(self) -> Data:
+        generator = torch.Generator().manual_seed(40)
+        labels = torch.arange(40) % _CLASSES
+        images = (0.5 * torch.rand(40, *_SHAPE, generator=generator) + labels.reshape(-1, 1, 1, 1) / 10.0).clamp(0, 1)
+        split = MemorySplit.of(images, labels)
+        return Data(
+            name="grey",
+            train=split,
+            open_test=lambda: split,
+            image_shape=_SHAPE,
+            num_classes=_CLASSES,
+            class_names=tuple("abcde"),
+            mean=(0.45,),
+            std=(0.2,),
+        )
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Grey]:
+        """One."""
+        return [cls()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Together:
+    """So many views of several attacks: all side by side, or the first attacks' alone."""
+
+    count: int
+
+    def views(self, count: int) -> int:
+        """As asked for."""
+        return self.count
+
+    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
+        return torch.stack([attack(goal) for attack in attacks[: self.count]])
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Together]:
+        """One view."""
+        return [cls(count=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What two steps did: whether each peer's parameters moved, and a hash of each peer's weights afterwards."""
+
+    moved: Mapping[str, bool]
+    weights: Mapping[str, str]
+
+
+def trains(strategy: Strategy, cast: Sequence[PeerInfo], **options: Any) -> Outcome:
+    """Two steps of the engine on these peers; `options` go to the Experiment."""
+    with tempfile.TemporaryDirectory() as folder:
+        experiment = experiment_of(strategy, cast, Path(folder), **options)
+        data = experiment.dataset()
+        training = start(experiment, data)
+    before = {name: _parameters(learner.module) for name, learner in training.learners.items()}
+    rows = order(len(training.data.train.labels), seed=0, epoch=0)[: 2 * experiment.batch_size]
+    for batch in batches(training.data.train, rows, experiment.batch_size):
+        step(training, batch)
+    after = {name: _parameters(learner.module) for name, learner in training.learners.items()}
+    weights = {name: _hash(learner.module) for name, learner in training.learners.items()}
+    return Outcome(moved={name: before[name] != after[name] for name in before}, weights=weights)
+
+
+def experiment_of(strategy: Strategy, cast: Sequence[PeerInfo], folder: Path, **options: Any) -> Experiment:
+    """An experiment with a small peer for each of the cast; frozen ones read their weights from `folder`."""
+    peers = {info.name: _peer(info, folder) for info in cast}
+    settings: dict[str, Any] = {"batch_size": 8, "epochs": 2, "evaluation": Evaluation(), **options}
+    return Experiment(dataset=Grey(), peers=peers, strategy=strategy, **settings)
+
+
+def _peer(info: PeerInfo, folder: Path) -> Peer:
+    attacks = [Climb(threat=threat, steps=1) for threat in info.threats]
+    weights = None
+    if info.frozen:
+        weights = folder / f"{info.name}.pt"
+        with forked(41):
+            torch.save(Net()(_SHAPE, _CLASSES).state_dict(), weights)
+    return Peer(
+        architecture=Net(),
+        attacks=attacks,
+        union=Together(count=info.views) if len(attacks) > 1 else None,
+        optimizer=Optimizer(lr=0.05),
+        ema=0.9 if info.ema else None,
+        frozen=info.frozen,
+        weights=None if weights is None else str(weights),
+    )
+
+
+def _parameters(module: nn.Module) -> list[bytes]:
+    return [parameter.detach().numpy().tobytes() for parameter in module.parameters()]
+
+
+def _hash(module: nn.Module) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for value in module.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,178 @@
+"""Contracts of unions, tried with small attacks of this file's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+from matx.interfaces import OBJECTIVES, Attack, Goal, PerturbationUnion, Stateful, value_and_gradient
+from matx.testing.trial import Trial, inside, require, standard_trial
+from matx.threat import ThreatModel
+
+__all__ = [
+    "CONTRACTS",
+    "Climb",
+    "gives_the_views_it_announces",
+    "keeps_its_state_in_the_open",
+    "leaves_inputs_alone",
+    "of_one_attack_is_that_attack",
+    "repeats_itself",
+    "worst_case_is_no_weaker_than_a_member",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Climb:
+    """A few first-order steps from a random point: what the unions are given."""
+
+    kind: ClassVar[Literal["maximise"]] = "maximise"
+    threat: ThreatModel
+    steps: int = 3
+    objective: str = "cross_entropy"
+    step_size: float | None = None
+
+    def __call__(self, goal: Goal) -> Tensor:
+        images, objective = self.init(goal), goal.climb(self.objective)
+        for iteration in range(self.steps):
+            _, gradient = value_and_gradient(objective, images)
+            images = self.step(goal, images, gradient, iteration)
+        return images
+
+    def init(self, goal: Goal) -> Tensor:
+        """A random point of the set."""
+        return self.threat.random_start(goal.images, goal.generator.at("start"))
+
+    def step(self, goal: Goal, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
+        """One step along the steepest direction, projected."""
+        length = self.threat.radius / 2 if self.step_size is None else self.step_size
+        return self.threat.project(images + length * self.threat.steepest(gradient), goal.images)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """One for each norm."""
+        radii: dict[str, float | str] = {"linf": "8/255", "l2": 0.4, "l1": 2.0}
+        return [cls(threat=ThreatModel(norm=norm, eps=eps)) for norm, eps in radii.items()]
+
+
+ATTACKS: tuple[Attack, ...] = tuple(Climb.examples(Path()))
+"""One attack for each norm."""
+
+
+def gives_the_views_it_announces(union: PerturbationUnion) -> None:
+    """(views(count), N, C, H, W), finite and detached, every image inside one of the threat models."""
+    trial = standard_trial()
+    for attacks in (ATTACKS, ATTACKS[:2], ATTACKS[1:2]):
+        views = trial.crafted(attacks, union).views
+        expected = (union.views(len(attacks)), *trial.images.shape)
+        require(tuple(views.shape) == expected, f"{union!r} gave views of shape {tuple(views.shape)}, not {expected}")
+        require(union.views(len(attacks)) >= 1, f"{union!r} announces no view of {len(attacks)} attacks")
+        require(bool(views.isfinite().all()), f"{union!r} gave images that are not finite")
+        require(not views.requires_grad, f"{union!r} gave images with a graph")
+        for view in views:
+            members = torch.stack([attack.threat.contains(view, trial.images) for attack in attacks])
+            require(bool(members.any(0).all()), f"{union!r} gave an image outside every threat model of its attacks")
+    one = trial.rows(torch.tensor([0]))
+    require(one.crafted(ATTACKS, union).views.shape[1] == 1, f"{union!r} does not take a batch of one image")
+
+
+def of_one_attack_is_that_attack(union: PerturbationUnion) -> None:
+    """A union of one attack gives that attack's result, in every view."""
+    trial = standard_trial()
+    for attack in ATTACKS:
+        alone = trial.examples(attack)
+        for view in trial.crafted([attack], union).views:
+            require(
+                bool(torch.isclose(view, alone, rtol=0.0, atol=1e-5).all()) or _as_good(trial, attack, view, alone),
+                f"{union!r} of one attack gives other images than {attack!r} alone",
+            )
+
+
+def _as_good(trial: Trial, attack: Attack, view: Tensor, alone: Tensor) -> bool:
+    """A union that drives first-order steps itself may look longer: inside, and nowhere lower than the attack alone."""
+    if not hasattr(attack, "init") or not inside(attack.threat, view, trial.images):
+        return False
+    here, there = (_values(trial, images) for images in (view, alone))
+    return bool((here >= there - 1e-5).all())
+
+
+def worst_case_is_no_weaker_than_a_member(union: PerturbationUnion) -> None:
+    """A union with `dominates = True` is, sample by sample, nowhere lower than any of its attacks on its objective."""
+    if not getattr(union, "dominates", False):
+        return
+    trial = standard_trial(count=12)
+    name = getattr(union, "objective", "cross_entropy")
+    worst = _values(trial, trial.crafted(ATTACKS, union).views[0], name)
+    fooled = trial.margins(trial.crafted(ATTACKS, union).views[0]) > 0
+    for attack in ATTACKS:
+        images = trial.examples(attack)
+        lower = worst < _values(trial, images, name) - 1e-5
+        excused = fooled & ~(trial.margins(images) > 0) & bool(getattr(union, "misclassified_first", False))
+        require(not bool((lower & ~excused).any()), f"{union!r} is weaker than its member {attack!r} on some sample")
+
+
+def _values(trial: Trial, images: Tensor, objective: str = "cross_entropy") -> Tensor:
+    with trial.goal() as goal, torch.no_grad():
+        return goal.climb(objective if objective in OBJECTIVES else "cross_entropy")(images)
+
+
+def repeats_itself(union: PerturbationUnion) -> None:
+    """The same goal, attacks and state give the same views, whatever the global generators hold."""
+    trial = standard_trial()
+    first, second = trial.crafted(ATTACKS, union), replace(trial, noise=1).crafted(ATTACKS, union)
+    require(
+        torch.equal(first.views, second.views),
+        f"{union!r} gave other views the second time: draw from goal.generator alone, and keep memory in the state",
+    )
+
+
+def leaves_inputs_alone(union: PerturbationUnion) -> None:
+    """Images and labels are after the call what they were before."""
+    trial = standard_trial()
+    images, labels = trial.images.clone(), trial.labels.clone()
+    trial.crafted(ATTACKS, union)
+    require(torch.equal(images, trial.images), f"{union!r} changed the images that it was given")
+    require(torch.equal(labels, trial.labels), f"{union!r} changed the labels that it was given")
+
+
+def keeps_its_state_in_the_open(union: PerturbationUnion) -> None:
+    """A union with `start()`: its state is tensors and numbers, passed in, never changed in place, returned anew."""
+    if not isinstance(union, Stateful):
+        return
+    trial = standard_trial()
+    state = union.start()
+    _check_state(union, state)
+    for _ in range(3):
+        before = {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
+        crafted = trial.crafted(ATTACKS, union, state)
+        again = trial.crafted(ATTACKS, union, before)
+        for name, value in before.items():
+            same = torch.equal(torch.as_tensor(state[name]), torch.as_tensor(value))
+            require(same, f"{union!r} changed {name!r} of the state that it was given: return a new one")
+        require(torch.equal(crafted.views, again.views), f"{union!r} remembers something beside its state")
+        _check_state(union, crafted.state)
+        require(set(crafted.state) == set(state), f"{union!r} changed the names in its state")
+        state = crafted.state
+
+
+def _check_state(component: object, state: Any) -> None:
+    for name, value in dict(state).items():
+        require(
+            isinstance(value, Tensor | int | float),
+            f"{component!r} keeps {type(value).__name__} {name!r} in its state, allowed: tensors and numbers",
+        )
+
+
+CONTRACTS: tuple[Callable[[Any], None], ...] = (
+    gives_the_views_it_announces,
+    of_one_attack_is_that_attack,
+    worst_case_is_no_weaker_than_a_member,
+    repeats_itself,
+    leaves_inputs_alone,
+    keeps_its_state_in_the_open,
+)
+"""The contracts of this file."""
