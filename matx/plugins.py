@@ -23,6 +23,8 @@ GROUP = "matx.plugins"
 _LOCK = threading.RLock()
 _IMPORTED: dict[str, str] = {}
 """{entry point as `name = module`: name} of what `import_all` has imported."""
+_SEARCHED: list[str] = []
+"""sys.path when `import_all` last looked for entry points (reading them all takes tens of milliseconds)."""
 _LOADED: dict[str, None] = {}
 """The modules that `load_plugin` has imported."""
 
@@ -33,11 +35,13 @@ def import_all() -> list[str]:
     A second call imports only what is new. PluginError where one does not import, registers nothing or takes a name.
     """
     with _LOCK:
-        for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
+        points = entry_points(group=GROUP) if sys.path != _SEARCHED else ()
+        for point in sorted(points, key=lambda point: (point.name, point.value)):
             key = f"{point.name} = {point.value}"
             if key not in _IMPORTED:
                 _run(point.name, point.module, point.load)
                 _IMPORTED[key] = point.name
+        _SEARCHED[:] = sys.path
         return sorted(_IMPORTED.values())
 
 

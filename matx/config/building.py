@@ -14,9 +14,9 @@ import gin
 
 from matx.config.checking import Program
 from matx.config.effects import ROOT, Plan, required
-from matx.config.hints import BROKEN, container, members, spell
+from matx.config.hints import container, members, spell
 from matx.config.names import lookup, parameters
-from matx.config.statements import Binding, Place, Problems, Reference
+from matx.config.statements import BROKEN, Binding, Place, Problems, Reference
 from matx.config.writing import literal
 from matx.errors import MatxError
 

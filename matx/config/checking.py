@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from matx.config.hints import BROKEN, accepts, container, members, mismatch
+from matx.config.hints import accepts, container, members, mismatch
 from matx.config.names import lookup, parameters, unknown_name
-from matx.config.statements import Binding, Macro, Place, Problems, Reference
+from matx.config.statements import BROKEN, Binding, Macro, Place, Problems, Reference
 from matx.errors import did_you_mean
 
 __all__ = ["Program", "check", "references"]
@@ -52,6 +52,12 @@ def references(value: Any) -> Iterator[Reference]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from references(item)
+
+
+def _holds_broken(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return any(map(_holds_broken, value)) if isinstance(value, (list, tuple)) else value is BROKEN
 
 
 def check(bindings: Sequence[Binding], problems: Problems) -> Program:
@@ -131,7 +137,7 @@ class _Checker:
         if isinstance(value, (list, tuple)):
             return type(value)(self._expand(item, binding, path) for item in value)
         if isinstance(value, Reference):
-            return value if self._reference(value, binding) else BROKEN
+            return value if value is not BROKEN and self._reference(value, binding) else BROKEN
         if isinstance(value, Macro):
             return self._macro(value, binding, path)
         return value
@@ -172,6 +178,7 @@ class _Checker:
                 f"{binding.label}: {reference}: nothing is set in scope {reference.scope!r}{near}; "
                 f"scopes: {', '.join(sorted(self.scopes)) or 'none'}",
             )
+            return False
         return True
 
     def _fit(self, value: Any, hint: Any, label: str) -> tuple[Any, list[str]]:
@@ -185,6 +192,8 @@ class _Checker:
             return inside[0]
         if any(True for _ in references(value)):
             self.problems.hidden = True
+        if _holds_broken(value):
+            return BROKEN, []
         return BROKEN, [f"{label}: {mismatch(value, hint)}"]
 
     def _fit_one(self, value: Any, hint: Any, label: str) -> tuple[Any, list[str]]:
@@ -203,10 +212,11 @@ class _Checker:
         fitted: dict[Any, Any] = {}
         problems: list[str] = []
         for key, item in value.items():
-            if not any(accepts(member, key) for member in members(inner[0])):
-                problems.append(f"{label}: key {mismatch(key, inner[0])}")
             fitted[key], wrong = self._fit(item, inner[1], f"{label}[{key!r}]")
             problems.extend(wrong)
+            if not any(accepts(member, key) for member in members(inner[0])):
+                fitted[key] = BROKEN
+                problems.append(f"{label}: key {mismatch(key, inner[0])}")
         return fitted, problems
 
     def _fit_list(

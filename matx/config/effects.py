@@ -35,7 +35,7 @@ def walk(program: Program) -> Plan:
 
     def visit(instance: Instance, path: tuple[Instance, ...]) -> None:
         if instance in path:
-            plan.circle = (*path[path.index(instance) :], instance)
+            plan.circle = plan.circle or (*path[path.index(instance) :], instance)
             return
         if instance in plan.instances:
             return

@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from matx.config.names import NOUNS, lookup, name_of
-from matx.config.statements import Reference
+from matx.config.statements import BROKEN, Reference
 from matx.errors import did_you_mean
 from matx.interfaces import Architecture, Attack, Dataset, FirstOrderAttack, PerturbationUnion, StatefulUnion, Strategy
 from matx.registration import SHELVES
 
-__all__ = ["BROKEN", "accepts", "container", "members", "mismatch", "spell"]
-
-BROKEN = Reference("", "broken")
-"""Stands where a value was wrong and has been reported; it fits everything."""
+__all__ = ["accepts", "container", "members", "mismatch", "spell"]
 
 PROTOCOLS: dict[Any, str] = {
     Architecture: "architectures",

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
+from weakref import WeakKeyDictionary
 
 from matx.augment import Augment
 from matx.errors import did_you_mean
@@ -69,6 +70,15 @@ def unknown_name(name: str) -> str:
 
 def parameters(cls: type[Any]) -> Mapping[str, Parameter]:
     """The options of a component or noun by name, in declared order."""
+    if cls not in _KNOWN:
+        _KNOWN[cls] = _parameters(cls)
+    return _KNOWN[cls]
+
+
+_KNOWN: WeakKeyDictionary[type[Any], Mapping[str, Parameter]] = WeakKeyDictionary()
+
+
+def _parameters(cls: type[Any]) -> Mapping[str, Parameter]:
     hints = _hints(cls)
     if is_dataclass(cls):
         return {

@@ -57,9 +57,9 @@ def include_candidates(name: str, including: Path | None) -> list[Path]:
 
 
 def show_path(path: Path) -> str:
-    """A path for messages and headers: relative to the working directory or the recipes, else as it is."""
+    """A path for messages and headers: from the working directory, `gin/...` where packaged, else as it is."""
     whole = path.resolve()
-    for folder in (Path.cwd(), recipe_root()):
+    for folder in (Path.cwd(), recipe_root().parent):
         if whole.is_relative_to(folder.resolve()):
             return whole.relative_to(folder.resolve()).as_posix()
     return str(path)

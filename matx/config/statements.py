@@ -10,7 +10,7 @@ from typing import Any
 
 from gin import config_parser
 
-__all__ = ["Binding", "Import", "Include", "Macro", "Place", "Problems", "Reference", "Statement", "parse"]
+__all__ = ["BROKEN", "Binding", "Import", "Include", "Macro", "Place", "Problems", "Reference", "Statement", "parse"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class Reference:
         return f"@{scope}{self.name}{'()' if self.evaluated else ''}"
 
     __repr__ = __str__
+
+
+BROKEN = Reference("", "broken")
+"""Stands where a value was wrong and has been reported; it fits everything."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,7 @@ def _plain(value: Any, place: Place, problems: Problems) -> Any:
         name = key.value
         if not isinstance(name, (str, int, float, bool)):
             problems.add(place, f"got {name!r} as a key, allowed: a string or a number")
+            plain[str(name)] = BROKEN
             continue
         if name in plain:
             problems.add(place, f"the key {name!r} is there twice; gin would silently keep the last")

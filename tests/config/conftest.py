@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from plugin_room import plugin_room
 
 PLUGIN = '''

@@ -61,7 +61,12 @@ def test_a_single_path_is_one_file(tmp_path: Path) -> None:
         ["attacks.probe.steps=7", "linf/ThreatModel.eps='4/255'"],
         ["EPS='2/255'", "Experiment.validation=0.25", "l2/attacks.probe.size=1e-3"],
         ["Experiment.strategy=@strategies.led()", "strategies.led.leader='it\\'s'", "*/attacks.probe.steps=3"],
-        ["Experiment.augment=@Augment()", "Augment.flip=False", "Peer.schedule=@Schedule()", "Schedule.milestones=(3,)"],
+        [
+            "Experiment.augment=@Augment()",
+            "Augment.flip=False",
+            "Peer.schedule=@Schedule()",
+            "Schedule.milestones=(3,)",
+        ],
     ],
 )
 def test_the_flattened_text_gives_the_same_experiment(overrides: list[str], write: Write) -> None:

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from plugin_room import plugin_room
+
+import matx
+from matx.errors import PluginError, RegistrationError
+from matx.plugins import import_all, load_plugin, plugin_of
+from matx.registration import SHELVES
+
+GOOD = """
+from dataclasses import dataclass
+import matx
+
+@matx.datasets.register("{name}")
+@dataclass(frozen=True, kw_only=True)
+class Mine:
+    n: int = 1
+"""
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Iterator[Write]:
+    def put(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    with plugin_room():
+        yield put
+
+
+def install(folder: Path, name: str, module: str) -> None:
+    """What an installer leaves behind: a distribution with an entry point."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[matx.plugins]\n{name} = {module}\n")
+    sys.path.append(str(folder))
+
+
+def shelves() -> dict[str, dict[str, type]]:
+    return {kind: dict(shelf.components) for kind, shelf in SHELVES.items()}
+
+
+def test_the_built_ins_come_through_the_door_that_anyone_uses() -> None:
+    with plugin_room():
+        names = import_all()
+        assert "builtin" in names, "the built-in plug-in is an entry point like any other"
+        assert import_all() == names, "a second call changes nothing"
+        for shelf in SHELVES.values():
+            assert shelf.plugins.count("builtin") == 1, f"{shelf.kind} records each plug-in once, for its messages"
+
+
+def test_an_installed_plugin_is_found_by_its_entry_point(write: Write, tmp_path: Path) -> None:
+    write("by_entry_point.py", GOOD.format(name="by_entry_point"))
+    install(tmp_path, "stranger", "by_entry_point")
+    assert "stranger" in import_all(), "import_all gives the names"
+    assert "by_entry_point" in matx.datasets, "its component stands on the shelf"
+    assert "stranger" in matx.attacks.plugins, "every shelf records it"
+    assert plugin_of(matx.datasets["by_entry_point"]) is None, "an installed plug-in needs no import line"
+
+
+def test_a_broken_installed_plugin_is_a_clear_error_each_time(write: Write, tmp_path: Path) -> None:
+    write("by_broken_entry.py", "import a_module_that_is_not_there\n")
+    install(tmp_path, "broken", "by_broken_entry")
+    for _ in range(2):
+        with pytest.raises(PluginError, match=r"plug-in broken does not import: ModuleNotFoundError: .*not_there"):
+            import_all()
+
+
+def test_a_file_is_loaded_and_its_folder_appended(write: Write, tmp_path: Path) -> None:
+    file = write("by_file.py", GOOD.format(name="by_file"))
+    before = list(sys.path)
+    assert load_plugin(file) == "by_file", "the module's name"
+    assert sys.path == [*before, str(tmp_path)], "the folder is appended, never put first"
+    assert load_plugin(str(file)) == "by_file", "again changes nothing"
+    assert sys.path == [*before, str(tmp_path)], "and appends nothing"
+    assert matx.datasets["by_file"]().n == 1, "the component works"
+    assert matx.unions.plugins[-1] == "by_file", "every shelf records the plug-in"
+    assert plugin_of(matx.datasets["by_file"]) == "by_file", "a gin file imports it by that name"
+
+
+def test_a_module_and_a_package(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("by_package/__init__.py", "from by_package import inner\n")
+    write("by_package/inner.py", GOOD.format(name="by_package"))
+    assert load_plugin(tmp_path / "by_package") == "by_package", "a package's folder is a plug-in too"
+    assert plugin_of(matx.datasets["by_package"]) == "by_package", "its inner modules belong to it"
+    write("near/by_name.py", GOOD.format(name="by_name"))
+    assert load_plugin("by_name", near=[tmp_path / "near"]) == "by_name", "a module beside the gin file is found"
+    monkeypatch.chdir(tmp_path)
+    write("here.py", GOOD.format(name="here"))
+    assert load_plugin("here.py") == "here", "a relative file"
+
+
+def test_what_was_imported_before_counts(write: Write, tmp_path: Path) -> None:
+    write("imported_before.py", GOOD.format(name="imported_before"))
+    write("re_exports.py", "from imported_before import Mine\n")
+    sys.path.append(str(tmp_path))
+    __import__("imported_before")
+    assert load_plugin("imported_before") == "imported_before", "its components stand on the shelf already"
+    assert load_plugin("re_exports") == "re_exports", "a plug-in may bring another module's components"
+
+
+FAULTS = {
+    "syntax": ("def x(:\n", "does not import: SyntaxError"),
+    "cause": ("import matx\nx = 1\nx.nothing\n", r"does not import: AttributeError: .*nothing.*:3\)"),
+    "exit": ("raise SystemExit(3)\n", "does not import: SystemExit: 3"),
+    "dependency": ("import not_installed_at_all\n", "No module named 'not_installed_at_all'"),
+    "nothing": ("x = 1\n", r"registers nothing: .*faulty\.py was imported, allowed: .*@matx\.attacks\.register"),
+    "taken": (GOOD.format(name="digits"), r"cannot register: datasets\.digits is taken by registry\.datasets\.digits"),
+    "bad name": (GOOD.format(name="Digits"), "cannot register: datasets: got the name 'Digits', allowed: lower-case"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_plugin_is_named_and_leaves_no_trace(fault: str, write: Write) -> None:
+    text, sentence = FAULTS[fault]
+    first = GOOD.format(name="half_way") if fault in ("cause", "exit", "taken") else ""
+    file = write("faulty.py", first.replace("Mine", "Half") * (fault == "taken") + text)
+    before, path = shelves(), list(sys.path)
+    with pytest.raises(PluginError, match=sentence) as caught:
+        load_plugin(file)
+    assert "faulty" in str(caught.value), f"the plug-in is named: {caught.value}"
+    assert shelves() == before, "a failed plug-in leaves nothing on the shelves"
+    assert sys.path == path, "nor on sys.path"
+    assert "faulty" not in sys.modules, "nor among the modules"
+    if fault in ("taken", "bad name"):
+        assert isinstance(caught.value.__cause__, RegistrationError), "the shelf's own refusal is the cause"
+
+
+def test_a_corrected_plugin_loads(write: Write) -> None:
+    file = write("corrected.py", "x = 1\n")
+    with pytest.raises(PluginError, match="registers nothing"):
+        load_plugin(file)
+    write("corrected.py", GOOD.format(name="corrected") + "# longer than the first try, whose bytecode is kept\n")
+    assert load_plugin(file) == "corrected", "after a correction the same process can load it"
+
+
+def test_a_failing_package_can_be_loaded_again(write: Write, tmp_path: Path) -> None:
+    write("half_broken/__init__.py", "from half_broken import good, bad\n")
+    write("half_broken/good.py", GOOD.format(name="half_broken"))
+    bad = write("half_broken/bad.py", "raise ValueError('bad')\n")
+    with pytest.raises(PluginError, match=r"ValueError: bad \(.*bad\.py:1\)"):
+        load_plugin(tmp_path / "half_broken")
+    assert "half_broken" not in matx.datasets, "what the good half registered is taken back"
+    bad.write_text("fine = 'this half registers nothing, which is no fault of the whole'\n")
+    load_plugin(tmp_path / "half_broken")
+    assert "half_broken" in matx.datasets, "both halves run again"
+
+
+def test_names_that_belong_to_others(write: Write, tmp_path: Path) -> None:
+    for name in ("random", "registry", "this"):
+        with pytest.raises(PluginError, match=f"the module name '{name}' belongs to .* already; rename the file"):
+            load_plugin(write(f"{name}.py", GOOD.format(name="clash")))
+    with pytest.raises(PluginError, match=r"not importable, allowed: a \.py file"):
+        load_plugin(write("no-identifier.py", GOOD.format(name="clash")))
+    with pytest.raises(PluginError, match=r"not importable, allowed: a \.py file"):
+        load_plugin(write("plugin.txt", ""))
+
+
+def test_missing_plugins(write: Write, tmp_path: Path) -> None:
+    write("present.py", GOOD.format(name="present"))
+    with pytest.raises(PluginError, match=r"presnt\.py: no such file; did you mean '.*present\.py'\?"):
+        load_plugin(tmp_path / "presnt.py")
+    with pytest.raises(PluginError, match=r"'presnt' does not import: no such module .*; did you mean 'present'\?"):
+        load_plugin("presnt", near=[tmp_path])
