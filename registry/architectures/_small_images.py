@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from matx.errors import ModelError
 
-__all__ = ["SMALL_STEMS", "answer", "output_stride", "patch_size", "use_small_stem"]
+__all__ = ["SMALL_STEMS", "output_stride", "patch_size", "use_small_stem"]
 
 SMALL_STEMS: Mapping[str, tuple[str, str | None]] = {
     "densenet": ("features.conv0", "features.pool0"),
@@ -66,26 +67,28 @@ def patch_size(height: int, width: int, native: int, reduction: int) -> int:
     return 1
 
 
-def answer(model: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> None:
-    """Refuse a network that does not give (2, classes) logits in eval and in train mode; meant for the meta device."""
-    device = next(model.parameters()).device
-    for training in (True, False):
-        model.train(training)
-        with torch.no_grad():
-            logits = model(torch.empty(2, *image_shape, device=device))
-        if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
-            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise ModelError(f"gives {got} for two images, allowed: a tensor of logits (2, {num_classes})")
+def output_stride(model: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> int | None:
+    """Image height over the height of the last feature map, rounded up; None where the network does not show one.
 
-
-def output_stride(model: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
-    """Image height over the height of the last feature map, rounded up; None where the network does not show one."""
+    One forward of two images in train mode, meant for the meta device. ModelError where it does not give (2, classes).
+    """
     device = next(model.parameters()).device
-    forward = getattr(model, "forward_features", None)
-    if forward is None:
-        return None
+    seen: list[object] = []
+    forward_features = getattr(model, "forward_features", None)
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        seen.append(forward_features(*args, **kwargs))
+        return seen[-1]
+
+    if forward_features is not None:
+        # timm's forward calls it through the instance, so that an attribute there sees what passes.
+        model.__dict__["forward_features"] = watched
     with torch.no_grad():
-        features = forward(torch.empty(2, *image_shape, device=device))
+        logits = model.train()(torch.empty(2, *image_shape, device=device))
+    if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(f"it gives {got} for two images, allowed: a tensor of logits (2, {num_classes})")
+    features = seen[-1] if seen else None
     if not isinstance(features, Tensor) or features.ndim not in (3, 4):
         return None
     if features.ndim == 3:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +20,7 @@ from registry.architectures import _small_images as small
 _LOG = logging.getLogger("matx")
 _SMALL = 64
 _OWN = "_zoo"
+_CPU, _META = torch.device("cpu"), torch.device("meta")
 _STEMS = ", ".join(small.SMALL_STEMS)
 
 
@@ -84,7 +85,7 @@ class Timm:
         plan = self.plan(image_shape, num_classes)
         _LOG.log(logging.WARNING if plan.verdict == "warned" else logging.INFO, plan.sentence)
         try:
-            return _build(plan, torch.device("cpu"), dict(self.options))
+            return _fitted(_create(self.name, _CPU, {**plan.arguments, **self.options}), plan, _CPU)
         except Exception as error:
             raise ModelError(f"architectures.timm: {self.name} cannot be built: {_first_line(error)}") from error
 
@@ -98,41 +99,47 @@ class Timm:
         family = _family(self.name)
         _, height, width = image_shape
         is_small = self.stem == "small" or (self.stem == "auto" and max(height, width) <= _SMALL)
-        options = {key: value for key, value in self.options.items() if key != "pretrained"}
+        small_stem = is_small and family in small.SMALL_STEMS
         failure: Exception | None = None
-        for arguments in self._ways(image_shape, num_classes, options, is_small):
-            small_stem = is_small and family in small.SMALL_STEMS
+        for arguments, model in self._ways(image_shape, num_classes, is_small):
             fitted = small_stem or "patch_size" in arguments
             verdict = "adapted" if fitted else "warned" if is_small and family != _OWN else "as is"
             plan = Plan(name=self.name, arguments=arguments, family=family, small_stem=small_stem, verdict=verdict)
             try:
-                model = _build(plan, torch.device("meta"), options)
-                small.answer(model, image_shape, num_classes)
-                plan = replace(plan, stride=small.output_stride(model, image_shape))
+                stride = small.output_stride(_fitted(model(), plan, _META), image_shape, num_classes)
             except Exception as error:
                 failure = failure or error
                 continue
             if self.stem == "small" and verdict == "warned":
                 raise ModelError(f"{where} (family {family}) has no small stem; families with one: {_STEMS}")
-            return plan
+            return replace(plan, stride=stride)
         reason = _first_line(failure) if failure else "unknown"
         raise ModelError(f"{where} (family {family}) does not take {height}x{width} images: {reason}") from failure
 
     def _ways(
-        self, image_shape: tuple[int, int, int], num_classes: int, options: dict[str, Any], is_small: bool
-    ) -> Iterator[dict[str, Any]]:
-        """Arguments to try in turn: with image and patch size where the network has patches, else without first."""
+        self, image_shape: tuple[int, int, int], num_classes: int, is_small: bool
+    ) -> Iterator[tuple[dict[str, Any], Callable[[], nn.Module]]]:
+        """(arguments, how to build on meta) to try in turn: image and patch size first where there are patches."""
         channels, height, width = image_shape
         plain: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
         sized = plain | {"img_size": height if height == width else (height, width)}
-        native = _create(self.name, torch.device("meta"), plain | options)
+        options = {key: value for key, value in self.options.items() if key != "pretrained"}
+        try:
+            native = _create(self.name, _META, plain | options)
+        except Exception as error:
+            raise ModelError(f"architectures.timm: {self.name!r} cannot be built: {_first_line(error)}") from error
+
+        def build(arguments: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], nn.Module]]:
+            return arguments, lambda: _create(self.name, _META, arguments | options)
+
         patch = self._patch(native, height, width, is_small)
         if patch is not None:
-            yield sized | {"patch_size": patch}
+            yield build(sized | {"patch_size": patch})
             if self.patch_size is not None:
                 return
+        as_it_is = (plain, lambda: native)
         fixed = hasattr(native, "patch_embed") or getattr(native, "pretrained_cfg", {}).get("fixed_input_size", False)
-        yield from (sized, plain) if fixed else (plain, sized)
+        yield from (build(sized), as_it_is) if fixed else (as_it_is, build(sized))
 
     def _patch(self, native: nn.Module, height: int, width: int, is_small: bool) -> int | None:
         """The patch size to build with; None where the network has none, or its own will do."""
@@ -170,9 +177,8 @@ def _family(name: str) -> str:
     return next(module for module in list_modules() if is_model_in_modules(base, [module]))
 
 
-def _build(plan: Plan, device: torch.device, options: Mapping[str, Any]) -> nn.Module:
-    """The network on a device, with its small stem where planned."""
-    model = _create(plan.name, device, {**plan.arguments, **options})
+def _fitted(model: nn.Module, plan: Plan, device: torch.device) -> nn.Module:
+    """The network with its small stem where planned."""
     if plan.small_stem:
         with device:
             small.use_small_stem(model, plan.family)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -70,7 +69,7 @@ def _open(source: Source, part: dict[str, Any], root: str, download: bool, verif
     reader = published if verify else type(published.__name__, (published,), source.unchecked(published))
     try:
         return reader(root, download=download, **part)
-    except (RuntimeError, OSError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         if download:
             raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,8 @@ class Npz:
     def _read(self, *parts: str) -> Mapping[str, Array]:
         """The arrays of some parts; DataError for a file that is missing, damaged or incomplete."""
         try:
-            with np.load(Path(self.path).expanduser(), allow_pickle=False) as archive:
+            with Path(self.path).expanduser().open("rb") as file:
+                archive = np.load(file, allow_pickle=False)
                 if not isinstance(archive, np.lib.npyio.NpzFile):
                     raise DataError(f"{self.path}: got a single array, allowed: a .npz file with {', '.join(_NEEDED)}")
                 self._check_names(archive.files)
@@ -71,9 +73,9 @@ class Npz:
                 return {name: archive[name] for name in wanted}
         except FileNotFoundError:
             raise DataError(f"datasets.npz.path: got {self.path!r}, which does not exist") from None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             reason = "pickled objects, which are refused" if "pickle" in str(error) else f"damaged data ({error})"
-            raise DataError(f"{self.path}: got {reason}; allowed: a .npz file of plain numeric arrays") from None
+            raise DataError(f"{self.path}: got {reason}; allowed: a .npz file of plain numeric arrays") from error
 
     def _check_names(self, files: Sequence[str]) -> None:
         for name in _NEEDED:
