@@ -127,7 +127,9 @@ class Guarded:
     attack: Attack
 
     def __call__(self, goal: Goal) -> Tensor:
-        return held(self.attack, self.attack(goal), goal)
+        with torch.enable_grad():
+            images = self.attack(goal)
+        return held(self.attack, images, goal)
 
     def __getattr__(self, name: str) -> Any:
         if name == "attack":

@@ -167,7 +167,8 @@ def _values(attack: Attack, trial: Trial, images: Tensor) -> Tensor:
 def climbs_what_a_strategy_supplies(attack: Attack) -> None:
     """Given an objective of a strategy it climbs that one, or refuses with an OptionError; it never ignores it.
 
-    An attack that never asks anybody (noise, as a control) has nothing to ignore.
+    An attack that never asks the model (noise, as a control) has nothing to climb; one that chooses among given
+    examples must ask the objective which of them.
     """
     trial = standard_trial(count=12)
     asked: list[int] = []
@@ -186,7 +187,7 @@ def climbs_what_a_strategy_supplies(attack: Attack) -> None:
             return
     before, after = _towards(trial.images, direction).mean(), _towards(found, direction).mean()
     require(
-        bool(after > before) or not (asked or trial.asked),
+        bool(after > before) or bool(asked) or not trial.asked,
         f"{attack!r} ignores the objective that a strategy supplies: use goal.climb(), or refuse with an OptionError",
     )
 

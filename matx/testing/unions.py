@@ -155,7 +155,6 @@ def keeps_its_state_in_the_open(union: PerturbationUnion) -> None:
             require(same, f"{union!r} changed {name!r} of the state that it was given: return a new one")
         require(torch.equal(crafted.views, again.views), f"{union!r} remembers something beside its state")
         _check_state(union, crafted.state)
-        require(set(crafted.state) == set(state), f"{union!r} changed the names in its state")
         state = crafted.state
 
 
