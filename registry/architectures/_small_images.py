@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -74,13 +74,13 @@ def output_stride(model: nn.Module, image_shape: tuple[int, int, int], num_class
     """
     device = next(model.parameters()).device
     seen: list[object] = []
-    forward_features = getattr(model, "forward_features", None)
+    forward_features: Callable[..., Any] = getattr(model, "forward_features", lambda x: None)
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         seen.append(forward_features(*args, **kwargs))
         return seen[-1]
 
-    if forward_features is not None:
+    if hasattr(model, "forward_features"):
         # timm's forward calls it through the instance, so that an attribute there sees what passes.
         model.__dict__["forward_features"] = watched
     with torch.no_grad():
