@@ -59,7 +59,7 @@ def table(rows: Sequence[Row], size: int, each: int) -> Iterable[str]:
     total = len({row.family for row in rows})
     yield f"# timm on {size}x{size} images"
     yield ""
-    yield f"Written by `python tools/timm_table.py --size {size} --each {each}` with timm {timm.__version__}; do not edit."
+    yield f"Written by `python tools/timm_table.py --size {size} --each {each}` with timm {timm.__version__}."
     yield f"Up to {each} networks (those with the shortest names) of each of {total} families were planned on the meta"
     yield "device. A family may appear under more than one verdict."
     yield ""
