@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import logging
 import pickle
+import subprocess
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -257,6 +259,13 @@ def test_our_own_networks_are_registered_with_timm(name: str):
     assert theirs.get_classifier().out_features == 7, "timm's own methods work"
     with pytest.raises(ModelError, match="pretrained=True"):
         create(name, pretrained=True)
+
+
+def test_putting_components_on_the_shelves_imports_no_heavy_library():
+    heavy = ("timm", "torchvision", "sklearn", "scipy", "PIL")
+    code = f"import sys, registry; print([name for name in {heavy} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "[]", f"`matx list` must stay quick, but importing the shelves loads {loaded}"
 
 
 def test_architectures_pickle():
