@@ -84,11 +84,11 @@ class Mtard:
     def _moved(self, exchange: Exchange, peer: str, robust: Tensor, natural: Tensor) -> tuple[Tensor, State]:
         """The natural teacher's weight after this batch, and the state that remembers it."""
         keys = [f"{peer}.{name}" for name in ("weight", "first_robust", "first_natural")]
-        old = exchange.state.get(keys[0], 0.5)
-        first_robust, first_natural = exchange.state.get(keys[1], robust), exchange.state.get(keys[2], natural)
-        ratio_robust, ratio_natural = (robust / first_robust) ** self.power, (natural / first_natural) ** self.power
+        old, state = exchange.state.get(keys[0], 0.5), exchange.state
+        first_robust, first_natural = state.get(keys[1], robust), state.get(keys[2], natural)
+        gap = _log(natural) - _log(first_natural) - _log(robust) + _log(first_robust)
         rate = self.rate * self.factor ** sum(exchange.progress >= share for share in self.milestones)
-        weight = torch.as_tensor(old - rate * (old - ratio_natural / (ratio_robust + ratio_natural)))
+        weight = torch.as_tensor(old - rate * (old - torch.sigmoid(self.power * gap)))
         return weight, dict(zip(keys, (weight, first_robust, first_natural), strict=True))
 
     def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
@@ -99,3 +99,8 @@ class Mtard:
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """As published, and with fixed weights."""
         return (cls(), cls(rate=0.0), cls(power=2.0, milestones=(0.5,)))
+
+
+def _log(value: Tensor | float) -> Tensor:
+    """log, finite where a divergence is 0."""
+    return torch.as_tensor(value).clamp_min(1e-12).log()
