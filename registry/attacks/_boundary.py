@@ -21,16 +21,6 @@ class Plane:
     """(n,) fp32, z_other - z_label: positive where the other class is ahead."""
     normal: Tensor
     """(n, d) fp32, the gradient of the gap by the image."""
-    fooled: Tensor
-    """(n,) bool: the answer is not the label."""
-
-    def put(self, rows: Tensor, other: Plane) -> Plane:
-        """This one with the rows of a boolean mask replaced."""
-        return Plane(
-            gap=self.gap.masked_scatter(rows, other.gap),
-            normal=self.normal.masked_scatter(rows[:, None], other.normal),
-            fooled=self.fooled.masked_scatter(rows, other.fooled),
-        )
 
 
 def only_labels(name: str, goal: Goal) -> None:
@@ -72,7 +62,6 @@ def nearest_plane(model: Model, images: Tensor, labels: Tensor, others: Tensor |
     return Plane(
         gap=torch.cat([part.gap for part in parts]),
         normal=torch.cat([part.normal for part in parts]),
-        fooled=torch.cat([part.fooled for part in parts]),
     )
 
 
@@ -92,7 +81,7 @@ def _nearest(model: Model, images: Tensor, labels: Tensor, others: Tensor | int,
         nearest = torch.where(closer, distance, nearest)
         gap = torch.where(closer, gaps.detach()[:, k], gap)
         normal = torch.where(closer[:, None], slope, normal)
-    return Plane(gap=gap, normal=normal, fooled=given.argmax(1) != labels)
+    return Plane(gap=gap, normal=normal)
 
 
 def _gradient(values: Tensor, point: Tensor, *, keep: bool) -> Tensor:

@@ -101,22 +101,16 @@ class Fab:
             clean, labels = _repeat(goal.images[here], views), _repeat(goal.labels[here], views)
             others = self.candidates if targets is None else targets[here].T.reshape(-1, 1)
             plane = nearest_plane(goal.model, x, labels, others, self.threat.norm, rows)
-            self._keep(best, size, here, x, plane.fooled, clean)
-            if plane.fooled.any():
-                back = plane.fooled
-                x = torch.where(back.reshape(-1, 1, 1, 1), clean + self.beta * (x - clean), x)
-                rivals = others if isinstance(others, int) else others[back]
-                plane = plane.put(
-                    back, nearest_plane(goal.model, x[back], labels[back], rivals, self.threat.norm, rows)
-                )
             x = self._step(x, clean, plane)
+            fooled = answers(goal.model, x, rows).argmax(1) != labels
+            distance = self.threat.size(x - clean).masked_fill(~fooled, torch.inf)
+            _keep_closest(best, size, here, x, distance)
+            x = torch.where(fooled.reshape(-1, 1, 1, 1), clean + self.beta * (x - clean), x)
             if self.stop_inside:
                 stays = size[here] > self.threat.radius
                 x, here = x[stays.repeat(views)], here[stays]
                 if len(here) == 0:
-                    return best, size
-        fooled = answers(goal.model, x, rows).argmax(1) != _repeat(goal.labels[here], views)
-        self._keep(best, size, here, x, fooled, _repeat(goal.images[here], views))
+                    break
         return best, size
 
     def _start(self, goal: Goal, restart: int) -> Tensor:
@@ -147,13 +141,13 @@ class Fab:
         stepped: Tensor = moved.clamp(0.0, 1.0).reshape(x.shape)
         return stepped
 
-    def _keep(self, best: Tensor, size: Tensor, here: Tensor, x: Tensor, fooled: Tensor, clean: Tensor) -> None:
-        """Put into `best` and `size` whatever is misclassified and closer: the closest of a sample's targets."""
-        distance = self.threat.size(x - clean).masked_fill(~fooled, torch.inf)
-        shortest, view = distance.reshape(-1, len(here)).min(0)
-        closer = shortest < size[here]
-        rows = (view * len(here) + torch.arange(len(here), device=here.device))[closer]
-        best[here[closer]], size[here[closer]] = x[rows], shortest[closer]
+
+def _keep_closest(best: Tensor, size: Tensor, here: Tensor, x: Tensor, distance: Tensor) -> None:
+    """Put into `best` and `size`, at the rows `here`, what is closer: the closest of each sample's targets."""
+    shortest, view = distance.reshape(-1, len(here)).min(0)
+    closer = shortest < size[here]
+    rows = (view * len(here) + torch.arange(len(here), device=here.device))[closer]
+    best[here[closer]], size[here[closer]] = x[rows], shortest[closer]
 
 
 def _repeat(tensor: Tensor, views: int) -> Tensor:
