@@ -76,7 +76,8 @@ class _Builder:
         cls = lookup(name)
         assert cls is not None, "gin knows only names that the shelves know"
         scope = "/".join(gin.current_scope())
-        where = f" for scope {scope!r}" if scope else ""
+        elsewhere = any(binding.key[1:] == (name, parameter) for binding in self.program.values)
+        where = f" for scope {scope!r}" if scope and elsewhere else ""
         return f"{name}.{parameter} is required and not set{where}; allowed: {spell(parameters(cls)[parameter].hint)}"
 
     def _refused(self, name: str, error: Exception, bound: Mapping[str, Binding]) -> _Failure:

@@ -177,7 +177,8 @@ def _partial(binding: Binding, plan: Plan, problems: Problems) -> None:
     if hiding:
         problems.add(
             binding.place,
-            f"{binding.label} reaches only some: hidden by {_listed(hiding)}{_everywhere(binding)}",
+            f"{binding.label} reaches only some: hidden by {_listed(hiding)}{_everywhere(binding)}; "
+            "to keep those as they are, give them with -s too",
         )
 
 

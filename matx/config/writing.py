@@ -35,14 +35,12 @@ def flatten(files: Sequence[str], overrides: int, imports: Iterable[str], bindin
     lines += [f"import {module}" for module in imports]
     lines += [_line(binding) for binding in bindings if binding.is_macro]
     lines += ["" for _ in range(lines[-1] != "")]
-    previous = None
+    blocks: dict[tuple[str, str], list[str]] = {}
     for binding in bindings:
-        if binding.is_macro:
-            continue
-        if previous is not None and previous != (binding.scope, binding.name):
-            lines.append("")
-        lines.append(_line(binding))
-        previous = (binding.scope, binding.name)
+        if not binding.is_macro:
+            blocks.setdefault((binding.scope, binding.name), []).append(_line(binding))
+    for block in blocks.values():
+        lines += [*block, ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

@@ -57,7 +57,7 @@ def test_an_override_that_reaches_only_some_lists_what_hides_it(write: Write) ->
     (found,) = problems(["top.gin"], ["attacks.probe.steps=50"])
     assert found == (
         "-s 'attacks.probe.steps=50': attacks.probe.steps reaches only some: hidden by linf/attacks.probe.steps "
-        '(top.gin:2); -s "*/attacks.probe.steps=50" sets all'
+        '(top.gin:2); -s "*/attacks.probe.steps=50" sets all; to keep those as they are, give them with -s too'
     )
     every = load_experiment(["top.gin"], ["*/attacks.probe.steps=50"])
     steps = [attack.steps for peer in every.experiment.peers.values() for attack in peer.attacks]

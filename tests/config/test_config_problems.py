@@ -232,6 +232,13 @@ def test_required_fields_of_nouns_and_components(write: Write) -> None:
     ), found
 
 
+def test_what_no_scope_sets_is_reported_once(write: Write) -> None:
+    write("half.gin", Path("base.gin").read_text().replace("Peer.architecture = @architectures.net()\n", ""))
+    text = Path("half.gin").read_text().replace("architectures.net.widths = [3, 4]\n", "")
+    found = only([write("half.gin", text)])
+    assert found.startswith("half.gin:5: Peer.architecture is required and not set; allowed: a component @arch"), found
+
+
 def test_an_empty_file_says_what_is_missing(write: Write) -> None:
     assert len(problems([write("empty.gin", "")])) == 3, "the three required fields of an experiment"
 
