@@ -245,6 +245,13 @@ def test_plan_and_network_agree_and_take_grey_images(name: str):
     assert 16 // side == architecture.plan((1, 16, 16), 5).stride, "the plan's stride is the network's"
 
 
+def test_under_the_meta_device_no_weights_are_made_or_fetched():
+    with torch.device("meta"):
+        model = timm("test_resnet", options={"pretrained": True})(CIFAR, 10)
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}, "weights must not exist"
+    assert model(torch.empty(2, *CIFAR, device="meta")).shape == (2, 10), "the forward works without weights"
+
+
 @pytest.mark.parametrize("name", ["matx_tiny", "matx_small_resnet", "preact_resnet18", "wrn_28_10", "wrn_34_10"])
 def test_our_own_networks_are_registered_with_timm(name: str):
     plan = timm(name).plan(CIFAR, 10)

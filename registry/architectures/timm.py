@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -20,7 +21,7 @@ from registry.architectures import _small_images as small
 _LOG = logging.getLogger("matx")
 _SMALL = 64
 _OWN = "_zoo"
-_CPU, _META = torch.device("cpu"), torch.device("meta")
+_META = torch.device("meta")
 _STEMS = ", ".join(small.SMALL_STEMS)
 
 
@@ -84,10 +85,17 @@ class Timm:
     def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         plan = self.plan(image_shape, num_classes)
         _LOG.log(logging.WARNING if plan.verdict == "warned" else logging.INFO, plan.sentence)
+        # Weights go where torch's default device is, so that under `torch.device("meta")` they cost nothing.
+        device = torch.get_default_device()
+        options = self.options if device.type != "meta" else self._unfetched()
         try:
-            return _fitted(_create(self.name, _CPU, {**plan.arguments, **self.options}), plan, _CPU)
+            return _fitted(_create(self.name, device, {**plan.arguments, **options}), plan, device)
         except Exception as error:
-            raise ModelError(f"architectures.timm: {self.name} cannot be built: {_first_line(error)}") from error
+            raise ModelError(f"architectures.timm: {self.name!r} cannot be built: {_reason(error)}") from error
+
+    def _unfetched(self) -> dict[str, Any]:
+        """The options without what would download weights."""
+        return {key: value for key, value in self.options.items() if key != "pretrained"}
 
     def check(self, image_shape: tuple[int, int, int], num_classes: int) -> None:
         """ModelError where it cannot be built for such images; costs no memory for weights, and no download."""
@@ -113,7 +121,7 @@ class Timm:
             if self.stem == "small" and verdict == "warned":
                 raise ModelError(f"{where} (family {family}) has no small stem; families with one: {_STEMS}")
             return replace(plan, stride=stride)
-        reason = _first_line(failure) if failure else "unknown"
+        reason = _reason(failure) if failure else "unknown"
         raise ModelError(f"{where} (family {family}) does not take {height}x{width} images: {reason}") from failure
 
     def _ways(
@@ -123,11 +131,11 @@ class Timm:
         channels, height, width = image_shape
         plain: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
         sized = plain | {"img_size": height if height == width else (height, width)}
-        options = {key: value for key, value in self.options.items() if key != "pretrained"}
+        options = self._unfetched()
         try:
             native = _create(self.name, _META, plain | options)
         except Exception as error:
-            raise ModelError(f"architectures.timm: {self.name!r} cannot be built: {_first_line(error)}") from error
+            raise ModelError(f"architectures.timm: {self.name!r} cannot be built: {_reason(error)}") from error
 
         def build(arguments: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], nn.Module]]:
             return arguments, lambda: _create(self.name, _META, arguments | options)
@@ -206,5 +214,8 @@ def _reduction(model: nn.Module, patch: int) -> int:
     return int(last.get("reduction", patch))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+def _reason(error: Exception) -> str:
+    """The first line of an error's text; the statement that raised it where it has none (a bare assert)."""
+    text = str(error).strip().split("\n")[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    return text or f"{type(error).__name__} at `{frames[-1].line if frames else ''}`"
