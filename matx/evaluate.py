@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from matx.craft import Guarded, attackable, forked
+from matx.craft import attackable, forked, guarded
 from matx.data import Batch, Split, batches
 from matx.draws import SampleGenerator, hashed, seed_for
 from matx.errors import ModelError, OptionError
@@ -197,7 +197,7 @@ def _flags(
                 break
             left = rows[standing]
             purpose = (seed, "evaluate", threat.norm, str(threat.exact), position)
-            trial = _Trial(model, Guarded(attack), hashed(*purpose))
+            trial = _Trial(model, guarded(attack), hashed(*purpose))
             with forked(seed_for(*purpose), stage.device):
                 held = stage.right(threat.key, type(attack).__name__, left, trial)
             standing[standing.clone()] = held
@@ -210,7 +210,7 @@ class _Trial:
     """One attack on one model: which samples of a batch withstand it."""
 
     model: Model
-    attack: Guarded
+    attack: Attack
     key: int
 
     def __call__(self, batch: Batch) -> Tensor:

@@ -76,7 +76,7 @@ def gradient_reaches_everything(architecture: Architecture) -> None:
     point = images.clone().requires_grad_()
     with forked(33):
         logits = network.train()(point)
-    cross_entropy(logits, torch.tensor([0, 1, 2, 3])).sum().backward()
+    torch.autograd.backward(cross_entropy(logits, torch.tensor([0, 1, 2, 3])).sum())
     for name, parameter in network.named_parameters():
         require(
             parameter.requires_grad, f"{architecture!r} freezes its parameter {name}: frozen peers are the engine's"

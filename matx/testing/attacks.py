@@ -185,10 +185,15 @@ def climbs_what_a_strategy_supplies(attack: Attack) -> None:
             found = held(attack, attack(goal), goal)
         except OptionError:
             return
+    require(
+        bool(asked) or not trial.asked,
+        f"{attack!r} ignores the objective that a strategy supplies: use goal.climb(), or refuse with an OptionError",
+    )
     before, after = _towards(trial.images, direction).mean(), _towards(found, direction).mean()
     require(
-        bool(after > before) or bool(asked) or not trial.asked,
-        f"{attack!r} ignores the objective that a strategy supplies: use goal.climb(), or refuse with an OptionError",
+        bool(after > before) or not asked or bool(getattr(attack, "sources", ())),
+        f"{attack!r} does not climb the objective that a strategy supplies: its mean went from {float(before):.4f} to "
+        f"{float(after):.4f}",
     )
 
 

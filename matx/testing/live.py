@@ -126,7 +126,7 @@ def _peer(info: PeerInfo, folder: Path) -> Peer:
         architecture=Net(),
         attacks=attacks,
         union=Together(count=info.views) if len(attacks) > 1 else None,
-        optimizer=Optimizer(lr=0.05),
+        optimizer=Optimizer(lr=0.05, weight_decay=0.0),
         ema=0.9 if info.ema else None,
         frozen=info.frozen,
         weights=None if weights is None else str(weights),

@@ -140,12 +140,13 @@ def has_no_side_effects(strategy: Strategy) -> None:
     for table in _tables(strategy):
         entries = [*table.trained.values(), *table.taught.values(), *table.averaged.values(), table.labels]
         kept = [entry.detach().clone() for entry in entries]
-        first, second = _losses(strategy, table), _losses(strategy, table)
+        first = _losses(strategy, table)
+        same = all(torch.equal(entry, value) for entry, value in zip(entries, kept, strict=True))
+        require(same, f"{strategy!r} changes the exchange that it reads")
+        second = _losses(strategy, table)
         for name in first:
             same = torch.equal(first[name].total, second[name].total)
             require(same, f"{strategy!r} gives {name!r} another loss the second time: it draws, or remembers")
-        same = all(torch.equal(entry, value) for entry, value in zip(entries, kept, strict=True))
-        require(same, f"{strategy!r} changes the exchange that it reads")
 
 
 def equals_its_neutral_setting(strategy: Strategy) -> None:

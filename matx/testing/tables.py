@@ -51,7 +51,7 @@ class Table:
 
     def losses(self, strategy: Strategy) -> dict[str, PeerLoss]:
         """The loss of every trained peer, each from its own group's exchange."""
-        found = {}
+        found: dict[str, PeerLoss] = {}
         for group in groups(self.needs):
             exchange = self.exchange(group)
             found |= {name: strategy.loss(exchange, name) for name in group}

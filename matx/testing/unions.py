@@ -30,7 +30,7 @@ __all__ = [
 class Climb:
     """A few first-order steps from a random point: what the unions are given."""
 
-    kind: ClassVar[Literal["maximise"]] = "maximise"
+    kind: ClassVar[Literal["maximise", "minimum_norm"]] = "maximise"
     threat: ThreatModel
     steps: int = 3
     objective: str = "cross_entropy"
@@ -147,15 +147,19 @@ def keeps_its_state_in_the_open(union: PerturbationUnion) -> None:
     state = union.start()
     _check_state(union, state)
     for _ in range(3):
-        before = {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
+        before = {name: _copied(value) for name, value in state.items()}
         crafted = trial.crafted(ATTACKS, union, state)
-        again = trial.crafted(ATTACKS, union, before)
+        again = trial.crafted(ATTACKS, union, {name: _copied(value) for name, value in before.items()})
         for name, value in before.items():
             same = torch.equal(torch.as_tensor(state[name]), torch.as_tensor(value))
             require(same, f"{union!r} changed {name!r} of the state that it was given: return a new one")
         require(torch.equal(crafted.views, again.views), f"{union!r} remembers something beside its state")
         _check_state(union, crafted.state)
         state = crafted.state
+
+
+def _copied(value: Tensor | float) -> Tensor | float:
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _check_state(component: object, state: Any) -> None:

@@ -1,0 +1,1 @@
+"""Components that break their promises, one way each: proof that the contracts bite."""
