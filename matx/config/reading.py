@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from matx.config.parsing import parse
 from matx.config.recipes import find_recipe, include_candidates, packaged_recipes, show_path
-from matx.config.statements import Binding, Import, Include, Place, Problems, parse
+from matx.config.statements import Binding, Import, Include, Place, Problems
 from matx.errors import ConfigError, PluginError, did_you_mean
 from matx.plugins import load_plugin
 

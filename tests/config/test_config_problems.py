@@ -87,6 +87,10 @@ WRONG_LINES = {
     "dict key": ("Experiment.peers = {1: @linf/Peer()}", "Experiment.peers: key got 1, allowed: a string in quotes"),
     "dict item": ("Experiment.peers = {'a': 1}", "Experiment.peers['a']: got 1, allowed: @Peer()"),
     "dict key twice": ("Experiment.peers = {'a': @l2/Peer(), 'a': @linf/Peer()}", "the key 'a' is there twice"),
+    "joined strings": (
+        "attacks.probe.objective = 'cross_' 'entropy'",
+        "a comma is missing before 'entropy'; gin would join the strings",
+    ),
     "reference as key": (
         "Experiment.peers = {@l2/Peer(): 1}",
         "got @l2/Peer() as a key, allowed: a string or a number",
