@@ -47,25 +47,11 @@ def likeliest(logits: Tensor, labels: Tensor, count: int) -> Tensor:
     return others.topk(min(count, logits.shape[1] - 1), dim=1).indices
 
 
-def nearest_plane(model: Model, images: Tensor, labels: Tensor, others: Tensor | int, norm: str, rows: int) -> Plane:
-    """The closest, by |gap| / ||normal||_dual, of the planes against some other classes; at most `rows` a forward.
+def nearest_plane(model: Model, images: Tensor, labels: Tensor, others: Tensor | int, norm: str) -> Plane:
+    """The closest, by |gap| / ||normal||_dual, of the planes against some other classes, linearised at the images.
 
     `others` is (n, k) classes, or a number: the so many likeliest at each point.
     """
-    parts = []
-    for start in range(0, len(images), rows):
-        piece = slice(start, start + rows)
-        rivals = others if isinstance(others, int) else others[piece]
-        parts.append(_nearest(model, images[piece], labels[piece], rivals, norm))
-    if len(parts) == 1:
-        return parts[0]
-    return Plane(
-        gap=torch.cat([part.gap for part in parts]),
-        normal=torch.cat([part.normal for part in parts]),
-    )
-
-
-def _nearest(model: Model, images: Tensor, labels: Tensor, others: Tensor | int, norm: str) -> Plane:
     with torch.enable_grad():
         point = images.detach().requires_grad_()
         logits = model(point).float()

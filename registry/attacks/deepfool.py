@@ -60,7 +60,7 @@ class DeepFool:
             if len(left) == 0:
                 return result
             norm, labels = self.threat.norm, goal.labels[left]
-            plane = nearest_plane(goal.model, x, labels, self.candidates, norm, count)
+            plane = nearest_plane(goal.model, x, labels, self.candidates, norm)
             delta = onto_plane(norm, x.flatten(1), plane.normal, -plane.gap).reshape(x.shape)
             x = (x + (1.0 + self.overshoot) * delta).clamp(0.0, 1.0)
             fooled = answers(goal.model, x, count).argmax(1) != labels

@@ -99,9 +99,8 @@ class Fab:
         x = _repeat(self._start(goal, restart), views)
         for _ in range(self.steps):
             clean, labels = _repeat(goal.images[here], views), _repeat(goal.labels[here], views)
-            others = self.candidates if targets is None else targets[here].T.reshape(-1, 1)
-            plane = nearest_plane(goal.model, x, labels, others, self.threat.norm, rows)
-            x = self._step(x, clean, plane)
+            others = None if targets is None else targets[here].T.reshape(-1, 1)
+            x = self._advance(goal, x, clean, labels, others, rows)
             fooled = answers(goal.model, x, rows).argmax(1) != labels
             distance = self.threat.size(x - clean).masked_fill(~fooled, torch.inf)
             _keep_closest(best, size, here, x, distance)
@@ -121,6 +120,18 @@ class Fab:
         length = self.threat.size(noise).clamp_min(1e-12).to(noise.dtype)
         delta = noise * (0.5 * self.threat.radius / length).reshape(-1, *[1] * len(shape))
         return (goal.images + delta).clamp(0.0, 1.0)
+
+    def _advance(
+        self, goal: Goal, x: Tensor, clean: Tensor, labels: Tensor, others: Tensor | None, rows: int
+    ) -> Tensor:
+        """Every row's next point, at most `rows` at a time."""
+        moved = torch.empty_like(x)
+        for start in range(0, len(x), rows):
+            at = slice(start, start + rows)
+            rivals = self.candidates if others is None else others[at]
+            plane = nearest_plane(goal.model, x[at], labels[at], rivals, self.threat.norm)
+            moved[at] = self._step(x[at], clean[at], plane)
+        return moved
 
     def _step(self, x: Tensor, clean: Tensor, plane: Plane) -> Tensor:
         """One step of the formula above."""
