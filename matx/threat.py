@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ class ThreatModel:
             raise OptionError(f"threat: got {text!r}, allowed: NORM:EPS, as in linf:8/255, l2:0.5, l1:12")
         return cls(norm=norm, eps=eps)
 
-    @property
+    @cached_property
     def exact(self) -> Fraction:
         """eps as an exact fraction (a float counts as the decimal that it prints as)."""
         return exact_number(self.eps, "ThreatModel.eps")

@@ -1,4 +1,4 @@
-"""The command line: `matx run | eval | list | show | check`. Nothing here imports torch before a verb needs it."""
+"""The command line, a verb a file. Nothing here imports torch before a verb needs it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from matx import __version__
 from matx.cli.check import check
+from matx.cli.compare import compare
 from matx.cli.eval import evaluate
 from matx.cli.run import run
 from matx.cli.shelf import listing, show
@@ -24,7 +25,7 @@ def cli() -> None:
     """Mutual adversarial training, declared in gin: peers that attack themselves and teach each other."""
 
 
-for verb in (run, evaluate, listing, show, check):
+for verb in (run, evaluate, compare, listing, show, check):
     cli.add_command(verb)
 
 

@@ -63,6 +63,11 @@ class RunFolder:
         return self.path / "results.json"
 
     @property
+    def flags(self) -> Path:
+        """Per test image and column, who stands (the schema is `matx.report.flags`')."""
+        return self.path / "flags.npz"
+
+    @property
     def timing(self) -> Path:
         """Wall-clock figures, which are nowhere else but in TensorBoard."""
         return self.path / "timing.json"

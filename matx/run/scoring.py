@@ -19,7 +19,7 @@ from matx.errors import CheckpointError, RunError, did_you_mean
 from matx.evaluate import PeerScores, evaluate
 from matx.experiment import Experiment
 from matx.learner import bring_to_life
-from matx.report import Results, results
+from matx.report import Results, results, write_flags
 from matx.run.display import Display, Stages
 from matx.run.environment import find_device
 from matx.run.folder import RunFolder
@@ -43,7 +43,7 @@ class Scope:
 
 
 def score_run(name: str, training: Training, folder: RunFolder, display: Display) -> Results:
-    """The results of a run whose training is done; its learners are left with the weights of `last`."""
+    """The results of a run whose training is done, its flags written beside; learners keep the weights of `last`."""
     stored: dict[str, Mapping[str, Any]] = {"last": training.state_dict()}
     if folder.best.is_file() and training.best is not None and training.best[0] != training.position.epoch:
         stored["best"] = checkpoint.load(folder.best, training.device).training
@@ -51,7 +51,15 @@ def score_run(name: str, training: Training, folder: RunFolder, display: Display
     states = {which: _weights(state, modules, ema=False) for which, state in stored.items()}
     judge = _Judge(training.experiment, training.data, training.device, Scope(), display)
     scores = {which: judge(modules, states[which], which) for which in sorted(states)}
+    _write_flags(folder.flags, judge, scores)
     return _results(name, judge, scores, stored["last"])
+
+
+def _write_flags(path: Path, judge: _Judge, scores: Mapping[str, dict[str, PeerScores]]) -> None:
+    """Per-image flags; where best and last are one epoch, they stand under both names."""
+    test, rows = judge.data.test, torch.arange(judge.images)
+    both = {which: scores.get(which) or scores["last"] for which in ("best", "last")}
+    write_flags(path, both, indices=test.indices[rows], labels=test.labels[rows])
 
 
 def score_folder(loaded: Loaded, name: str, folder: RunFolder, scope: Scope, device: str, display: Display) -> Results:

@@ -1,0 +1,129 @@
+"""A comparison as text, Markdown and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.table import Table
+
+from matx.compare.gather import Method
+from matx.compare.statistics import Interval
+from matx.compare.table import ENOUGH_SEEDS, Comparison, Difference
+
+__all__ = ["as_json", "as_markdown", "as_table", "notes"]
+
+
+def rows(comparison: Comparison) -> Iterator[list[str]]:
+    """A row for each method's accuracies, then one for each difference from the first."""
+    for method in comparison.methods:
+        seeds = ", ".join(str(run.seed) for run in method.runs)
+        cells = [_values([run.means[column] for run in method.runs]) for column in comparison.columns]
+        yield [method.name, f"seed {seeds}", *cells]
+    base = comparison.methods[0].name
+    for name, differences in comparison.differences.items():
+        label = "these two models, not the methods" if differences[0].single else f"{len(differences[0].by_seed)} seeds"
+        yield [f"{name} - {base}", label, *(_difference(difference) for difference in differences)]
+
+
+def _values(values: list[float]) -> str:
+    """Every seed's value, and the mean where there are several."""
+    shown = " ".join(f"{100 * value:.1f}" for value in values)
+    return shown if len(values) == 1 else f"{100 * sum(values) / len(values):.1f} ({shown})"
+
+
+def _difference(difference: Difference) -> str:
+    parts = [f"{100 * difference.mean:+.1f}"]
+    if difference.t is not None:
+        parts.append(f"t {_interval(difference.t)}")
+    if difference.bootstrap is not None:
+        parts.append(f"{'images' if difference.single else 'seeds x images'} {_interval(difference.bootstrap)}")
+    if difference.p is not None:
+        parts.append(f"McNemar p {difference.p:.2g}")
+    if len(difference.by_seed) > 1:
+        parts.append("by seed " + " ".join(f"{100 * value:+.1f}" for _, value in difference.by_seed))
+    if difference.word:
+        parts.append(difference.word)
+    return "\n".join(parts)
+
+
+def _interval(interval: Interval) -> str:
+    return f"[{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader must know beside the table."""
+    found = [
+        f"Accuracies in percent, means over scored peers, checkpoint {comparison.checkpoint}, {comparison.dataset}. "
+        "Intervals are 95 %."
+    ]
+    pairs = [len(differences[0].by_seed) for differences in comparison.differences.values()]
+    if any(1 < count < ENOUGH_SEEDS for count in pairs):
+        found.append(f"Fewer than {ENOUGH_SEEDS} paired seeds: too few to call any method better than another.")
+    costs = [(method.name, _cost(method)) for method in comparison.methods]
+    equal = len({cost for _, cost in costs}) == 1
+    listed = "; ".join(f"{name}: {cost}" for name, cost in costs)
+    found.append(f"Cost {'equal' if equal else 'NOT equal'}: {listed}.")
+    return found
+
+
+def _cost(method: Method) -> str:
+    run = method.runs[0]
+    epochs = "" if run.epochs is None else f"{run.epochs} epochs, "
+    return f"{epochs}{run.passes:g} passes per training image"
+
+
+def as_table(comparison: Comparison) -> Table:
+    """The terminal's table."""
+    table = Table(show_lines=True)
+    for header in ("method", "runs", *comparison.columns):
+        table.add_column(header)
+    for row in rows(comparison):
+        table.add_row(*row)
+    return table
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """The table and its notes."""
+    header = ["method", "runs", *comparison.columns]
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    lines += [f"| {' | '.join(cell.replace(chr(10), '<br>') for cell in row)} |" for row in rows(comparison)]
+    return "\n".join([*lines, "", *(f"{note}\n" for note in notes(comparison))])
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Everything as plain values; accuracies and differences are fractions."""
+    return {
+        "schema": 1,
+        "checkpoint": comparison.checkpoint,
+        "dataset": comparison.dataset,
+        "methods": [
+            {
+                "name": method.name,
+                "passes": method.runs[0].passes,
+                "runs": [{"path": str(r.path), "seed": r.seed, "accuracy": dict(r.means)} for r in method.runs],
+            }
+            for method in comparison.methods
+        ],
+        "baseline": comparison.methods[0].name,
+        "differences": {
+            name: {difference.column: _plain(difference) for difference in differences}
+            for name, differences in comparison.differences.items()
+        },
+        "notes": notes(comparison),
+    }
+
+
+def _plain(difference: Difference) -> dict[str, Any]:
+    def ends(interval: Interval | None) -> list[float] | None:
+        return None if interval is None else [interval.low, interval.high]
+
+    return {
+        "mean": difference.mean,
+        "by_seed": {str(seed): value for seed, value in difference.by_seed},
+        "t": ends(difference.t),
+        "bootstrap": ends(difference.bootstrap),
+        "mcnemar_p": difference.p,
+        "word": difference.word,
+        "scope": "these two models, not the methods" if difference.single else "methods",
+    }
