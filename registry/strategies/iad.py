@@ -37,7 +37,7 @@ class Iad:
     """
 
     neutral: ClassVar[Neutral | None] = Neutral(
-        settings={"standard": None, "alpha": 1.0, "temperature": 1.0, "trust": 0.0},
+        settings={"teacher": "teacher", "standard": None, "alpha": 1.0, "temperature": 1.0, "trust": 0.0},
         equals="ard",
         others={"temperature": 1.0, "elementwise": False, "teacher": "teacher"},
     )
