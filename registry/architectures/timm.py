@@ -151,7 +151,7 @@ class Timm:
 
     def _patch(self, native: nn.Module, height: int, width: int, is_small: bool) -> int | None:
         """The patch size to build with; None where the network has none, or its own will do."""
-        own = _scalar(getattr(getattr(native, "patch_embed", None), "patch_size", None))
+        own = _patch_of(native)
         if self.patch_size is not None:
             if own is None:
                 raise ModelError(
@@ -201,10 +201,14 @@ def _create(name: str, device: torch.device, arguments: Mapping[str, Any]) -> nn
     return model
 
 
-def _scalar(size: object) -> int | None:
-    """A patch size as one number; None where there is none."""
-    first = size[0] if isinstance(size, Sequence) and size else size
-    return first if isinstance(first, int) else None
+def _patch_of(model: nn.Module) -> int | None:
+    """The patch size of a network that cuts images into patches; None for any other."""
+    for embedding in ("patch_embed", "stem", "pixel_embed"):
+        size = getattr(getattr(model, embedding, None), "patch_size", None)
+        first = size[0] if isinstance(size, Sequence) and size else size
+        if isinstance(first, int):
+            return first
+    return None
 
 
 def _reduction(model: nn.Module, patch: int) -> int:
