@@ -132,7 +132,8 @@ def _checkpoints(run: Run) -> dict[int, int]:
 def _advance(goal: Goal, state: State, run: Run, iteration: int, *, gradient: bool) -> State:
     """One step, with momentum after the first one in l_inf and l2."""
     here, threat = state.now.images, run.threat
-    direction = threat.steepest(state.gradient, sparsity=state.share)
+    edge = here if threat.norm == "l1" else None
+    direction = threat.steepest(state.gradient, edge, sparsity=state.share)
     there = threat.project(here + per_sample(state.step, here) * direction, goal.images)
     if threat.norm != "l1" and iteration > 1:
         there = threat.project(here + 0.75 * (there - here) + 0.25 * (here - state.previous), goal.images)

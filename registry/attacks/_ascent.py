@@ -115,9 +115,10 @@ def look(goal: Goal, images: Tensor, *, gradient: bool, judge: bool) -> tuple[Fo
             logits = answers if objective.model is goal.model else None
         else:
             values = objective(point)
+        total = values.sum()
     slope = torch.zeros_like(images)
-    if gradient and values.requires_grad:
-        (given,) = torch.autograd.grad(values.sum(), point, allow_unused=True)
+    if total.requires_grad:
+        (given,) = torch.autograd.grad(total, point, allow_unused=True)
         slope = slope if given is None else given
     wrong = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     if judge:

@@ -30,7 +30,8 @@ class APGD:
     Croce and Hein 2020 (arXiv 2003.01690): s begins at 2 eps; at checkpoints (after 22 % of the steps, then in windows
     shrinking to 6 %) a sample whose value rose in at most 75 % of the window, or whose best value stood still at an
     unhalved step, halves s and returns to its best point. l1 (Croce and Hein 2021, arXiv 2103.01208): no momentum, v
-    moves the largest `sparsity` share of entries, which adapts to the entries moved so far, s between eps / 10 and eps.
+    moves the largest `sparsity` share of entries, which adapts to the entries moved so far, s between eps / 10 and eps;
+    here entries at the edge of the box that point outwards are left out first, which the published code does not do.
     Costs per restart (and target) steps + 1 forwards and steps backwards, times `eot`; targets one forward more.
     """
 
