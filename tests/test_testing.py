@@ -8,6 +8,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from bad import architectures, attacks, datasets, strategies, unions
+from bad import components as bad_components
 
 import registry
 from matx.errors import RegistrationError
@@ -20,8 +22,6 @@ from matx.testing import strategies as strategy_contracts
 from matx.testing import unions as union_contracts
 from matx.testing.checking import _outcome
 from matx.testing.unions import Climb
-from tests.bad import architectures, attacks, datasets, strategies, unions
-from tests.bad import components as bad_components
 
 PAIRS: list[tuple[ModuleType, ModuleType]] = [
     (components, bad_components),

@@ -1,0 +1,82 @@
+"""A plug-in: one file that puts one new attack on the shelf. Copy it, rename it, change the search.
+
+matx list attacks --plugin examples/my_attack.py
+matx show attacks.spsa --plugin examples/my_attack.py
+matx check attacks.spsa --plugin examples/my_attack.py
+matx run examples/my_attack.gin
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+import matx
+from matx.errors import OptionError
+from matx.interfaces import Goal, Objective, check_objective
+from matx.threat import ThreatModel
+
+
+@matx.attacks.register("spsa")
+@dataclass(frozen=True, kw_only=True)
+class SPSA:
+    """x <- P(x + a v(g)) along a gradient g that is guessed, never asked: a search that gradient masking cannot stop.
+
+    g = mean_k (L(x + d s_k) - L(x - d s_k)) / (2 d) s_k with random signs s_k; v is the steepest direction of the norm
+    and P the projection onto ball and box. Spall 1992; as an attack Uesato et al. 2018 (arXiv 1802.05666). Costs
+    steps (2 probes + 1) forwards, no backward.
+    """
+
+    kind: ClassVar[Literal["maximise"]] = "maximise"
+
+    threat: ThreatModel
+    steps: int = 20
+    probes: int = 16
+    """Pairs of forwards for each guess of the gradient."""
+    distance: float = 0.01
+    """d, how far the probes lie from the image, on the pixel scale."""
+    objective: str = "margin"
+    """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr."""
+
+    def __post_init__(self) -> None:
+        for option, value in (("steps", self.steps), ("probes", self.probes)):
+            if value < 1:
+                raise OptionError(f"attacks.spsa.{option}: got {value}, allowed: 1 or more")
+        if not self.distance > 0:
+            raise OptionError(f"attacks.spsa.distance: got {self.distance}, allowed: a number over 0")
+        check_objective(self.objective)
+
+    def __call__(self, goal: Goal) -> Tensor:
+        length = 2.5 * self.threat.radius / self.steps
+        with torch.no_grad():
+            climb = goal.climb(self.objective)
+            images = best = goal.images
+            highest = climb(best)
+            for step in range(self.steps):
+                direction = self.threat.steepest(self._guess(goal, climb, images, step))
+                images = self.threat.project(images + length * direction, goal.images)
+                value = climb(images)
+                higher = value > highest
+                best = torch.where(higher.reshape(-1, 1, 1, 1), images, best)
+                highest = torch.maximum(value, highest)
+        return best
+
+    def _guess(self, goal: Goal, climb: Objective, images: Tensor, step: int) -> Tensor:
+        """The gradient, from differences along random signs; draws are keyed by sample, so batches change nothing."""
+        guess = torch.zeros_like(images)
+        for probe in range(self.probes):
+            signs = goal.generator.at("spsa", step, probe).uniform(tuple(images.shape[1:])).sub(0.5).sign()
+            ahead, behind = (climb((images + way * self.distance * signs).clamp(0.0, 1.0)) for way in (1.0, -1.0))
+            guess += (ahead - behind).reshape(-1, 1, 1, 1) * signs
+        return guess / (2.0 * self.distance * self.probes)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[SPSA]:
+        """Each norm."""
+        radii: dict[str, float | str] = {"linf": "8/255", "l2": 0.5, "l1": 2.0}
+        return [cls(threat=ThreatModel(norm=norm, eps=eps), steps=4) for norm, eps in radii.items()]
