@@ -102,11 +102,11 @@ def build(program: Program, plan: Plan, problems: Problems, root: Place) -> Any:
     """The experiment, or None with all that its components complained of reported."""
     builder = _Builder(program, plan, problems)
     with _gin_for_one_call(builder):
-        names = {name for name, _ in plan.instances} | {binding.name for binding in program.values}
-        for name in sorted(names):
+        for name in sorted({name for name, _ in plan.instances}):
             _hand_over(name)
         _hand_over(BROKEN.name)
-        gin.parse_config("\n".join(_as_gin_reads(binding, value) for binding, value in program.values.items()))
+        with_effect = {binding: value for binding, value in program.values.items() if binding in plan.used}
+        gin.parse_config("\n".join(_as_gin_reads(binding, value) for binding, value in with_effect.items()))
         result = gin.get_configurable(_PREFIX + ROOT)()
     if builder.bug is not None:
         raise builder.bug

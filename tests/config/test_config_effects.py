@@ -28,6 +28,13 @@ def test_without_effect_is_an_error_in_the_file_given_and_a_warning_in_a_part(wr
     )
 
 
+def test_a_leftover_reference_to_a_component_that_nobody_builds_is_a_warning(write: Write) -> None:
+    write("part.gin", "nobody/Peer.union = @unions.average()\n")
+    loaded = load_experiment([write("top.gin", "include 'base.gin'\ninclude 'part.gin'\n")])
+    assert len(loaded.warnings) == 1, loaded.warnings
+    assert loaded.warnings[0].startswith("part.gin:1: nobody/Peer.union has no effect"), loaded.warnings
+
+
 def test_an_override_that_replaces_a_component_excuses_its_bindings(write: Write) -> None:
     lines = "include 'base.gin'\nExperiment.strategy = @strategies.led()\nstrategies.led.leader = 'l2'\n"
     write("top.gin", lines + "W = 0.5\nstrategies.led.beta = %W\n")
