@@ -32,7 +32,8 @@ def validate(training: Training) -> tuple[Mapping[str, PeerScores], float, tuple
     scores = run(modules, attacks=experiment.evaluation.validation_attacks)
     alarms = []
     for name, module in modules.items():
-        own = run({name: module}, attacks=experiment.peers[name].attacks)[name]
+        alone = [attack for attack in experiment.peers[name].attacks if not getattr(attack, "sources", ())]
+        own = run({name: module}, attacks=alone)[name]
         alarms += list(_alarms(name, own, scores[name]))
     score = sum(scores[name].union.accuracy for name in experiment.scored) / len(experiment.scored)
     return scores, score, tuple(alarms)

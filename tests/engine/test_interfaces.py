@@ -133,6 +133,8 @@ def test_sources_are_crafted_first_and_cycles_are_refused(launch: Launch) -> Non
     training = launch(independent, {"a": peer(attacks=[copy]), "b": peer(LINF)})
     record = run(training, 1)[0]
     assert set(record.losses) == {"a", "b"}, "a peer that copies examples was not trained"
+    validated = run(launch(independent, {"a": peer(attacks=[copy]), "b": peer(LINF)}, epochs=1))[-1].validation
+    assert set(validated) == {"a", "b"}, "a peer that copies examples was not validated, for nobody crafts them there"
     back: Attack = Copycat(threat=LINF, sources=("a",))
     with pytest.raises(OptionError, match="cycle of attacks"):
         launch(independent, {"a": peer(attacks=[copy]), "b": peer(attacks=[back])})
