@@ -163,9 +163,22 @@ def test_page_is_self_contained_and_well_formed() -> None:
     assert len(tree.findall(".//table")) == 2, "a checkpoint's table is missing"
 
 
-def test_flat_curve_is_drawn_in_the_middle() -> None:
-    page = html(_found(), [{"epoch": 1, "lr": 0.1}, {"epoch": 2, "lr": 0.1}])
-    assert "nan" not in page, "a flat curve divided by zero"
+def test_a_chart_without_news_is_left_out() -> None:
+    page = html(_found(), [{"epoch": 1, "steps": 3, "lr": 0.1}, {"epoch": 2, "steps": 6, "lr": 0.1}])
+    assert "<svg" not in page, "what never changes, or counts steps, was drawn"
+
+
+def test_peers_may_bear_the_names_of_records() -> None:
+    record = {
+        "epoch": 1,
+        "train": {"train": {"loss": 1.0}, "union": {"loss": 2.0}},
+        "validation": {"union": {"union": 0.5}},
+    }
+    found = curves([record], ["train", "union"])
+    assert found == {
+        "train/loss": {"train": [(1, 1.0)], "union": [(1, 2.0)]},
+        "validation/union": {"union": [(1, 0.5)]},
+    }, "a peer was taken for a record, or a record for a peer"
 
 
 def test_metrics_come_back_and_a_bad_line_is_named(tmp_path: Path) -> None:

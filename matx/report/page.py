@@ -27,8 +27,9 @@ svg { margin: 0 1em 1em 0; } svg text { font: 11px system-ui, sans-serif; fill: 
 def curves(metrics: Iterable[Mapping[str, Any]], peers: Iterable[str]) -> dict[str, dict[str, Curve]]:
     """{chart: {peer: [(epoch, value), ...]}} of the records of metrics.jsonl that carry an epoch but no step.
 
-    Nested values become paths (`validation/linf:0.1`); a peer's name is taken out of the path and labels the line;
-    values without a peer have the line ''. Several records of an epoch: the last counts. Not finite: left out.
+    Nested values become paths (`validation/linf:0.1`); a peer's name below the first key is taken out of the path and
+    labels the line; values without a peer have the line ''. Several records of an epoch: the last counts. Not finite:
+    left out.
     """
     names = set(peers)
     found: dict[str, dict[str, dict[float, float]]] = {}
@@ -38,11 +39,12 @@ def curves(metrics: Iterable[Mapping[str, Any]], peers: Iterable[str]) -> dict[s
         epoch = float(record["epoch"])
         owner = record["peer"] if record.get("peer") in names else ""
         for path, value in _leaves(record, ()):
-            if path == ("epoch",):
+            if path in (("epoch",), ("steps",)):
                 continue
-            label = next((part for part in path if part in names), owner)
-            chart = "/".join(part for part in path if part != label)
-            found.setdefault(chart or "value", {}).setdefault(label, {})[epoch] = value
+            at = next((place for place, part in enumerate(path) if place and part in names), len(path))
+            label = path[at] if at < len(path) else owner
+            chart = "/".join((*path[:at], *path[at + 1 :]))
+            found.setdefault(chart, {}).setdefault(label, {})[epoch] = value
     return {chart: {label: sorted(points.items()) for label, points in lines.items()} for chart, lines in found.items()}
 
 
@@ -63,7 +65,7 @@ def html(found: Results, metrics: Iterable[Mapping[str, Any]] = ()) -> str:
     charts = [
         _chart(name, lines)
         for name, lines in curves(metrics, found["peers"]).items()
-        if any(len(points) > 1 for points in lines.values())
+        if any(len({value for _, value in points}) > 1 for points in lines.values())
     ]
     if charts:
         parts += ["<h2>Training</h2>", *charts]
