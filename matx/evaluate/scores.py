@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -67,12 +67,30 @@ class Flags:
     """(N,) bool on the CPU."""
     threats: Mapping[str, Tensor]
     """{threat key: (N,) bool}; true only where `clean` is."""
+    rounded: Mapping[str, Tensor] = field(default_factory=dict)
+    """{threat key: (N,) bool}: right on every example that was found, rounded to 8 bits; empty where nobody asked."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """{'clean' or threat key: what it cost}."""
 
     @property
     def union(self) -> Tensor:
         """(N,) bool: stands under every threat model at once."""
+        return self._all(self.threats)
+
+    @property
+    def rounded_union(self) -> Tensor:
+        """(N,) bool: right on every rounded example of every threat model."""
+        return self._all(self.rounded)
+
+    def of(self, keys: Iterable[str]) -> Flags:
+        """The flags of some threat models alone, in this order."""
+        chosen = list(keys)
+        threats = {key: self.threats[key] for key in chosen}
+        return replace(self, threats=threats, rounded={key: self.rounded[key] for key in chosen if self.rounded})
+
+    def _all(self, columns: Mapping[str, Tensor]) -> Tensor:
         standing = self.clean.clone()
-        for flags in self.threats.values():
+        for flags in columns.values():
             standing &= flags
         return standing
 
@@ -83,17 +101,27 @@ class PeerScores:
 
     clean: Rate
     threats: Mapping[str, Rate]
-    """{threat key as written: rate}."""
+    """{threat key as written: rate}; empty where samples were not attacked under every threat model."""
     union: Rate
     flags: Flags
+    rounded: Mapping[str, Rate] = field(default_factory=dict)
+    """{threat key, and 'union': rate} on the 8-bit examples; empty where nobody asked."""
 
     @classmethod
-    def of(cls, flags: Flags) -> PeerScores:
-        """The figures of these flags."""
-        threats = {key: Rate.of(standing) for key, standing in flags.threats.items()}
-        return cls(clean=Rate.of(flags.clean), threats=threats, union=Rate.of(flags.union), flags=flags)
+    def of(cls, flags: Flags, *, per_threat: bool = True) -> PeerScores:
+        """The figures of these flags; not `per_threat`: clean and union alone."""
+        threats = {key: Rate.of(standing) for key, standing in flags.threats.items() if per_threat}
+        rounded = {key: Rate.of(standing) for key, standing in flags.rounded.items() if per_threat}
+        if flags.rounded:
+            rounded["union"] = Rate.of(flags.rounded_union)
+        return cls(
+            clean=Rate.of(flags.clean), threats=threats, union=Rate.of(flags.union), flags=flags, rounded=rounded
+        )
 
     def row(self) -> dict[str, Any]:
-        """{"clean", "threats", "union"}, as results.json holds it."""
+        """{"clean", "threats", "union"}, as results.json holds it, and "eight_bit" where it was asked."""
         threats = {key: rate.row() for key, rate in self.threats.items()}
-        return {"clean": self.clean.row(), "threats": threats, "union": self.union.row()}
+        row: dict[str, Any] = {"clean": self.clean.row(), "threats": threats, "union": self.union.row()}
+        if self.rounded:
+            row["eight_bit"] = {key: rate.row() for key, rate in self.rounded.items()}
+        return row

@@ -112,12 +112,14 @@ class Stages:
         return len(self.peers) * max(1, self.attacks)
 
     def __call__(self, peer: str, threat: str, attack: str, done: int, total: int) -> None:
+        name = attack.partition(" ")[0]  # of an attack made of several searches, the one at hand stands behind
         if threat == CLEAN_STAGE:
             self.stage = 0
-        elif (peer, threat, attack) != self.last[:3] or done <= self.last[3]:
+        elif (peer, threat, name) != self.last[:3] or done <= self.last[3]:
             self.stage += 1
-        self.last = (peer, threat, attack, done)
-        share = done / total if self.stage or not self.attacks else 0.0
+        self.last = (peer, threat, name, done)
+        share = (done / total if total else 1.0) if self.stage or not self.attacks else 0.0
         at = self.peers.index(peer) * max(1, self.attacks) + max(0, self.stage - 1) + share
         finished = done == total and (self.stage > 0 or not self.attacks)
-        self.bar(round(at, 3), f"{peer} {threat} {attack}".rstrip(), line=finished)
+        images = f" {done}/{total}" if total and not finished else ""
+        self.bar(round(at, 3), f"{peer} {threat} {attack}".rstrip() + images, line=finished)

@@ -1,0 +1,48 @@
+"""What a model answers, under the conditions in which figures are made: fp32, and nothing that is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from matx.data import Split, batches
+from matx.errors import ModelError
+from matx.interfaces import Model
+
+__all__ = ["correct", "known_classes", "plain_fp32"]
+
+
+@torch.no_grad()
+def correct(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+    """(N,) bool; an answer that is not finite counts as wrong."""
+    logits = model(images)
+    return (logits.argmax(1) == labels) & logits.isfinite().all(1)
+
+
+@contextmanager
+def plain_fp32(device: torch.device) -> Iterator[None]:
+    """No autocast of the caller's, and no TF32 in convolutions and matrix products."""
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
+
+
+@torch.no_grad()
+def known_classes(name: str, model: Model, split: Split, rows: Tensor, device: torch.device) -> int:
+    """How many classes a model knows; ModelError where its answers are no logits, or too few for these labels."""
+    (batch,) = batches(split, rows[:1], 1, device=device)
+    logits = model(batch.images)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
+        what = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(f"model {name!r}: answers one image with {what}, allowed: logits of shape (1, classes)")
+    needed = max(2, int(split.labels[rows].max()) + 1)
+    if logits.shape[1] < needed:
+        raise ModelError(f"model {name!r}: got {logits.shape[1]} classes, allowed: at least {needed}, as labelled")
+    return logits.shape[1]
