@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
-from matx.errors import MatxError
+from matx.errors import MatxError, RunError
 
 __all__ = ["Crew", "Event", "Work", "Worker", "usable_cores"]
 
@@ -40,6 +40,8 @@ class Worker(Generic[Job]):
     process: BaseProcess
     connection: Connection
     job: Job | None = None
+    started: bool = False
+    """Whether it has said that it is there."""
 
     def answer(self, value: Any) -> None:
         """Answer what it told; a worker that has died meanwhile is reported by the next `wait`."""
@@ -78,7 +80,8 @@ class Crew(Generic[Job]):
     def wait(self, timeout: float) -> list[Event[Job]]:
         """What busy workers report within so many seconds; one that is done, or has died, has no job any more."""
         ready = wait([worker.connection for worker in self.busy()], timeout)
-        return [self._event(worker) for worker in self.busy() if worker.connection in ready]
+        events = [self._event(worker) for worker in self.busy() if worker.connection in ready]
+        return [event for event in events if event is not None]
 
     def dismiss(self) -> None:
         """End every process at once."""
@@ -89,7 +92,7 @@ class Crew(Generic[Job]):
             worker.connection.close()
         self.members.clear()
 
-    def _event(self, worker: Worker[Job]) -> Event[Job]:
+    def _event(self, worker: Worker[Job]) -> Event[Job] | None:
         job = worker.job
         assert job is not None, "only busy workers are waited for"
         try:
@@ -99,6 +102,11 @@ class Crew(Generic[Job]):
             worker.connection.close()
             self.members.remove(worker)
             kind, content = "died", _how(worker.process.exitcode)
+            if not worker.started and (worker.process.exitcode or 0) > 0:
+                raise RunError(f"a worker process cannot start: it {content}; its own message stands above") from None
+        if kind == "here":
+            worker.started = True
+            return None
         if kind != "told":
             worker.job = None
         return Event(kind, worker, job, content)
@@ -141,6 +149,7 @@ def _serve(connection: Connection, work: Work) -> None:
         connection.send(("told", message))
         return connection.recv()
 
+    connection.send(("here", None))
     while True:
         try:
             task = connection.recv()

@@ -1,0 +1,203 @@
+"""`matx tune`: check, open or continue the study, search, run the best again, report."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import optuna
+import torch
+from optuna.trial import Trial, TrialState
+
+from matx.config import Loaded
+from matx.errors import OptionError
+from matx.experiment import Experiment
+from matx.run.display import Bar, Display
+from matx.run.environment import find_device
+from matx.tune.drive import Ended, Hand
+from matx.tune.final import Verdict, best_trial, conclude
+from matx.tune.folder import StudyFolder, open_folder, write_trial
+from matx.tune.ledger import LEASE, Ledger, results
+from matx.tune.report import write_reports
+from matx.tune.sampling import distributions
+from matx.tune.space import own_values, starting_points
+from matx.tune.storage import storage_errors
+from matx.tune.study import Context, opened
+from matx.tune.trial import Task, bindings_for, check_objectives, train
+from matx.workers import Crew, Work, usable_cores
+
+__all__ = ["Request", "Stopped", "tune"]
+
+log = logging.getLogger("matx.tune")
+
+
+class Stopped(KeyboardInterrupt):
+    """The user stopped a study; the same command continues it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for."""
+
+    trials: int = 50
+    """The total, those of earlier commands included."""
+    folder: Path | None = None
+    storage: str | None = None
+    jobs: int | None = None
+    """Processes on this machine; None: one a core, or one on a GPU."""
+    device: str = "auto"
+    lease: float = LEASE
+
+
+def tune(
+    loaded: Loaded, request: Request, *, display: Display | None = None, work: Work = train
+) -> tuple[StudyFolder, Verdict]:
+    """Search until the study holds `trials` results, run the best again, and write the reports and best.gin.
+
+    Bad input is refused before anything is written. `work`: what a worker does with a Task.
+    """
+    display = display or Display()
+    device, jobs = _check(loaded.experiment, request)
+    folder = open_folder(request.folder, loaded.name)
+    with tempfile.TemporaryDirectory() as scratch:
+        recipe = Path(scratch) / f"{loaded.name}.gin"
+        recipe.write_text(loaded.text, encoding="utf-8")
+        starts = starting_points(loaded.experiment.tune, own_values(recipe, loaded.experiment.tune))
+    where = request.storage or str(folder.journal)
+    with _quiet(), _stoppable(), storage_errors(where):
+        context = opened(loaded, folder, storage=request.storage, jobs=jobs, device=device, display=display, work=work)
+        ledger = Ledger(
+            context.study,
+            total=_total(request.trials, context, len(starts)),
+            space=distributions(context.tune.axes),
+            lease=request.lease,
+        )
+        ledger.enqueue(starts)
+        try:
+            _search(context, ledger)
+            verdict = conclude(context, ledger.trials(), starts)
+        except KeyboardInterrupt as stop:
+            write_reports(folder, context.study, context.tune)
+            raise Stopped(str(folder.path)) from stop
+        write_reports(folder, context.study, context.tune, verdict)
+    return folder, verdict
+
+
+def _check(experiment: Experiment, request: Request) -> tuple[str, int]:
+    """(device, jobs); OptionError for what cannot be searched."""
+    declared = experiment.tune
+    if request.trials < 1:
+        raise OptionError(f"--trials: got {request.trials}, allowed: 1 or more")
+    if request.jobs is not None and request.jobs < 1:
+        raise OptionError(f"--jobs: got {request.jobs}, allowed: 1 or more")
+    if not declared.space:
+        raise OptionError(
+            "Tune.space: got nothing to search, allowed: ranges in the gin file, such as Experiment.tune = @Tune() and "
+            "Tune.space = {'strategies.mat.alpha': ('float', 0.0, 1.0)}"
+        )
+    if experiment.seed in declared.seeds:
+        raise OptionError(
+            f"Tune.seeds: got {experiment.seed}, on which the trials train (Experiment.seed), allowed: fresh seeds"
+        )
+    check_objectives(experiment)
+    device = find_device(request.device)
+    cores = usable_cores() if device.type == "cpu" else max(1, torch.cuda.device_count())
+    return str(device), request.jobs or cores
+
+
+def _total(trials: int, context: Context, starts: int) -> int:
+    """How many slots there are: a grid has no more than its points and the starting points."""
+    if len(context.tune.objectives) > 1:
+        context.display.say("two objectives: a Pareto front is sought, and no trial is pruned")
+    if context.tune.sampler != "grid" or trials <= starts:
+        return trials
+    context.display.say(f"the grid has {len(context.tune.grid())} points, so the study ends after {starts} trials")
+    return starts
+
+
+def _search(context: Context, ledger: Ledger) -> None:
+    done = results(ledger.trials(), ledger.total)
+    if done:
+        context.display.say(f"continuing {context.folder.path} with {len(done)} of {ledger.total} trials done")
+    with context.display.bar("trials", ledger.total, len(done)) as bar:
+
+        def ended(how: Ended) -> None:
+            write_trial(context.folder.trial(how.number), how)
+            _show(context, ledger, bar, how)
+
+        def task(trial: Trial, position: int) -> Task:
+            return Task(
+                recipe=str(context.folder.recipe),
+                bindings=bindings_for(trial.params),
+                folder=str(context.folder.trial(trial.number)),
+                objectives=tuple(context.tune.objectives),
+                device=_device(context.device, position),
+                epochs=context.epochs,
+                every=context.every,
+                train_limit=context.tune.train_limit,
+            )
+
+        hand = Hand(ledger, Crew(context.work, context.jobs), task, ended, context.epochs)
+        try:
+            hand.work()
+        finally:
+            trained = sum(t.user_attrs.get("outcome", {}).get("seconds", 0.0) for t in ledger.trials())
+            log.info("the tuner itself took %.1f s; all trials together trained %.1f s", hand.own_seconds, trained)
+
+
+def _show(context: Context, ledger: Ledger, bar: Bar, how: Ended) -> None:
+    """One line: the trial, the best so far, what was pruned and failed."""
+    trials = ledger.trials()
+    over = results(trials, ledger.total)
+    count = {state: sum(trial.state == state for trial in over) for state in TrialState}
+    values = ", ".join(f"{value:.4f}" for value in how.values) if how.values else how.reason
+    parts = [f"trial {how.number} {how.state}{f' {values}' if values else ''}"]
+    if count[TrialState.COMPLETE]:
+        best = best_trial(trials, context.tune)
+        shown = ", ".join(f"{value:.4f}" for value in best.values)
+        parts.append(f"best {shown} (trial {best.number})")
+    parts.append(f"{count[TrialState.PRUNED]} pruned, {count[TrialState.FAIL]} failed")
+    bar(len(over), " · ".join(parts), line=True)
+
+
+def _device(device: str, position: int) -> str:
+    """The device of a worker: the GPUs in turn."""
+    return f"cuda:{position % torch.cuda.device_count()}" if device == "cuda" else device
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without optuna's own log and its remarks on what is experimental; ours says what matters."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM (a cluster's way of asking) stops a study as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

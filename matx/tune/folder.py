@@ -1,0 +1,110 @@
+"""The study folder: its places, who may write there, and what is left behind of each trial."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from matx.checkpoint import atomic_write
+from matx.errors import RunError
+from matx.run.journal import plain
+from matx.tune.drive import Ended
+from matx.tune.trial import bindings_for
+
+__all__ = ["STUDIES", "StudyFolder", "find_folder", "open_folder", "write_trial"]
+
+STUDIES = Path("studies")
+"""Where studies without `--study` go, below the working directory."""
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The places of one study on disk; with a database each machine has such a folder of its own."""
+
+    path: Path
+
+    @property
+    def about(self) -> Path:
+        """What the study is called, and where its record is kept; its presence says that this is a study's folder."""
+        return self.path / "study.json"
+
+    @property
+    def journal(self) -> Path:
+        """The record, unless it is kept in a database."""
+        return self.path / "journal.log"
+
+    @property
+    def recipe(self) -> Path:
+        """The flattened recipe that every trial starts from."""
+        return self.path / "recipe.gin"
+
+    @property
+    def best(self) -> Path:
+        """What `matx run` takes."""
+        return self.path / "best.gin"
+
+    @property
+    def verdict(self) -> Path:
+        """The final comparison."""
+        return self.path / "final.json"
+
+    @property
+    def page(self) -> Path:
+        """The report for a browser."""
+        return self.path / "study.html"
+
+    @property
+    def table(self) -> Path:
+        """Every trial, a line each."""
+        return self.path / "trials.csv"
+
+    def trial(self, number: int) -> Path:
+        """The folder of a trial that ran here."""
+        return self.path / "trials" / f"{number:04d}"
+
+    def rerun(self, label: str) -> Path:
+        """The folder of a run of the final comparison."""
+        return self.path / "final" / label.replace(" ", "-")
+
+
+def open_folder(path: Path | None, name: str) -> StudyFolder:
+    """The folder of a study to begin or to continue; RunError where something else lives there."""
+    folder = StudyFolder(path or STUDIES / name)
+    if folder.path.is_dir():
+        if any(folder.path.iterdir()) and not folder.about.is_file():
+            raise RunError(
+                f"--study: {folder.path} is not a study's folder and is not empty; allowed: a new folder, an empty "
+                "one, or that of a study to continue"
+            )
+    elif folder.path.exists():
+        raise RunError(f"--study: {folder.path} is a file; allowed: a folder")
+    return folder
+
+
+def find_folder(path: Path) -> StudyFolder:
+    """The folder of a study that is there already."""
+    folder = StudyFolder(path if path.exists() else STUDIES / path)
+    if not folder.about.is_file():
+        known = sorted(str(found.parent) for found in STUDIES.glob("*/study.json"))
+        raise RunError(f"--show: {path} is not a study's folder; under {STUDIES}/: {', '.join(known) or 'none'}")
+    return folder
+
+
+def write_trial(folder: Path, ended: Ended) -> None:
+    """trial.json: what was tried, how it ended, and why."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {
+        "number": ended.number,
+        "state": ended.state,
+        "reason": ended.reason,
+        "values": ended.values,
+        "params": ended.params,
+        "start": ended.attrs.get("start"),
+        "retry_of": ended.attrs.get("retry_of"),
+        "answered_by": ended.answered_by,
+        "epochs": ended.epochs,
+        "seconds": ended.seconds,
+        "bindings": bindings_for(ended.params),
+    }
+    atomic_write(folder / "trial.json", json.dumps(plain(told), indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,110 @@
+"""Samplers and pruners by name; a sampler that is seeded once would repeat itself after every resume."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.trial import FrozenTrial, TrialState
+
+from matx.search import Axis, Tune
+
+__all__ = ["Reseeded", "distributions", "pruner", "sampler"]
+
+_STARTUP = 10
+"""Trials drawn at random before a model of the results is trusted."""
+
+
+class Reseeded(BaseSampler):
+    """A sampler made anew for each trial and seeded by its number: however often a study resumes, no draw repeats."""
+
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
+        self.make = make
+        self.seed = seed
+        self.inner = self._for(-1)
+
+    def _for(self, number: int) -> BaseSampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return self.make(random.Random(f"{self.seed}/{number}").getrandbits(31))
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self.inner = self._for(trial.number)
+        self.inner.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self.inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self.inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self.inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self.inner.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        """Nothing to do: every trial has its own seed."""
+
+
+_SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: TPESampler(seed=seed, n_startup_trials=_STARTUP, constant_liar=True),
+    "random": lambda seed: RandomSampler(seed=seed),
+    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=_STARTUP),
+    "cmaes": lambda seed: CmaEsSampler(seed=seed, n_startup_trials=_STARTUP, warn_independent_sampling=False),
+    "nsgaii": lambda seed: NSGAIISampler(seed=seed, population_size=20),
+    # The points of a grid stand in the queue, so nothing is left to draw but what a larger --trials asks for.
+    "grid": lambda seed: RandomSampler(seed=seed),
+}
+
+
+def sampler(tune: Tune) -> Reseeded:
+    """The declared sampler."""
+    return Reseeded(_SAMPLERS[tune.sampler], tune.seed)
+
+
+def pruner(tune: Tune, *, epochs: int, every: int) -> BasePruner:
+    """The declared pruner for trials of so many epochs, validated every so many; none with two objectives."""
+    if tune.pruner == "none" or len(tune.objectives) > 1:
+        return NopPruner()
+    if tune.pruner == "median":
+        return MedianPruner(n_startup_trials=5)
+    return HyperbandPruner(min_resource=min(every, epochs), max_resource=epochs, reduction_factor=3)
+
+
+def distributions(axes: Sequence[Axis]) -> dict[str, BaseDistribution]:
+    """The space as optuna draws from it."""
+    return {axis.name: _distribution(axis) for axis in axes}
+
+
+def _distribution(axis: Axis) -> BaseDistribution:
+    if axis.kind == "categorical":
+        return CategoricalDistribution(axis.choices)
+    if axis.kind == "int":
+        return IntDistribution(int(axis.low), int(axis.high), step=int(axis.step or 1))
+    return FloatDistribution(axis.low, axis.high, log=axis.kind == "log", step=axis.step)

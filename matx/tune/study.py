@@ -1,0 +1,141 @@
+"""A study under way: opened or continued, and held against what it was begun as."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from matx.checkpoint import atomic_write, differences, settings
+from matx.config import Loaded
+from matx.data import fingerprints
+from matx.errors import RunError
+from matx.run.display import Display
+from matx.run.journal import plain
+from matx.search import Tune
+from matx.tune.folder import StudyFolder
+from matx.tune.ledger import LEASE
+from matx.tune.sampling import pruner, sampler
+from matx.tune.storage import is_url, open_storage, open_study, shown
+from matx.workers import Work
+
+__all__ = ["HARMLESS", "Context", "declared", "opened", "refuse_others"]
+
+HARMLESS = ("checkpoint_every", "tune.sampler", "tune.pruner", "tune.seed", "tune.seeds", "tune.final_epochs")
+"""Settings that may change while a study goes on: no trial's result depends on them."""
+_SHOWN = 8
+_ABOUT = "matx"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Context:
+    """A study under way: what is tuned, where its record and its files are, who works on it."""
+
+    loaded: Loaded
+    folder: StudyFolder
+    where: str
+    storage: BaseStorage
+    study: optuna.Study
+    jobs: int
+    device: str
+    display: Display
+    work: Work
+    lease: float = LEASE
+
+    @property
+    def tune(self) -> Tune:
+        """What is searched, and how."""
+        return self.loaded.experiment.tune
+
+    @property
+    def epochs(self) -> int:
+        """Of a trial."""
+        return self.tune.epochs or self.loaded.experiment.epochs
+
+    @property
+    def every(self) -> int:
+        """So many epochs of a trial between two validations."""
+        return self.tune.every or self.loaded.experiment.evaluation.every
+
+
+def opened(
+    loaded: Loaded, folder: StudyFolder, *, storage: str | None, jobs: int, device: str, display: Display, work: Work
+) -> Context:
+    """Begin or continue the study; another experiment, space or objective than it was begun with is refused."""
+    where = storage or str(folder.journal)
+    about = _about(loaded)
+    try:
+        if not is_url(where):
+            folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"--study: {folder.path} cannot be made ({error.strerror}); allowed: a writable folder"
+        ) from error
+    record = open_storage(where)
+    name = folder.path.resolve().name
+    study = open_study(record, name, loaded.experiment.tune.headings, where)
+    refuse_others(study, about, f"{shown(where)}: study {name!r}")
+    if _ABOUT not in study.user_attrs:
+        study.set_user_attr(_ABOUT, about)
+        refuse_others(study, about, f"{shown(where)}: study {name!r}")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    atomic_write(folder.recipe, loaded.text)
+    told = {"study": name, "storage": shown(where) if storage else folder.journal.name, "experiment": loaded.name}
+    atomic_write(folder.about, json.dumps(told, indent=2) + "\n")
+    context = Context(
+        loaded=loaded,
+        folder=folder,
+        where=where,
+        storage=record,
+        study=study,
+        jobs=jobs,
+        device=device,
+        display=display,
+        work=work,
+    )
+    study.sampler = sampler(context.tune)
+    study.pruner = pruner(context.tune, epochs=context.epochs, every=context.every)
+    return context
+
+
+def refuse_others(study: optuna.Study, about: dict[str, Any], where: str) -> None:
+    """Refuse to continue a study that is not ours, or was begun as something else; the sentence shows what differs."""
+    stored = study.user_attrs.get(_ABOUT)
+    if stored is None and study.get_trials(deepcopy=False):
+        raise RunError(f"{where} was not begun by matx tune; allowed: another --study, or another --storage")
+    if stored is None:
+        return
+    found = [
+        difference
+        for part in ("settings", "data")
+        for difference in differences(stored[part], about[part])
+        if not difference.startswith(HARMLESS)
+    ]
+    if found:
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise RunError(
+            f"{where} was begun as something else ({'; '.join(found[:_SHOWN])}{more}); allowed: the same recipe, space "
+            "and objectives, or another --study"
+        )
+
+
+def declared(study: optuna.Study, where: str) -> Tune:
+    """What a stored study searches."""
+    stored = study.user_attrs.get(_ABOUT)
+    if stored is None:
+        raise RunError(f"{where} was not begun by matx tune")
+    known = {part.name for part in fields(Tune)}
+    return Tune(**{name: value for name, value in stored["tune"].items() if name in known})
+
+
+def _about(loaded: Loaded) -> dict[str, Any]:
+    experiment = loaded.experiment
+    tune = {part.name: getattr(experiment.tune, part.name) for part in fields(Tune)}
+    return {
+        "settings": settings(experiment),
+        "data": dict(fingerprints(experiment.dataset(), test=False)),
+        "tune": plain(tune),
+    }

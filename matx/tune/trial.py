@@ -1,0 +1,144 @@
+"""What a worker does: train one configuration and tell the score after each validated epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from matx.errors import OptionError, did_you_mean
+from matx.experiment import Experiment
+
+__all__ = ["Task", "bindings_for", "check_objectives", "shortened", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One training: what, how long, on which seed, and where its metrics are written."""
+
+    recipe: str
+    bindings: tuple[str, ...]
+    folder: str
+    objectives: tuple[str, ...]
+    device: str
+    seed: int | None = None
+    epochs: int | None = None
+    every: int | None = None
+    train_limit: int | None = None
+
+
+def bindings_for(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Drawn values as overrides, `NAME=VALUE`."""
+    return tuple(f"{name}={value!r}" for name, value in params.items())
+
+
+def shortened(experiment: Experiment, task: Task) -> Experiment:
+    """The experiment as a trial trains it."""
+    changes: dict[str, Any] = {}
+    for name in ("seed", "epochs", "train_limit"):
+        if getattr(task, name) is not None:
+            changes[name] = getattr(task, name)
+    if task.every is not None:
+        changes["evaluation"] = replace(experiment.evaluation, every=task.every)
+    return replace(experiment, **changes)
+
+
+def train(task: Task, tell: Callable[[Any], Any]) -> dict[str, Any]:
+    """Train, telling {epoch, values} after each validated epoch, until the end or until the answer is no.
+
+    The values are those of the run's one best epoch, or of the last one where it was stopped. The test split is not
+    opened.
+    """
+    import torch
+
+    from matx.config import load_experiment
+    from matx.engine import EpochRecord, fit, start
+    from matx.run.environment import find_device
+
+    torch.set_num_threads(1)
+    experiment = shortened(load_experiment([task.recipe], task.bindings).experiment, task)
+    began = time.monotonic()
+    training = start(experiment, _data(experiment), device=find_device(task.device))
+    folder = Path(task.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    values: tuple[float, ...] = ()
+    epoch, stopped = 0, False
+    with (folder / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
+        for record in fit(training):
+            if not isinstance(record, EpochRecord):
+                continue
+            epoch = record.epoch
+            metrics.write(_line(record) + "\n")
+            metrics.flush()
+            if record.validation is None:
+                continue
+            now = tuple(_value(record, objective, experiment.scored) for objective in task.objectives)
+            finite = all(map(math.isfinite, now))
+            values = now if record.best or not values or not finite else values
+            if not tell({"epoch": epoch, "values": now}) or not finite:
+                values, stopped = now, True
+                break
+    return {"values": values, "epochs": epoch, "stopped": stopped, "seconds": time.monotonic() - began}
+
+
+def check_objectives(experiment: Experiment) -> None:
+    """Refuse an objective that no epoch of the experiment would have."""
+    trained = [name for name, peer in experiment.peers.items() if not peer.frozen]
+    keys = [attack.threat.key for attack in experiment.evaluation.validation_attacks]
+    known = list(dict.fromkeys(["union", "clean", *keys, "loss"]))
+    for objective in experiment.tune.objectives:
+        peer, _, metric = objective.rpartition("/")
+        for got, allowed in ((metric, known), *([(peer, trained)] if peer else [])):
+            if got not in allowed:
+                raise OptionError(
+                    f"Tune.objectives: got {objective!r}, allowed: METRIC or PEER/METRIC with the metrics "
+                    f"{', '.join(known)} and the peers {', '.join(trained)}{did_you_mean(got, allowed)}"
+                )
+
+
+_DATA: dict[str, Any] = {}
+
+
+def _data(experiment: Experiment) -> Any:
+    """The data of an experiment, read once for all trials of a worker."""
+    key = repr(experiment.dataset)
+    if key not in _DATA:
+        _DATA.clear()
+        _DATA[key] = experiment.dataset()
+    return _DATA[key]
+
+
+def _value(record: Any, objective: str, scored: Sequence[str]) -> float:
+    """One objective of an epoch: of the peer named, else the mean over the scored peers."""
+    peer, _, metric = objective.rpartition("/")
+    peers = [peer] if peer else list(scored)
+    return sum(_of_peer(record, name, metric) for name in peers) / len(peers)
+
+
+def _of_peer(record: Any, peer: str, metric: str) -> float:
+    if metric == "loss":
+        return float(record.train[peer]["loss"])
+    scores = record.validation[peer]
+    rate = {"clean": scores.clean, "union": scores.union}.get(metric) or scores.threats[metric]
+    return float(rate.accuracy)
+
+
+def _line(record: Any) -> str:
+    """An epoch as a line of metrics.jsonl, as a run writes it."""
+    from matx.run.journal import plain
+
+    shares = {
+        name: {
+            "clean": scores.clean.accuracy,
+            **{key: rate.accuracy for key, rate in scores.threats.items()},
+            "union": scores.union.accuracy,
+        }
+        for name, scores in (record.validation or {}).items()
+    }
+    line = {"kind": "epoch", "epoch": record.epoch, "steps": record.steps, "train": record.train, "lr": record.lr}
+    line |= {"validation": shares or None, "score": record.score, "best": record.best}
+    return json.dumps(plain(line | {"passes": record.passes, "alarms": record.alarms}), allow_nan=False)
