@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
+import torch
 from torch import Tensor
 
 import matx
@@ -27,7 +28,8 @@ class DeepFool:
     box does not bind that is the published |f| / ||w||_q^q |w|^{q-1} sign(w), in l2 |f| / ||w||^2 w. The nearest
     boundary is looked for among the `candidates` likeliest other classes.
 
-    Returns the first misclassified image, inside the threat model or not; the clean image where none was found.
+    The first misclassified image is then brought closer by `halvings` bisections of the way from the clean image (0: as
+    published). Returns it, inside the threat model or not; the clean image where none was found.
     """
 
     threat: ThreatModel
@@ -35,12 +37,15 @@ class DeepFool:
     overshoot: float = 0.02
     candidates: int = 10
     """Linearise against the so many likeliest other classes, a backward pass each."""
+    halvings: int = 10
     kind: ClassVar[Literal["minimum_norm"]] = "minimum_norm"
 
     def __post_init__(self) -> None:
         for name in ("steps", "candidates"):
             if getattr(self, name) < 1:
                 raise OptionError(f"attacks.deepfool.{name}: got {getattr(self, name)}, allowed: 1 or more")
+        if self.halvings < 0:
+            raise OptionError(f"attacks.deepfool.halvings: got {self.halvings}, allowed: 0 or more")
         if not 0.0 <= self.overshoot <= 1.0:
             raise OptionError(f"attacks.deepfool.overshoot: got {self.overshoot}, allowed: 0 to 1")
 
@@ -58,7 +63,7 @@ class DeepFool:
         x = goal.images[left]
         for _ in range(self.steps):
             if len(left) == 0:
-                return result
+                break
             norm, labels = self.threat.norm, goal.labels[left]
             plane = nearest_plane(goal.model, x, labels, self.candidates, norm)
             delta = onto_plane(norm, x.flatten(1), plane.normal, -plane.gap).reshape(x.shape)
@@ -66,4 +71,16 @@ class DeepFool:
             fooled = answers(goal.model, x, count).argmax(1) != labels
             result[left[fooled]] = x[fooled]
             left, x = left[~fooled], x[~fooled]
-        return result
+        return self._shortened(goal, result, count)
+
+    def _shortened(self, goal: Goal, found: Tensor, count: int) -> Tensor:
+        """The point on the way from the clean image to what was found at which the answer is seen to change."""
+        low, high = torch.zeros_like(goal.labels, dtype=found.dtype), torch.ones_like(goal.labels, dtype=found.dtype)
+        best = found
+        for _ in range(self.halvings):
+            middle = 0.5 * (low + high)
+            x = torch.lerp(goal.images, found, middle.reshape(-1, 1, 1, 1))
+            fooled = answers(goal.model, x, count).argmax(1) != goal.labels
+            best = torch.where(fooled.reshape(-1, 1, 1, 1), x, best)
+            low, high = torch.where(fooled, low, middle), torch.where(fooled, middle, high)
+        return best
