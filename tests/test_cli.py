@@ -91,9 +91,10 @@ def test_help_imports_no_torch(arguments: list[str]) -> None:
 
 
 def test_list_and_check_import_only_what_they_need() -> None:
-    heavy = ("timm", "tensorboard", "optuna", "torchvision", "scipy", "sklearn")
-    code = f"import sys; from matx.cli import main; main(['list']); print([m for m in {heavy!r} if m in sys.modules])"
-    assert in_new_process(code).splitlines()[-1] == "[]", "listing imports nothing heavy beside torch"
+    heavy = ("timm", "tensorboard", "optuna", "torchvision", "scipy", "sklearn", "torch._dynamo")
+    code = "import sys; from matx.cli import main; main(['list']); main(['check', 'mat_union'])\n"
+    code += f"print([m for m in {heavy!r} if m in sys.modules])"
+    assert in_new_process(code).splitlines()[-1] == "[]", "listing and checking import nothing heavy beside torch"
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,6 +116,8 @@ def test_show(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "attacks.pgd.steps: int = 10" in shown, "options are shown with type and default"
     assert "attacks.pgd.threat: ThreatModel  (required)" in shown, "required options are marked"
     assert "pgd.py:" in shown, "the source is named"
+    assert main(["show", "ThreatModel"]) == 0, "showing a noun ends well"
+    assert "ThreatModel.norm" in capsys.readouterr().out, "its options are shown"
     assert main(["show", "quick.gin", "-s", "*/attacks.pgd.steps=9"]) == 0, "showing a file ends well"
     shown = capsys.readouterr().out
     assert "attacks.pgd.steps = 9" in shown, "the flattened text holds the override"

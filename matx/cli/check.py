@@ -11,6 +11,7 @@ from matx.cli.shelf import named_component
 
 if TYPE_CHECKING:
     from matx.config import Loaded
+    from matx.interfaces import Architecture
 
 __all__ = ["check"]
 
@@ -51,27 +52,32 @@ def _check_component(kind: str, name: str) -> int:
 
 
 def _check_models(loaded: Loaded) -> None:
-    """Open the data and send a batch without content through each architecture."""
-    import torch
-
+    """Open the data and send two blank images through each architecture."""
     from matx.errors import ModelError
 
     data = loaded.experiment.dataset()
-    checked = []
+    checked: list[object] = []
     for name, peer in loaded.experiment.peers.items():
         if peer.architecture in checked:
             continue
         checked.append(peer.architecture)
         try:
-            with torch.device("meta"):
-                logits = peer.architecture(data.image_shape, data.num_classes)(torch.empty(2, *data.image_shape))
+            shape = _answer_shape(peer.architecture, data.image_shape, data.num_classes)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             sentence = " ".join(str(error).split())[:300]
             raise ModelError(
                 f"peer {name!r}: {peer.architecture!r} cannot take images of shape {data.image_shape}: {sentence}"
             ) from error
-        if tuple(logits.shape) != (2, data.num_classes):
+        if shape != (2, data.num_classes):
             raise ModelError(
-                f"peer {name!r}: {peer.architecture!r} answers with shape {tuple(logits.shape)[1:]}, "
-                f"allowed: ({data.num_classes},) logits"
+                f"peer {name!r}: {peer.architecture!r} answers two images with shape {shape}, "
+                f"allowed: (2, {data.num_classes}) logits"
             )
+
+
+def _answer_shape(architecture: Architecture, image_shape: tuple[int, int, int], classes: int) -> tuple[int, ...]:
+    """The shape of a network's answer, on the CPU: a forward on the meta device costs seconds of imports."""
+    import torch
+
+    with torch.no_grad():
+        return tuple(architecture(image_shape, classes).eval()(torch.zeros(2, *image_shape)).shape)

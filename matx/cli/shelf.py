@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +62,16 @@ def _recipe_line(name: str) -> str:
 
 
 @click.command()
-@click.argument("what", metavar="KIND.NAME|FILE")
+@click.argument("what", metavar="KIND.NAME|NOUN|FILE")
 @settings
 @common
 def show(what: str, bindings: tuple[str, ...]) -> int:
-    """Show a component (source, options, defaults), or a gin FILE: flattened, and every value that it resolves to."""
+    """Show a component or noun (source, options, defaults), or a gin FILE: flattened, and every value behind it."""
     found = named_component(what)
-    if found is not None:
+    if found is not None or what in _nouns():
         if bindings:
             raise click.UsageError("-s belongs to a gin file, not to a component")
-        _show_component(*found)
+        _show_class(what, _nouns()[what] if found is None else _component(*found))
         return 0
     loaded = load([what], bindings)
     from matx.run import lines
@@ -88,7 +89,7 @@ def named_component(what: str) -> tuple[str, str] | None:
     from matx.registration import SHELVES
 
     kind, dot, name = what.partition(".")
-    if not dot or name == "gin" or not what.replace(".", "").isidentifier() or Path(what).exists():
+    if not dot or what.endswith(".gin") or not what.replace(".", "").isidentifier() or Path(what).exists():
         return None
     import_all()
     if kind not in SHELVES:
@@ -99,18 +100,30 @@ def named_component(what: str) -> tuple[str, str] | None:
     return kind, name
 
 
-def _show_component(kind: str, name: str) -> None:
-    from matx.config import describe
-    from matx.registration import SHELVES, place
+def _nouns() -> Mapping[str, type[Any]]:
+    """Experiment, Peer, ThreatModel, ...: what gin files set beside components."""
+    from matx.config import NOUNS
 
-    component = SHELVES[kind][name]
-    click.secho(f"{kind}.{name}", bold=True)
+    return NOUNS
+
+
+def _component(kind: str, name: str) -> type[Any]:
+    from matx.registration import SHELVES
+
+    return SHELVES[kind][name]
+
+
+def _show_class(name: str, component: type[Any]) -> None:
+    from matx.config import describe
+    from matx.registration import place
+
+    click.secho(name, bold=True)
     click.echo(f"{place(component)}\n")
     click.echo(f"{inspect.getdoc(component) or ''}\n")
     options = describe(component)
     click.echo("options" if options else "no options")
     for option in options:
         default = "  (required)" if option.default == "required" else f" = {option.default}"
-        click.echo(f"  {kind}.{name}.{option.parameter}: {option.type}{default}")
+        click.echo(f"  {name}.{option.parameter}: {option.type}{default}")
         if option.doc:
             click.echo(f"      {option.doc}")

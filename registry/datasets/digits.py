@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import matx
 from matx.data import Data, MemorySplit, Subset, channel_statistics, stratified
+from matx.errors import DataError
 
 _TEST_IMAGES = 360
 
@@ -25,11 +29,9 @@ class Digits:
     """
 
     def __call__(self) -> Data:
-        from sklearn.datasets import load_digits
-
-        pixels, labels = load_digits(return_X_y=True)
-        images = torch.from_numpy(pixels).to(torch.float32).reshape(-1, 1, 8, 8) / 16.0
-        whole = MemorySplit.of(images, torch.from_numpy(labels))
+        table = _table()
+        images = torch.from_numpy(table[:, :-1]).to(torch.float32).reshape(-1, 1, 8, 8) / 16.0
+        whole = MemorySplit.of(images, torch.from_numpy(table[:, -1]))
         rows = stratified(whole, "digits test split")
         train = Subset(whole, rows[_TEST_IMAGES:].sort().values)
         mean, std = channel_statistics(train.read(torch.arange(len(train.labels))))
@@ -48,3 +50,17 @@ class Digits:
     def examples(cls, tmp_path: Path) -> Sequence[Digits]:
         """The one instance; it needs no files."""
         return [cls()]
+
+
+def _table() -> NDArray[np.float64]:
+    """(1797, 65): 64 grey levels and the label, from scikit-learn's own file; importing scikit-learn takes seconds."""
+    found = importlib.util.find_spec("sklearn")
+    if found is None or not found.submodule_search_locations:
+        raise DataError("datasets.digits: scikit-learn is not installed, allowed: pip install scikit-learn")
+    file = Path(found.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    if file.is_file():
+        return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    return np.concatenate([pixels, labels[:, None]], axis=1)
