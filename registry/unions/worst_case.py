@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ class WorstCase:
 
     Costs every attack's passes and one forward of all their examples as one batch (none for a single attack).
     """
+
+    dominates: ClassVar[bool] = True
+    """Its view is nowhere weaker than any of the attacks: a contract holds it to that."""
 
     objective: str = "cross_entropy"
     """The loss that compares, where the strategy supplies none: cross_entropy, margin, dlr, or kl."""
