@@ -1,0 +1,160 @@
+"""Craft leaves the model as it was, and holds attacks to their promises whatever they return."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from matx.craft import Passes, attackable, craft, forked, held
+from matx.draws import SampleGenerator
+from matx.errors import ModelError
+from matx.interfaces import Goal, value_and_gradient
+from matx.threat import ThreatModel
+
+LINF = ThreatModel(norm="linf", eps=0.1)
+
+
+@dataclass(frozen=True)
+class Returns:
+    """An attack that returns what a function makes of the clean images."""
+
+    make: Callable[[Tensor], Tensor]
+    kind: ClassVar[Literal["maximise"]] = "maximise"
+    threat: ThreatModel = LINF
+
+    def __call__(self, goal: Goal) -> Tensor:
+        return self.make(goal.images)
+
+
+@dataclass(frozen=True)
+class Nearest(Returns):
+    kind: ClassVar[Any] = "minimum_norm"
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+
+
+def goal_on(model: Any, count: int = 6) -> Goal:
+    images = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(count) % 3
+    return Goal(model=model, images=images, labels=labels, generator=SampleGenerator(0, torch.arange(count)))
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_the_model_is_left_bit_for_bit(mode: str) -> None:
+    module = network().train()
+    module[1].eval()  # a part that its user froze in eval mode stays so
+    module[0].bias.requires_grad_(False)
+    module(torch.rand(4, 1, 8, 8)).sum().backward()
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    buffers = {name: id(value) for name, value in module.named_buffers()}
+    gradients = [None if p.grad is None else p.grad.clone() for p in module.parameters()]
+    modes = [part.training for part in module.modules()]
+    wanted = [p.requires_grad for p in module.parameters()]
+    with attackable(module, mode=mode) as model:
+        goal = goal_on(model)
+        assert [part.training for part in module.modules()] == [mode == "train"] * 6, "the attack mode is not set"
+        _, gradient = value_and_gradient(goal.climb("cross_entropy"), goal.images)
+        assert gradient.abs().sum() > 0, "the model is not differentiable in its images"
+    assert all(torch.equal(state[name], value) for name, value in module.state_dict().items()), "weights or statistics"
+    assert buffers == {name: id(value) for name, value in module.named_buffers()}, "buffers were replaced"
+    assert modes == [part.training for part in module.modules()], "modes per module"
+    assert wanted == [p.requires_grad for p in module.parameters()], "requires_grad"
+    after = [p.grad for p in module.parameters()]
+    assert all(
+        (a is None) == (b is None) and (a is None or torch.equal(a, b)) for a, b in zip(gradients, after, strict=True)
+    ), ".grad"
+
+
+def test_passes_are_counted_per_image_also_for_a_stranger_s_backward() -> None:
+    passes = Passes()
+    with attackable(network(), passes=passes) as model:
+        goal = goal_on(model, 5)
+        value_and_gradient(goal.climb("margin"), goal.images)
+        images = goal.images.clone().requires_grad_()
+        model(images).sum().backward()
+        with torch.no_grad():
+            model(goal.images)
+    assert vars(passes) == {"forward": 15, "backward_input": 10, "backward_weights": 0}
+
+
+def test_results_are_held_to_the_promise() -> None:
+    goal = goal_on(network())
+    far = held(Returns(lambda x: x + 1.0), goal.images + 1.0, goal)
+    assert LINF.contains(far, goal.images).all(), "a maximising attack that leaves the set is not projected"
+    assert float((far - goal.images).abs().max()) == pytest.approx(0.1, abs=1e-6), "projection gave the clean image"
+    inside = goal.images.clone()
+    inside[0] = (inside[0] + 0.05).clamp(0, 1)
+    mixed = inside.clone()
+    mixed[1] = (mixed[1] + 0.5).clamp(0, 1)
+    nearest = held(Nearest(lambda x: x), mixed, goal)
+    assert torch.equal(nearest[0], inside[0]), "an example inside is changed"
+    assert torch.equal(nearest[1], goal.images[1]), "an example outside counts for a minimum-norm attack"
+    with pytest.raises(ModelError, match="1 of 6 images are not finite"):
+        held(Returns(lambda x: x), goal.images.index_fill(0, torch.tensor([2]), torch.nan), goal)
+    with pytest.raises(ModelError, match=r"of shape \(6, 1, 4, 8\)"):
+        held(Returns(lambda x: x), goal.images[:, :, :4], goal)
+    tracked = (goal.images * torch.ones(1, requires_grad=True)).clamp(0, 1)
+    assert not held(Returns(lambda x: x), tracked, goal).requires_grad, "the graph of an attack leaks"
+
+
+def test_a_union_that_leaves_every_threat_model_is_an_error() -> None:
+    class Wild:
+        def views(self, count: int) -> int:
+            return 1
+
+        def __call__(self, attacks: Any, goal: Goal) -> Tensor:
+            return (1.0 - goal.images)[None]
+
+    with pytest.raises(ModelError, match="outside of every threat model"):
+        craft(goal_on(network()), [Returns(lambda x: x)], Wild())  # type: ignore[arg-type]
+
+
+def test_forked_generators_are_seeded_and_put_back() -> None:
+    def draw() -> tuple[float, float, float]:
+        return float(torch.rand(())), float(np.random.rand()), random.random()
+
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    expected = [draw(), draw()]
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    found = [draw()]
+    with forked(7):
+        first = draw()
+    with forked(7):
+        second = draw()
+    found.append(draw())
+    assert found == expected, "the caller's generators moved"
+    assert first == second, "the same seed drew something else"
+
+
+def test_memory_stays_flat_over_many_calls() -> None:
+    """Returned examples keep no graph: the number of live tensors does not grow."""
+    import gc
+
+    module, attack = network(), Returns(lambda x: (x + 0.01).clamp(0, 1))
+    kept: list[Tensor] = []
+
+    def live() -> int:
+        gc.collect()
+        return sum(type(thing) is Tensor for thing in gc.get_objects())
+
+    with attackable(module) as model:
+        goal = goal_on(model)
+        for _ in range(3):
+            craft(goal, [attack], None)
+        before = live()
+        kept += [craft(goal, [attack], None).views for _ in range(50)]
+        assert live() - before <= len(kept) + 2, "calls leave tensors behind"

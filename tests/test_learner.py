@@ -1,0 +1,122 @@
+"""A peer brought to life: normaliser, optimizer, schedule, moving average, given weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import matx
+from matx import Optimizer, Peer, Schedule
+from matx.errors import CheckpointError, OptionError
+from matx.learner import bring_to_life, forward, precision_type
+from matx.plugins import import_all
+
+import_all()
+DATA = matx.datasets["digits"]()()
+
+
+def alive(name: str = "a", seed: int = 0, **options: Any) -> Any:
+    return bring_to_life(name, Peer(architecture=matx.architectures["tiny"](width=4), **options), DATA, seed=seed)
+
+
+def test_the_normaliser_is_inside_the_model() -> None:
+    learner = alive().module.eval()
+    images = torch.rand(3, 1, 8, 8)
+    mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (DATA.mean, DATA.std))
+    expected = learner.network((images - mean) / std)
+    assert torch.equal(learner(images), expected), "logits are not those of (images - mean) / std"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (Schedule(name="constant"), [1, 1, 1]),
+        (Schedule(name="cosine"), [1, 0.5, 0]),
+        (Schedule(name="piecewise", milestones=[0.5, 7.5]), [1, 0.1, 0.01]),
+        (Schedule(name="triangular", peak=0.5), [0, 1, 0]),
+        (Schedule(name="one_cycle", peak=0.5), [1 / 25, 1, 1e-5]),
+        (Schedule(name="constant", warmup=10), [0, 0.5, 1]),
+    ],
+)
+def test_schedules_at_start_middle_and_end(schedule: Schedule, expected: list[float]) -> None:
+    found = [schedule.at(epoch, 10) for epoch in (0, 5, 10)]
+    assert found == pytest.approx(expected), f"{schedule.name}: {found}"
+
+
+def test_sgd_follows_torch_s_convention_with_bare_norms_and_biases() -> None:
+    learner = alive(optimizer=Optimizer(lr=0.1, momentum=0.0, weight_decay=0.5, decay_norm_and_bias=False))
+    before = {name: value.clone() for name, value in learner.module.named_parameters()}
+    for parameter in learner.module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    assert learner.step(0.5) == pytest.approx(0.05), "the rate is not lr times the factor"
+    for name, parameter in learner.module.named_parameters():
+        decay = 0.5 * before[name] if before[name].ndim > 1 else 0.0
+        expected = before[name] - 0.05 * (1.0 + decay)
+        assert torch.allclose(parameter, expected, atol=1e-6), f"{name} did not move by -lr (g + decay w)"
+        assert parameter.grad is None, "gradients are left for the next step"
+
+
+def test_clipping_bounds_the_step() -> None:
+    learner = alive(optimizer=Optimizer(lr=1.0, momentum=0.0, weight_decay=0.0, clip=0.1))
+    before = [p.clone() for p in learner.module.parameters()]
+    for parameter in learner.module.parameters():
+        parameter.grad = torch.full_like(parameter, 9.0)
+    learner.step(1.0)
+    moved = (
+        sum((p - b).detach().square().sum() for p, b in zip(learner.module.parameters(), before, strict=True)) ** 0.5
+    )
+    assert float(moved) == pytest.approx(0.1, rel=1e-4), f"a step of norm {float(moved):.3f} with clip 0.1"
+
+
+def test_the_moving_average_follows_its_formula() -> None:
+    learner = alive(ema=0.9, optimizer=Optimizer(lr=1.0, momentum=0.0, weight_decay=0.0))
+    start = {name: value.clone() for name, value in learner.module.named_parameters()}
+    for parameter in learner.module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    learner.step(1.0)
+    for name, value in learner.ema_module.named_parameters():
+        assert torch.allclose(value, start[name] - 0.1, atol=1e-6), f"{name}: not 0.9 old + 0.1 new"
+
+
+def test_first_weights_depend_on_seed_and_name_alone() -> None:
+    torch.manual_seed(5)
+    first = alive().module.state_dict()
+    torch.manual_seed(6)
+    second = alive(optimizer=Optimizer(name="adam"), ema=0.5).module.state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first), "weights depend on more than seed and name"
+    for other in (alive("b"), alive(seed=1)):
+        same = all(torch.equal(first[key], value) for key, value in other.module.state_dict().items())
+        assert not same, "another name or seed gives the same weights"
+
+
+def test_weights_are_read_from_files_and_refused_with_a_sentence(tmp_path: Path) -> None:
+    source = alive(seed=3)
+    plain = tmp_path / "plain.pt"
+    torch.save({f"module.{key}": value for key, value in source.module.network.state_dict().items()}, plain)
+    frozen = alive(frozen=True, weights=str(plain))
+    assert frozen.optimizer is None, "a frozen peer has an optimizer"
+    assert not any(p.requires_grad for p in frozen.module.parameters()), "a frozen peer's weights want gradients"
+    images = torch.rand(2, 1, 8, 8)
+    assert torch.equal(frozen.module(images), source.module.eval()(images)), "other weights than the file's"
+
+    other = bring_to_life("a", Peer(architecture=matx.architectures["tiny"](width=8)), DATA, seed=0)
+    torch.save(other.module.state_dict(), tmp_path / "wide.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    cases = {"wide.pt": "do not fit", "text.pt": "does not hold plain weights", "none.pt": "is not there"}
+    for name, sentence in cases.items():
+        with pytest.raises(CheckpointError, match=sentence):
+            alive(frozen=True, weights=str(tmp_path / name))
+    with pytest.raises(OptionError, match=r"Peer\.weights: got None for a frozen peer"):
+        alive(frozen=True)
+
+
+def test_bf16_is_autocast_around_one_forward_and_gives_fp32() -> None:
+    learner = alive()
+    images = torch.rand(4, 1, 8, 8)
+    exact, rough = (forward(learner.module.eval(), images, dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert rough.dtype == torch.float32, "logits are not fp32"
+    assert 0 < float((exact - rough).abs().max()) < 0.1, "bf16 was not used, or is far off"
+    assert precision_type("auto", "cpu") == torch.float32, "auto is not fp32 on a CPU"
