@@ -158,13 +158,25 @@ def read_weights(spec: str, name: str) -> Mapping[str, Tensor]:
         raise CheckpointError(f"Peer.weights: {file} does not hold plain weights ({type(error).__name__})") from error
     learners = stored.get("training", stored).get("learners") if isinstance(stored, dict) else None
     if learners is None:
-        return dict(stored.get("state_dict", stored)) if isinstance(stored, dict) else {}
+        return _bare_weights(stored, file)
     if peer not in learners:
         raise CheckpointError(
             f"Peer.weights: {file} holds no peer {peer!r}{did_you_mean(peer, learners)}; it holds {', '.join(learners)}"
         )
     weights: Mapping[str, Tensor] = learners[peer]["module"]
     return weights
+
+
+def _bare_weights(stored: Any, file: Path) -> Mapping[str, Tensor]:
+    """The state dict of a plain weights file: the file itself, or what it holds under a usual name."""
+    for name in ("state_dict", "model_state_dict"):
+        if isinstance(stored, dict) and isinstance(stored.get(name), dict):
+            stored = stored[name]
+    if not isinstance(stored, dict) or not stored or not all(isinstance(value, Tensor) for value in stored.values()):
+        raise CheckpointError(
+            f"Peer.weights: {file} holds no state dict; allowed: {{name: tensor}}, or a run's checkpoint"
+        )
+    return stored
 
 
 def _fit_weights(module: nn.Module, weights: Mapping[str, Tensor], spec: str, name: str) -> None:

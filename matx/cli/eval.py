@@ -1,4 +1,4 @@
-"""`matx eval`: score the checkpoints of a run anew."""
+"""`matx eval`: score the checkpoints of a run anew, or anybody's model."""
 
 from __future__ import annotations
 
@@ -11,62 +11,161 @@ from matx.cli.options import common, console, device, settings
 from matx.cli.results import show_results
 
 if TYPE_CHECKING:
-    from matx.report import Results
+    from matx.run import Foreign, Scope, Subject
+    from matx.threat import ThreatModel
 
 __all__ = ["evaluate"]
 
 
 @click.command("eval")
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="[RUN]", type=click.Path(path_type=Path), required=False)
+@click.option("--weights", type=click.Path(path_type=Path), metavar="PATH", help="A weights file, or a folder of them.")
+@click.option("--architecture", metavar="NAME", help="What the weights are for: of the shelf, or of timm.")
+@click.option("--model", metavar="MODULE:NAME", help="A torch module, or a callable that makes it; images in [0,1].")
+@click.option("--dataset", metavar="NAME", help="With --weights or --model: of the shelf, or an .npz file.")
+@click.option("--normalise", type=click.Choice(["dataset", "none"]), help="What stands before --weights' networks.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="One of the two; otherwise both.")
 @click.option("--peer", "peers", multiple=True, metavar="NAME", help="This peer alone; may be repeated.")
+@click.option("--ema", is_flag=True, help="The moving averages of the weights instead of the weights.")
+@click.option("--threat", "threats", multiple=True, metavar="NORM:EPS", help="As in linf:8/255; may be repeated.")
+@click.option("--suite", metavar="NAME", help="The attacks: pgd, autoattack, maini, or a gin file.")
+@click.option("--grid", "grids", multiple=True, metavar="NORM:EPS,EPS,...", help="Accuracy at these radii, too.")
 @click.option("-n", "--images", type=click.IntRange(min=1), help="At most so many test images.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the evaluation's draws; otherwise the run's.")
-@click.option("--ema", is_flag=True, help="The moving averages of the weights instead of the weights.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write the results there as well.")
+@click.option("--union-only", is_flag=True, help="Attack only what still stands: quicker, but no figures a norm.")
+@click.option("--ensemble/--no-ensemble", default=True, help="Whether several peers are scored as one, too.")
+@click.option("--verify", is_flag=True, help="Look again at every example found: inside, and still wrong?")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Otherwise evals/<name>-<n>.")
 @settings
 @device
 @common
 def evaluate(
-    run: Path,
+    run: Path | None,
+    weights: Path | None,
+    architecture: str | None,
+    model: str | None,
+    dataset: str | None,
+    normalise: str | None,
     checkpoint: str | None,
     peers: tuple[str, ...],
+    ema: bool,
+    threats: tuple[str, ...],
+    suite: str | None,
+    grids: tuple[str, ...],
     images: int | None,
     seed: int | None,
-    ema: bool,
+    union_only: bool,
+    ensemble: bool,
+    verify: bool,
     out: Path | None,
     bindings: tuple[str, ...],
     device: str | None,
 ) -> int:
-    """Evaluate the checkpoints of RUN on its test images with the attacks of its Evaluation.
+    """Evaluate the checkpoints of RUN, or --weights of an --architecture, or a --model, on test images.
 
-    -s may change the attacks, not the models. The run folder is left as it is.
+    Everything found is kept in the folder of the evaluation; stopped, the same command continues. -s changes the
+    attacks (of the suite where one is given), not the models. The run folder is left as it is.
     """
+    _refuse_mixtures(run, weights, architecture, model, dataset, normalise, checkpoint)
+    if grids and union_only:
+        raise click.UsageError("--grid shows figures a norm, which need the full run: leave --union-only away")
     from matx import run as runs
 
-    folder = runs.open_folder(run)
-    runs.refuse_existing(out)
     scope = runs.Scope(
         checkpoints=("best", "last") if checkpoint is None else (checkpoint,),
         peers=peers,
         images=images,
         seed=seed,
         ema=ema,
+        threats=[_threat(text) for text in threats],
+        grid=[threat for text in grids for threat in _grid(text)],
+        union_only=union_only,
+        ensemble=ensemble,
+        eight_bit=True,
     )
-    loaded = runs.load_own(folder, bindings)
-    name = str(runs.read_environment(folder)["experiment"])
-    found = runs.score_folder(loaded, name, folder, scope, device or "auto", runs.Display(console()))
+    where = device or "auto"
+    if run is not None:
+        subject = runs.from_run(runs.open_folder(run), scope, where, suite=suite, bindings=bindings)
+    else:
+        foreign = runs.Foreign(
+            dataset=str(dataset), suite=suite or "pgd", bindings=bindings, normalise=normalise != "none"
+        )
+        subject = _foreign(weights, architecture, model, foreign, scope, where)
+    return _evaluate(subject, scope, out, verify=verify)
+
+
+def _foreign(
+    weights: Path | None, architecture: str | None, model: str | None, foreign: Foreign, scope: Scope, device: str
+) -> Subject:
+    from matx import run as runs
+    from matx.plugins import import_all
+
+    import_all()
+    if model is not None:
+        return runs.from_module(model, foreign, scope, device)
+    return runs.from_weights(weights, str(architecture), foreign, scope, device)
+
+
+def _refuse_mixtures(
+    run: Path | None,
+    weights: Path | None,
+    architecture: str | None,
+    model: str | None,
+    dataset: str | None,
+    normalise: str | None,
+    checkpoint: str | None,
+) -> None:
+    """One kind of model, with what belongs to it."""
+    kinds = [run is not None, architecture is not None, model is not None]
+    if sum(kinds) != 1 or (weights is not None and architecture is None):
+        raise click.UsageError("name one: RUN, or --weights, --architecture and --dataset, or --model and --dataset")
+    if run is not None and dataset is not None:
+        raise click.UsageError("--dataset: a run has its own; leave it away")
+    if run is None and dataset is None:
+        raise click.UsageError("--dataset is missing: on whose test images?")
+    if run is None and checkpoint is not None:
+        raise click.UsageError("--checkpoint belongs to a run; leave it away")
+    if normalise is not None and architecture is None:
+        raise click.UsageError("--normalise belongs to --weights; leave it away")
+
+
+def _threat(text: str) -> ThreatModel:
+    from matx.threat import ThreatModel
+
+    return ThreatModel.parse(text)
+
+
+def _grid(text: str) -> list[ThreatModel]:
+    norm, _, radii = text.partition(":")
+    return [_threat(f"{norm}:{radius}") for radius in radii.split(",")] if radii else [_threat(text)]
+
+
+def _evaluate(subject: Subject, scope: Scope, out: Path | None, *, verify: bool) -> int:
+    from matx import run as runs
+
+    display = runs.Display(console())
+    for warning in subject.warnings:
+        display.say(f"warning: {warning}")
+    judge = runs.Judge(subject, scope, display)
+    folder = runs.open_evaluation(out, runs.identity(judge), display)
+    try:
+        found = runs.run_evaluation(runs.Judge(subject, scope, display, folder.records), folder)
+        checked = runs.verify_evaluation(judge, folder) if verify else None
+    except KeyboardInterrupt:
+        click.echo(f"stopped; the same command continues in {folder.path}", err=True)
+        return 130
     show_results(found)
-    if out is not None:
-        _write(out, found)
-        click.echo(f"results     {out / 'results.json'}")
-    return 0
+    _show_seconds(folder.timing)
+    click.echo(f"results     {folder.results}")
+    if checked is None:
+        return 0
+    click.echo(checked.sentence())
+    return 0 if checked.sound else 1
 
 
-def _write(out: Path, found: Results) -> None:
-    from matx.report import html, markdown, write_results
+def _show_seconds(timing: Path) -> None:
+    import json
 
-    out.mkdir(parents=True)
-    (out / "report.md").write_text(markdown(found), encoding="utf-8")
-    (out / "report.html").write_text(html(found), encoding="utf-8")
-    write_results(out / "results.json", found)
+    for which, peers in json.loads(timing.read_text(encoding="utf-8"))["seconds"].items():
+        shown = ", ".join(f"{peer} {seconds['all']:.1f}" for peer, seconds in peers.items())
+        click.echo(f"seconds     {which}: {shown}")

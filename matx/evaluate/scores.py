@@ -69,7 +69,7 @@ class Flags:
     """{threat key: (N,) bool}; true only where `clean` is."""
     rounded: Mapping[str, Tensor] = field(default_factory=dict)
     """{threat key: (N,) bool}: right on every example that was found, rounded to 8 bits; empty where nobody asked."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
     """{'clean' or threat key: what it cost}."""
 
     @property

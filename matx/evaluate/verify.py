@@ -91,7 +91,7 @@ def _measure(record: Record, clean: Tensor, found: Verified) -> None:
 
 def _ask(model: Model, examples: Tensor, labels: Tensor, batch_size: int, found: Verified) -> None:
     alone = torch.cat([model(one[None]) for one in examples])
-    together = torch.cat([model(part) for part in examples.split(batch_size)])
+    together = torch.cat([model(part) for part in torch.split(examples, batch_size)])
     for logits, name in ((alone, "flips_alone"), (together, "flips_batch")):
         right = (logits.argmax(1) == labels) & logits.isfinite().all(1)
         setattr(found, name, getattr(found, name) + int(right.sum()))

@@ -7,7 +7,7 @@ resumed run equals the straight run's byte for byte.
 from matx.report.flags import FLAGS, read_flags, write_flags
 from matx.report.page import curves, html
 from matx.report.results import SCHEMA, Results, read_metrics, read_results, results, write_results
-from matx.report.tables import markdown, table
+from matx.report.tables import markdown, radii_table, table
 
 __all__ = [
     "FLAGS",
@@ -16,6 +16,7 @@ __all__ = [
     "curves",
     "html",
     "markdown",
+    "radii_table",
     "read_flags",
     "read_metrics",
     "read_results",

@@ -6,7 +6,10 @@ Schema 1, arrays by name:
   labels                          (n,) int64
   CHECKPOINT/PEER/clean           (n,) bool: right on the clean image
   CHECKPOINT/PEER/NORM:EPS        (n,) bool: also stands under this threat model
+                                  (not there where samples were not attacked under every threat model)
   CHECKPOINT/PEER/union           (n,) bool: stands under all
+  CHECKPOINT/PEER/8bit NORM:EPS   (n,) bool: right on every example found, rounded to 8 bits; where it was asked
+  CHECKPOINT/PEER/8bit union      (n,) bool: under all
 """
 
 from __future__ import annotations
@@ -38,12 +41,21 @@ def write_flags(path: Path, scores: Mapping[str, Mapping[str, PeerScores]], *, i
     }
     for checkpoint, peers in scores.items():
         for peer, one in peers.items():
-            flags = {"clean": one.flags.clean, **one.flags.threats, "union": one.flags.union}
-            arrays |= {f"{checkpoint}/{peer}/{column}": flag.numpy() for column, flag in flags.items()}
+            arrays |= {f"{checkpoint}/{peer}/{column}": flag.numpy() for column, flag in _columns(one).items()}
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     os.replace(part, path)
+
+
+def _columns(one: PeerScores) -> dict[str, Tensor]:
+    """The flags that may be shown: no column a threat model where not every sample was attacked under it."""
+    threats = {key: one.flags.threats[key] for key in one.threats}
+    flags = {"clean": one.flags.clean, **threats, "union": one.flags.union}
+    if one.rounded:
+        flags |= {f"8bit {key}": one.flags.rounded[key] for key in one.rounded if key != "union"}
+        flags["8bit union"] = one.flags.rounded_union
+    return flags
 
 
 def read_flags(folder: Path, checkpoint: str) -> dict[str, dict[str, NDArray[np.bool_]]]:

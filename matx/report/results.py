@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matx.errors import OptionError, RunError, did_you_mean
-from matx.evaluate import PeerScores
+from matx.evaluate import ENSEMBLE, PeerScores
 
 __all__ = ["SCHEMA", "Results", "block", "read_metrics", "read_results", "results", "write_results"]
 
@@ -26,28 +26,36 @@ def results(
     dataset: Mapping[str, Any],
     scored: Sequence[str],
     best: Mapping[str, PeerScores],
-    best_epoch: int,
+    best_epoch: int | None,
     last: Mapping[str, PeerScores] | None = None,
     last_epoch: int | None = None,
     passes: Mapping[str, float] | None = None,
     checkpoint: str = "best",
+    grid: Mapping[str, Any] | None = None,
+    last_grid: Mapping[str, Any] | None = None,
 ) -> Results:
     """results.json as a dict: the block of checkpoint `best` at the top, that of `last` under "last".
 
     `dataset` holds name, split and n. `scored` names the peers whose mean is the run's score. `passes` holds forward,
-    backward_input and backward_weights passes per training image.
+    backward_input and backward_weights passes per training image. `grid` and `last_grid`, where given, stand in the
+    blocks as they are: {peer: {norm: a row a radius}}.
     """
     found: Results = {"schema": SCHEMA, "experiment": experiment, "checkpoint": checkpoint, "dataset": dict(dataset)}
     found["best_epoch"] = best_epoch
-    found.update(block(best, scored))
+    found.update(block(best, scored, grid))
     found["passes"] = {name: float(count) for name, count in (passes or {}).items()}
     if last is not None:
-        found["last"] = {"checkpoint": "last", "epoch": last_epoch, **block(last, scored)}
+        found["last"] = {"checkpoint": "last", "epoch": last_epoch, **block(last, scored, last_grid)}
     return found
 
 
-def block(scores: Mapping[str, PeerScores], scored: Sequence[str]) -> dict[str, Any]:
-    """{"peers": a row each, "scored": the scored peers and the mean of each of their accuracies}."""
+def block(
+    scores: Mapping[str, PeerScores], scored: Sequence[str], grid: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """{"peers": a row each, "scored": the scored peers and the mean of each of their accuracies}.
+
+    Besides "ensemble", a row, where the scores hold one of that name, and "grid" where one is given.
+    """
     for name in scored:
         if name not in scores:
             raise OptionError(
@@ -59,8 +67,13 @@ def block(scores: Mapping[str, PeerScores], scored: Sequence[str]) -> dict[str, 
         mean["clean"] = _mean([one.clean.accuracy for one in chosen])
         mean["threats"] = {key: _mean([one.threats[key].accuracy for one in chosen]) for key in chosen[0].threats}
         mean["union"] = _mean([one.union.accuracy for one in chosen])
-    rows = {name: one.row() for name, one in scores.items()}
-    return {"peers": rows, "scored": {"peers": list(scored), "mean": mean}}
+    rows = {name: one.row() for name, one in scores.items() if name != ENSEMBLE}
+    found: dict[str, Any] = {"peers": rows, "scored": {"peers": list(scored), "mean": mean}}
+    if ENSEMBLE in scores:
+        found["ensemble"] = scores[ENSEMBLE].row()
+    if grid:
+        found["grid"] = dict(grid)
+    return found
 
 
 def _mean(values: Sequence[float]) -> float:

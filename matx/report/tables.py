@@ -9,7 +9,7 @@ from rich.table import Table
 
 from matx.report.results import Results
 
-__all__ = ["blocks", "grid", "markdown", "percent", "summary", "table", "titles"]
+__all__ = ["blocks", "grid", "markdown", "percent", "radii", "radii_table", "summary", "table", "titles"]
 
 
 def percent(share: float) -> str:
@@ -22,27 +22,46 @@ def _cell(row: Mapping[str, float]) -> str:
 
 
 def titles(block: Mapping[str, Any]) -> list[str]:
-    """The columns of a block: peer, clean, every threat key in order of first appearance, union."""
+    """The columns of a block: peer, clean, every threat key in order of first appearance, union, union in 8 bits."""
     keys: dict[str, None] = {}
     for peer in block["peers"].values():
         keys.update(dict.fromkeys(peer["threats"]))
-    return ["peer", "clean", *keys, "union"]
+    return ["peer", "clean", *keys, "union", *(["8-bit"] if _rounded(block) else [])]
+
+
+def _rounded(block: Mapping[str, Any]) -> bool:
+    """Whether examples were judged rounded, too."""
+    return any("eight_bit" in peer for peer in block["peers"].values())
 
 
 def grid(block: Mapping[str, Any]) -> list[list[str]]:
-    """The rows of a block: a peer each, then the mean over scored peers where there are several."""
-    keys = titles(block)[2:-1]
+    """The rows of a block: a peer each, the ensemble, then the mean over scored peers where there are several."""
+    rounded = _rounded(block)
+    keys = titles(block)[2 : -2 if rounded else -1]
     rows = []
-    for name, peer in block["peers"].items():
+    ensemble = {"ensemble": block["ensemble"]} if "ensemble" in block else {}
+    for name, peer in (block["peers"] | ensemble).items():
         threats = [_cell(peer["threats"][key]) if key in peer["threats"] else "-" for key in keys]
-        rows.append([name, _cell(peer["clean"]), *threats, _cell(peer["union"])])
+        last = [_cell(peer["eight_bit"]["union"]) if "eight_bit" in peer else "-"] if rounded else []
+        rows.append([name, _cell(peer["clean"]), *threats, _cell(peer["union"]), *last])
     scored = block.get("scored", {"peers": [], "mean": {}})
     if len(scored["peers"]) > 1:
         mean = scored["mean"]
         threats = [percent(mean["threats"][key]) if key in mean["threats"] else "-" for key in keys]
         name = f"mean of {len(scored['peers'])} scored"
-        rows.append([name, percent(mean["clean"]), *threats, percent(mean["union"])])
+        rows.append([name, percent(mean["clean"]), *threats, percent(mean["union"]), *(["-"] if rounded else [])])
     return rows
+
+
+def radii(block: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The grid of a block as a table's head and rows, a peer and norm each; no rows where there is no grid."""
+    known = {(peer, norm): row for peer, norms in block.get("grid", {}).items() for norm, row in norms.items()}
+    most = max((len(row) for row in known.values()), default=0)
+    rows = []
+    for (peer, norm), row in known.items():
+        cells = [f"{one['eps']}: {percent(one['accuracy'])}" for one in row]
+        rows.append([peer, norm, *cells, *[""] * (most - len(cells))])
+    return ["peer", "norm", *[f"radius {number + 1}" for number in range(most)]], rows
 
 
 def blocks(found: Results) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -63,6 +82,8 @@ def summary(found: Results) -> list[str]:
         f"{dataset['n']} images of {dataset['name']}, split {dataset['split']}. Accuracies in per cent, as counts over "
         "samples, with the 95 % Wilson interval; union: right under every threat model, per image."
     ]
+    if _rounded(found):
+        lines.append("8-bit: right on every example found for the union, each rounded towards the clean pixel.")
     scored = found.get("scored", {}).get("peers", [])
     if scored:
         lines.append(f"Scored peers: {', '.join(scored)}.")
@@ -77,6 +98,9 @@ def markdown(found: Results) -> str:
     parts = [f"# {found['experiment']}", *summary(found)]
     for heading, block in blocks(found):
         parts += [f"## {heading}", _pipes(titles(block), grid(block))]
+        if "grid" in block:
+            parts += ["Accuracy by radius (what breaks an image at a radius breaks it at every larger one):"]
+            parts += [_pipes(*radii(block))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -95,4 +119,18 @@ def table(found: Results, *, checkpoint: str | None = None) -> Table:
         shown.add_column(title, justify="right" if position else "left", no_wrap=position == 0)
     for row in grid(block):
         shown.add_row(*row, style="bold" if row[0] in block.get("scored", {}).get("peers", []) else "")
+    return shown
+
+
+def radii_table(found: Results, *, checkpoint: str | None = None) -> Table | None:
+    """The terminal's table of accuracies by radius, where the results hold a grid."""
+    _, block = next((one for one in blocks(found) if checkpoint in (None, one[1]["checkpoint"])), next(blocks(found)))
+    head, rows = radii(block)
+    if not rows:
+        return None
+    shown = Table(title="accuracy by radius, %")
+    for title in head:
+        shown.add_column(title)
+    for row in rows:
+        shown.add_row(*row)
     return shown

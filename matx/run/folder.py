@@ -102,10 +102,10 @@ def open_folder(path: Path) -> RunFolder:
     return folder
 
 
-def create(out: Path | None, name: str, fill: Callable[[RunFolder], None]) -> RunFolder:
-    """A new run folder at `out`, else at runs/<name>-<n>, that appears complete with what `fill` puts into it."""
+def create(out: Path | None, name: str, fill: Callable[[RunFolder], None], *, home: Path = RUNS) -> RunFolder:
+    """A new folder at `out`, else at <home>/<name>-<n>, that appears complete with what `fill` puts into it."""
     refuse_existing(out)
-    parent = RUNS if out is None else out.parent
+    parent = home if out is None else out.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
         partial = _unused(lambda n: parent / f".{(name if out is None else out.name)}-partial-{n}")
@@ -113,16 +113,16 @@ def create(out: Path | None, name: str, fill: Callable[[RunFolder], None]) -> Ru
         raise RunError(f"--out: {parent} cannot be written ({error.strerror}); allowed: a writable folder") from error
     try:
         fill(RunFolder(partial))
-        return RunFolder(_claim(partial, out, name))
+        return RunFolder(_claim(partial, out, name, home))
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
-def _claim(partial: Path, out: Path | None, name: str) -> Path:
+def _claim(partial: Path, out: Path | None, name: str, home: Path) -> Path:
     """Give the filled folder its name in one move; a name that another run takes meanwhile is never touched."""
     while True:
-        target = out or RUNS / f"{name}-{_next_number(name)}"
+        target = out or home / f"{name}-{_next_number(name, home)}"
         refuse_existing(out)
         try:
             partial.rename(target)
@@ -145,9 +145,9 @@ def _unused(place: Callable[[int], Path]) -> Path:
             return place(number)
 
 
-def _next_number(name: str) -> int:
+def _next_number(name: str, home: Path) -> int:
     pattern = re.compile(re.escape(name) + r"-(\d+)\Z")
-    found = [int(match[1]) for path in RUNS.iterdir() if (match := pattern.match(path.name))]
+    found = [int(match[1]) for path in home.iterdir() if (match := pattern.match(path.name))]
     return 1 + max(found, default=0)
 
 

@@ -1,9 +1,9 @@
-"""Scores of a run's checkpoints: the first place where the test split is opened."""
+"""Scores of models on test images: of a run's checkpoints, or of anybody's weights. The test split is opened here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +11,173 @@ import torch
 from torch import nn
 
 from matx import checkpoint
-from matx.config import Loaded
 from matx.data import Data
 from matx.draws import seed_for
 from matx.engine import Training
-from matx.errors import CheckpointError, RunError, did_you_mean
-from matx.evaluate import PeerScores, evaluate
-from matx.experiment import Experiment
-from matx.learner import bring_to_life
+from matx.errors import CheckpointError, RunError
+from matx.evaluate import ENSEMBLE, Ensemble, FolderRecords, PeerScores, Rate, aimed, by_threat, evaluate
+from matx.experiment import Evaluation, Experiment
+from matx.interfaces import Attack
 from matx.report import Results, results, write_flags
 from matx.run.display import Display, Stages
-from matx.run.environment import find_device
 from matx.run.folder import RunFolder
+from matx.threat import ThreatModel
 
-__all__ = ["Scope", "score_folder", "score_run"]
+__all__ = ["Judge", "Scope", "Scored", "Subject", "facts", "score", "score_run", "store_flags", "weights_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What of a run is evaluated, and how; the defaults are those of the end of a run."""
+    """What is evaluated, and how; the defaults are those of the end of a run."""
 
     checkpoints: Sequence[str] = ("best", "last")
     peers: Sequence[str] = ()
     """Empty: all."""
     images: int | None = None
-    """At most so many; None: as the experiment says."""
+    """At most so many; None: as the evaluation says."""
     seed: int | None = None
     """Of the evaluation's draws; None: the experiment's."""
     ema: bool = False
     """The moving averages of the weights instead of the weights."""
+    threats: Sequence[ThreatModel] = ()
+    """What the attacks are aimed at; empty: as they are configured."""
+    grid: Sequence[ThreatModel] = ()
+    """Further radii, reported beside."""
+    union_only: bool = False
+    ensemble: bool = False
+    """Also the mean of the peers' softmax outputs, attacked end to end, where there are several."""
+    eight_bit: bool = False
+    """Also on the examples rounded towards the clean pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """Live models and the weights that they are judged with, one set a checkpoint."""
+
+    name: str
+    evaluation: Evaluation
+    seed: int
+    data: Data
+    device: torch.device
+    modules: Mapping[str, nn.Module]
+    states: Mapping[str, Mapping[str, Any]]
+    """{checkpoint: {peer: weights}}."""
+    facts: Mapping[str, Any]
+    """What `matx.report.results` wants to know beside scores."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """The figures of one checkpoint."""
+
+    peers: dict[str, PeerScores]
+    """The ensemble among them, under its name."""
+    grid: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    """{peer: {norm: [{"eps", "accuracy", "low", "high", "n"}, ...]}}, radii ascending."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Evaluates a subject as a scope says; records of every batch go below `records` where one is given."""
+
+    subject: Subject
+    scope: Scope
+    display: Display
+    records: Path | None = None
+
+    @property
+    def images(self) -> int:
+        """How many test images count."""
+        limit = self.scope.images or self.subject.evaluation.images
+        return min(len(self.subject.data.test.labels), limit or len(self.subject.data.test.labels))
+
+    @property
+    def seed(self) -> int:
+        """Of the evaluation's draws."""
+        return seed_for(self.subject.seed if self.scope.seed is None else self.scope.seed, "test")
+
+    @property
+    def attacks(self) -> tuple[Attack, ...]:
+        """The reported attacks."""
+        own = tuple(self.subject.evaluation.attacks)
+        return aimed(own, self.scope.threats) if self.scope.threats else own
+
+    @property
+    def further(self) -> tuple[Attack, ...]:
+        """Those at the radii of the grid that are not reported anyway."""
+        reported = by_threat(self.attacks)
+        return aimed(self.attacks, [threat for threat in self.scope.grid if threat not in reported])
+
+    def models(self, which: str) -> dict[str, nn.Module]:
+        """The models with the weights of a checkpoint, and their ensemble where it is asked and there are several."""
+        for name, module in self.subject.modules.items():
+            module.load_state_dict(self.subject.states[which][name])
+        found = dict(self.subject.modules)
+        if self.scope.ensemble and len(found) > 1:
+            if ENSEMBLE in found:
+                raise RunError(f"a peer is called {ENSEMBLE!r}, which is reported under this name; use --no-ensemble")
+            found[ENSEMBLE] = Ensemble(self.subject.modules.values())
+        return found
+
+    def __call__(self, which: str) -> Scored:
+        """The figures of a checkpoint."""
+        models, reported, attacks = self.models(which), by_threat(self.attacks), [*self.attacks, *self.further]
+        total = len(models) * max(1, len(attacks))
+        with self.display.bar(f"evaluating {which}, attack", total) as bar:
+            found = evaluate(
+                models,
+                self.subject.data.test,
+                attacks,
+                seed=self.seed,
+                batch_size=self.subject.evaluation.batch_size,
+                limit=self.images,
+                device=self.subject.device,
+                progress=Stages(bar, tuple(models), len(attacks)),
+                union_only=self.scope.union_only,
+                eight_bit=self.scope.eight_bit,
+                records=None if self.records is None else FolderRecords(self.records / which),
+            )
+        if not self.scope.grid:
+            return Scored(peers=found)
+        keys = [threat.key for threat in reported]
+        peers = {name: PeerScores.of(one.flags.of(keys)) for name, one in found.items()}
+        return Scored(peers=peers, grid={name: _grid(one) for name, one in found.items()})
+
+
+def _grid(scores: PeerScores) -> dict[str, list[dict[str, Any]]]:
+    """Every radius of every norm, ascending."""
+    known = sorted((ThreatModel.parse(key) for key in scores.flags.threats), key=lambda threat: threat.exact)
+    rows: dict[str, list[dict[str, Any]]] = {threat.norm: [] for threat in known}
+    for threat in known:
+        rate = Rate.of(scores.flags.threats[threat.key])
+        rows[threat.norm].append({"eps": str(threat.eps), **rate.row()})
+    return rows
+
+
+def score(judge: Judge) -> tuple[Results, dict[str, Scored]]:
+    """The results of every checkpoint of a subject, and what they count."""
+    scored = {which: judge(which) for which in judge.subject.states}
+    first = scored.get("best") or next(iter(scored.values()))
+    last = scored.get("last")
+    dataset = {
+        "name": judge.subject.data.name,
+        "split": "test",
+        "n": judge.images,
+        "fingerprint": judge.subject.data.test.fingerprint(),
+    }
+    known = dict(judge.subject.facts)
+    both = known.pop("both")
+    found = results(
+        experiment=judge.subject.name,
+        dataset=dataset,
+        best=first.peers,
+        grid=first.grid,
+        last=last.peers if both and last else None,
+        last_grid=last.grid if both and last else None,
+        **known,
+    )
+    return found, scored
 
 
 def score_run(name: str, training: Training, folder: RunFolder, display: Display) -> Results:
@@ -47,109 +185,48 @@ def score_run(name: str, training: Training, folder: RunFolder, display: Display
     stored: dict[str, Mapping[str, Any]] = {"last": training.state_dict()}
     if folder.best.is_file() and training.best is not None and training.best[0] != training.position.epoch:
         stored["best"] = checkpoint.load(folder.best, training.device).training
+    experiment, scope = training.experiment, Scope()
     modules = {peer: learner.module for peer, learner in training.learners.items()}
-    states = {which: _weights(state, modules, ema=False) for which, state in stored.items()}
-    judge = _Judge(training.experiment, training.data, training.device, Scope(), display)
-    scores = {which: judge(modules, states[which], which) for which in sorted(states)}
-    _write_flags(folder.flags, judge, scores)
-    return _results(name, judge, scores, stored["last"])
-
-
-def _write_flags(path: Path, judge: _Judge, scores: Mapping[str, dict[str, PeerScores]]) -> None:
-    """Per-image flags; where best and last are one epoch, they stand under both names."""
-    test, rows = judge.data.test, torch.arange(judge.images)
-    both = {which: scores.get(which) or scores["last"] for which in ("best", "last")}
-    write_flags(path, both, indices=test.indices[rows], labels=test.labels[rows])
-
-
-def score_folder(loaded: Loaded, name: str, folder: RunFolder, scope: Scope, device: str, display: Display) -> Results:
-    """The results of a run's checkpoints, anew, under the evaluation of `loaded` (which may differ from the run's)."""
-    experiment, place = loaded.experiment, find_device(device)
-    peers = _chosen(scope.peers, experiment)
-    stored: dict[str, Mapping[str, Any]] = {}
-    for which in scope.checkpoints:
-        found = checkpoint.load(folder.best if which == "best" else folder.last, place)
-        _refuse_other_models(found.settings, checkpoint.settings(experiment), folder)
-        stored[which] = found.training
-    data = experiment.dataset()
-    modules = {peer: _bare(peer, experiment, data, place) for peer in peers}
-    if len(stored) > 1 and stored["best"]["position"] == stored["last"]["position"]:
-        del stored["best"]
-    judge = _Judge(experiment, data, place, scope, display)
-    scores = {which: judge(modules, _weights(state, modules, ema=scope.ema), which) for which, state in stored.items()}
-    return _results(name, judge, scores, next(reversed(stored.values())))
-
-
-@dataclass(frozen=True, eq=False)
-class _Judge:
-    """Evaluates modules on the test split as the experiment and a scope say."""
-
-    experiment: Experiment
-    data: Data
-    device: torch.device
-    scope: Scope
-    display: Display
-
-    @property
-    def images(self) -> int:
-        """How many test images count."""
-        limit = self.scope.images or self.experiment.evaluation.images
-        return min(len(self.data.test.labels), limit or len(self.data.test.labels))
-
-    def __call__(
-        self, modules: Mapping[str, nn.Module], weights: Mapping[str, Any], which: str
-    ) -> dict[str, PeerScores]:
-        evaluation = self.experiment.evaluation
-        for name, module in modules.items():
-            module.load_state_dict(weights[name])
-        total = len(modules) * max(1, len(evaluation.attacks))
-        with self.display.bar(f"evaluating {which}, attack", total) as bar:
-            return evaluate(
-                modules,
-                self.data.test,
-                evaluation.attacks,
-                seed=seed_for(self.experiment.seed if self.scope.seed is None else self.scope.seed, "test"),
-                batch_size=evaluation.batch_size,
-                limit=self.images,
-                device=self.device,
-                progress=Stages(bar, tuple(modules), len(evaluation.attacks)),
-            )
-
-
-def _bare(name: str, experiment: Experiment, data: Data, device: torch.device) -> nn.Module:
-    """A peer's module; the checkpoint holds its weights, wherever they started."""
-    peer = replace(experiment.peers[name], frozen=False, weights=None)
-    return bring_to_life(name, peer, data, seed=experiment.seed, device=device).module
-
-
-def _results(
-    name: str, judge: _Judge, scores: Mapping[str, dict[str, PeerScores]], state: Mapping[str, Any]
-) -> Results:
-    """results.json; where only one checkpoint was judged it stands for both if they are of one epoch."""
-    position, steps = state["position"], state["seen"][0]
-    best = state["best"][0] if state["best"] is not None else position[0]
-    both = "last" in judge.scope.checkpoints and "best" in judge.scope.checkpoints
-    first = scores.get("best") or scores["last"]
-    evaluated = [peer for peer in judge.experiment.scored if peer in first]
-    return results(
-        experiment=name,
-        dataset={
-            "name": judge.data.name,
-            "split": "test",
-            "n": judge.images,
-            "fingerprint": judge.data.test.fingerprint(),
-        },
-        scored=evaluated,
-        best=first,
-        best_epoch=position[0] if tuple(judge.scope.checkpoints) == ("last",) else best,
-        last=scores.get("last") if both else None,
-        last_epoch=position[0] if both else None,
-        passes={what: count / max(1, steps) for what, count in state["passes"].items()},
-        checkpoint="best" if "best" in judge.scope.checkpoints else "last",
+    subject = Subject(
+        name=name,
+        evaluation=experiment.evaluation,
+        seed=experiment.seed,
+        data=training.data,
+        device=training.device,
+        modules=modules,
+        states={which: weights_of(stored[which], modules, ema=False) for which in sorted(stored)},
+        facts=facts(experiment, scope, stored["last"], tuple(modules)),
     )
+    judge = Judge(subject, scope, display)
+    found, scored = score(judge)
+    store_flags(folder.flags, judge, scored)
+    return found
 
 
-def _weights(state: Mapping[str, Any], modules: Mapping[str, nn.Module], *, ema: bool) -> dict[str, Any]:
+def store_flags(path: Path, judge: Judge, scored: Mapping[str, Scored]) -> None:
+    """Per-image flags; where best and last are one epoch, they stand under both names."""
+    test, rows = judge.subject.data.test, torch.arange(judge.images)
+    names = ("best", "last") if judge.subject.facts["both"] else tuple(scored)
+    all_of_them = {which: (scored.get(which) or next(iter(scored.values()))).peers for which in names}
+    write_flags(path, all_of_them, indices=test.indices[rows], labels=test.labels[rows])
+
+
+def facts(experiment: Experiment, scope: Scope, state: Mapping[str, Any], peers: Sequence[str]) -> dict[str, Any]:
+    """What results say of a run beside its scores."""
+    epoch, steps = state["position"][0], state["seen"][0]
+    best = state["best"][0] if state["best"] is not None else epoch
+    both = "last" in scope.checkpoints and "best" in scope.checkpoints
+    return {
+        "both": both,
+        "scored": [peer for peer in experiment.scored if peer in peers],
+        "best_epoch": epoch if tuple(scope.checkpoints) == ("last",) else best,
+        "last_epoch": epoch if both else None,
+        "passes": {what: count / max(1, steps) for what, count in state["passes"].items()},
+        "checkpoint": "best" if "best" in scope.checkpoints else "last",
+    }
+
+
+def weights_of(state: Mapping[str, Any], modules: Mapping[str, nn.Module], *, ema: bool) -> dict[str, Any]:
     """{peer: weights} of a training state, as copies where they are live."""
     found = {}
     for name in modules:
@@ -159,25 +236,3 @@ def _weights(state: Mapping[str, Any], modules: Mapping[str, nn.Module], *, ema:
         weights = learner["ema" if ema else "module"]
         found[name] = {key: tensor.clone() for key, tensor in weights.items()}
     return found
-
-
-def _chosen(names: Sequence[str], experiment: Experiment) -> tuple[str, ...]:
-    for name in names:
-        if name not in experiment.peers:
-            known = ", ".join(experiment.peers)
-            raise RunError(f"--peer: got {name!r}, allowed: {known}{did_you_mean(name, experiment.peers)}")
-    return tuple(name for name in experiment.peers if not names or name in names)
-
-
-def _refuse_other_models(stored: Mapping[str, str], given: Mapping[str, str], folder: RunFolder) -> None:
-    """An evaluation may change how is attacked, not what: the data and the architectures."""
-
-    def what(settings: Mapping[str, str]) -> dict[str, str]:
-        return {k: v for k, v in settings.items() if k.startswith("dataset") or ".architecture" in k}
-
-    found = checkpoint.differences(what(stored), what(given))
-    if found:
-        path = Path(folder.path)
-        raise CheckpointError(
-            f"{path}: was trained as another experiment ({'; '.join(found)}); allowed: the same models"
-        )

@@ -1,0 +1,181 @@
+"""The folder of an evaluation: it fills as it goes, so that the same command continues where it was stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from matx.checkpoint import atomic_write, circumstances
+from matx.errors import RunError
+from matx.evaluate import FolderRecords, Verified, verify
+from matx.report import Results, html, markdown, read_results, write_results
+from matx.run.display import Display
+from matx.run.folder import RunFolder, create, refuse_existing
+from matx.run.journal import plain
+from matx.run.scoring import Judge, Scored, score, store_flags
+
+__all__ = ["EVALS", "EvalFolder", "identity", "open_evaluation", "run_evaluation", "verify_evaluation"]
+
+EVALS = Path("evals")
+"""Where evaluations without `--out` go, below the working directory."""
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class EvalFolder:
+    """The places of one evaluation on disk."""
+
+    path: Path
+
+    @property
+    def identity(self) -> Path:
+        """What is evaluated and how: only the same evaluation continues here."""
+        return self.path / "evaluation.json"
+
+    @property
+    def records(self) -> Path:
+        """CHECKPOINT/PEER/THREAT/ATTACK/BATCH.npz, as `matx.evaluate.records` says."""
+        return self.path / "examples"
+
+    @property
+    def flags(self) -> Path:
+        """Per test image and column, who stands (the schema is `matx.report.flags`')."""
+        return self.path / "flags.npz"
+
+    @property
+    def results(self) -> Path:
+        """The figures; written last of all, so that its presence says that the evaluation is finished."""
+        return self.path / "results.json"
+
+    @property
+    def timing(self) -> Path:
+        """Seconds by checkpoint, peer and threat model."""
+        return self.path / "timing.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.results.is_file()
+
+
+def identity(judge: Judge) -> dict[str, Any]:
+    """What makes two evaluations the same: models, images, attacks, seed, batch size, versions."""
+    subject, scope = judge.subject, judge.scope
+    versions = {name: value for name, value in circumstances(subject.device).items() if name != "threads"}
+    found = {
+        "schema": _SCHEMA,
+        "name": subject.name,
+        "models": {f"{which}/{peer}": _hash(w) for which, peers in subject.states.items() for peer, w in peers.items()},
+        "ema": scope.ema,
+        "images": f"{judge.images} of {subject.data.test.fingerprint()}",
+        "seed": judge.seed,
+        "batch_size": subject.evaluation.batch_size,
+        "attacks": [repr(attack) for attack in judge.attacks],
+        "grid": [threat.key for threat in scope.grid],
+        "union_only": scope.union_only,
+        "ensemble": scope.ensemble,
+        "eight_bit": scope.eight_bit,
+        "circumstances": versions,
+    }
+    content: dict[str, Any] = plain(found)
+    return content
+
+
+def _hash(weights: Mapping[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in weights.items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def open_evaluation(out: Path | None, wanted: Mapping[str, Any], display: Display) -> EvalFolder:
+    """The folder of this evaluation: a new one, or the one in which it was stopped; another's is refused."""
+    if out is None:
+        candidates = sorted(EVALS.glob(f"{wanted['name']}-*")) if EVALS.is_dir() else []
+        unfinished = [EvalFolder(path) for path in candidates if not EvalFolder(path).finished]
+        found = next((folder for folder in unfinished if _read(folder) == wanted), None)
+    else:
+        found = EvalFolder(out) if EvalFolder(out).identity.is_file() else None
+        if found is not None and (differing := _differing(_read(found), wanted)):
+            raise RunError(f"--out: {out} holds another evaluation ({differing}); allowed: the same, or another folder")
+    if found is None:
+        refuse_existing(out)
+        text = json.dumps(wanted, indent=2) + "\n"
+
+        def fill(new: RunFolder) -> None:
+            atomic_write(EvalFolder(new.path).identity, text)
+
+        return EvalFolder(create(out, str(wanted["name"]), fill, home=EVALS).path)
+    display.say(f"{found.path}: " + ("finished already" if found.finished else "continuing where it was stopped"))
+    return found
+
+
+def _read(folder: EvalFolder) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(folder.identity.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _differing(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    names = [name for name in wanted if stored.get(name) != wanted[name]]
+    shown = [f"{name}: {_short(stored.get(name))} -> {_short(wanted[name])}" for name in names]
+    return "; ".join(shown[:3])
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def run_evaluation(judge: Judge, folder: EvalFolder) -> Results:
+    """Evaluate into a folder, or read what is there where it is finished; the judge keeps its records there."""
+    if folder.finished:
+        return read_results(folder.results)
+    found, scored = score(judge)
+    found["evaluation"] = {key: value for key, value in _read(folder).items() if key in ("attacks", "seed", "ema")}
+    store_flags(folder.flags, judge, scored)
+    atomic_write(folder.timing, json.dumps({"seconds": _seconds(scored)}, indent=2) + "\n")
+    atomic_write(folder.path / "report.md", markdown(found))
+    atomic_write(folder.path / "report.html", html(found))
+    write_results(folder.results, found)
+    return found
+
+
+def _seconds(scored: Mapping[str, Scored]) -> dict[str, dict[str, dict[str, float]]]:
+    """{checkpoint: {peer: {'clean', threat key, 'all': seconds}}}."""
+    return {
+        which: {
+            peer: {key: round(value, 3) for key, value in _with_total(one.flags.seconds).items()}
+            for peer, one in content.peers.items()
+        }
+        for which, content in scored.items()
+    }
+
+
+def _with_total(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {**seconds, "all": sum(seconds.values())}
+
+
+def verify_evaluation(judge: Judge, folder: EvalFolder) -> Verified:
+    """Look again at every example in the folder, and write `verified.json`."""
+    found = Verified()
+    for which in judge.subject.states:
+        for peer, module in judge.models(which).items():
+            kept = [record for _, record in FolderRecords(folder.records / which / peer).all()]
+            verify(
+                module, judge.subject.data.test, kept, found,
+                batch_size=judge.subject.evaluation.batch_size, device=judge.subject.device,
+            )  # fmt: skip
+    content = {**vars(found), "sound": found.sound}
+    atomic_write(folder.path / "verified.json", json.dumps(content, indent=2) + "\n")
+    return found
