@@ -23,7 +23,11 @@ class Window:
     @classmethod
     def draw(cls, generator: SampleGenerator, side: int, height: int, width: int) -> Window:
         """A window anywhere inside the image, one a sample."""
-        corners = generator.uniform((2,))
+        return cls.at(generator.uniform((2,)), side, height, width)
+
+    @classmethod
+    def at(cls, corners: Tensor, side: int, height: int, width: int) -> Window:
+        """The window at corners (n, 2) in [0, 1), from the first place to the last."""
         top = (corners[:, 0] * (height - side + 1)).long()
         left = (corners[:, 1] * (width - side + 1)).long()
         return cls(top=top, left=left, side=side)

@@ -19,6 +19,8 @@ from matx.threat import ThreatModel
 from registry.attacks._squares import Window, pyramids, tiles, turned
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+_BLOCK = 64
+"""Numbers are drawn for so many queries at once: on small networks drawing costs as much as the forward."""
 
 
 @matx.attacks.register("square")
@@ -81,15 +83,18 @@ class Square:
         value = goal.climb("margin")(x).float()
         best, reached = x.clone(), value.clone()
         here = torch.arange(len(x), device=x.device)
+        numbers = torch.empty(0)
         for query in range(self.queries):
+            if query % _BLOCK == 0:
+                numbers = draws.at("block", query // _BLOCK).uniform((_BLOCK, 5 + x.shape[1]))
             stays = _wanted(goal, value)
             if not bool(stays.all()):
                 best[here], reached[here] = x, value
                 goal, draws = goal.select(stays), draws.select(stays)
-                x, value, here = x[stays], value[stays], here[stays]
+                x, value, here, numbers = x[stays], value[stays], here[stays], numbers[stays]
                 if len(here) == 0:
                     return best, reached
-            proposal = self._propose(x, goal.images, draws.at(query), query)
+            proposal = self._propose(x, goal.images, numbers[:, query % _BLOCK], query)
             new = goal.climb("margin")(proposal).float()
             better = new > value
             x = torch.where(better.reshape(-1, 1, 1, 1), proposal, x)
@@ -105,29 +110,30 @@ class Square:
             return torch.where(up, clean + eps, clean - eps).clamp(0.0, 1.0)
         return self._scaled(tiles(draws, (channels, height, width), self.threat.norm), clean)
 
-    def _propose(self, x: Tensor, clean: Tensor, draws: SampleGenerator, query: int) -> Tensor:
+    def _propose(self, x: Tensor, clean: Tensor, numbers: Tensor, query: int) -> Tensor:
+        """`numbers` (n, 5 + C) in [0, 1): the corners of two windows, a flip, and a sign for each channel."""
         height, width = clean.shape[2:]
         side = self._side(query, height, width)
         if self.threat.norm != "linf":
-            return self._scaled(self._moved(x - clean, draws, side), clean)
-        mask = Window.draw(draws.at("window"), side, height, width).mask(height, width)
-        up = draws.at("sign").uniform((clean.shape[1], 1, 1)) < 0.5
+            return self._scaled(self._moved(x - clean, numbers, side), clean)
+        mask = Window.at(numbers[:, :2], side, height, width).mask(height, width)
+        up = numbers[:, 5:, None, None] < 0.5
         eps = self.threat.radius
         return torch.where(mask, torch.where(up, clean + eps, clean - eps).clamp(0.0, 1.0), x)
 
-    def _moved(self, delta: Tensor, draws: SampleGenerator, side: int) -> Tensor:
+    def _moved(self, delta: Tensor, numbers: Tensor, side: int) -> Tensor:
         """The perturbation with the mass of a second window, and the unused budget, moved into a first one."""
         channels, height, width = delta.shape[1:]
         order = 2 if self.threat.norm == "l2" else 1
-        into = Window.draw(draws.at("into"), side, height, width)
-        out = Window.draw(draws.at("from"), side, height, width)
+        into = Window.at(numbers[:, :2], side, height, width)
+        out = Window.at(numbers[:, 2:4], side, height, width)
         old = into.cut(delta)
         held = _norm(old, order)
         touched = into.mask(height, width) | out.mask(height, width)
         mass = _norm(torch.where(touched, delta, 0.0), order)
         unused = (self.threat.radius**order - _norm(delta, order).pow(order).sum(1, keepdim=True)).clamp_min(0.0)
-        flips = draws.at("flip").uniform((1,)) < 0.5
-        signs = draws.at("sign").uniform((channels, 1, 1)) < 0.5
+        flips = numbers[:, 4:5] < 0.5
+        signs = numbers[:, 5:, None, None] < 0.5
         bump = turned(pyramids(side, self.threat.norm, delta.device).expand(*flips.shape, side, side), flips)
         new = torch.where(signs, bump, -bump) + old / held.clamp_min(1e-12)
         length = (unused / channels + mass.pow(order)).pow(1.0 / order)
