@@ -65,8 +65,8 @@ def climb(goal: Goal, start: Tensor, run: Run) -> Found:
     for iteration in range(run.steps + 1):
         if iteration > 0:
             state = _advance(goal, state, run, iteration, gradient=iteration < run.steps)
-        stay = ledger.retire(state.now) if run.early_exit else None
-        if stay is not None:
+        if run.early_exit and bool(state.now.wrong.any()):
+            stay = ledger.retire(state.now.wrong, state.now)
             goal, state = goal.select(stay), state.select(stay)
             if len(stay) == 0:
                 break

@@ -16,6 +16,10 @@ Move = Callable[[Goal, Tensor, Tensor, int], Tensor]
 """(goal, images, gradient, iteration) -> (N, C, H, W): one step of it."""
 
 
+_LONGEST_CYCLE = 8
+"""Every so many steps an iterate is remembered, to notice who comes back to it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How long and how often to search, and what to hand back."""
@@ -26,6 +30,9 @@ class Plan:
     early_exit: bool = False
     momentum: float = 0.0
     """The decay of the accumulated gradient g <- momentum g + gradient / mean|gradient|; 0: the gradient itself."""
+    repeats: bool = False
+    """With early_exit: a step depends on the images alone, so a sample that comes back to an iterate has met them all
+    and leaves too. l_inf searches of many steps end in such short cycles, and nothing they return changes."""
 
     @property
     def judge(self) -> bool:
@@ -70,12 +77,10 @@ class Ledger:
     def __post_init__(self) -> None:
         self.rows = torch.arange(len(self.done.values), device=self.done.values.device)
 
-    def retire(self, now: Found) -> Tensor | None:
-        """Book the samples that fool the model; the places in the batch of the others, None where all stay."""
-        if not bool(now.wrong.any()):
-            return None
-        self._book(self.rows[now.wrong], now.select(now.wrong))
-        stay = (~now.wrong).nonzero().squeeze(1)
+    def retire(self, leaving: Tensor, found: Found) -> Tensor:
+        """Book what was found for the samples that leave; the places in the batch of the others."""
+        self._book(self.rows[leaving], found.select(leaving))
+        stay = (~leaving).nonzero().squeeze(1)
         self.rows = self.rows[stay]
         return stay
 
@@ -162,16 +167,24 @@ def search(goal: Goal, objective: str, start: Start, move: Move, plan: Plan) -> 
     return best_of(goal, [goal.climb(objective)], plan.restarts, run, early_exit=plan.early_exit)
 
 
+def _repeated(images: Tensor, anchor: Tensor) -> Tensor:
+    same: Tensor = (images == anchor).flatten(1).all(1)
+    return same
+
+
 def _ascend(goal: Goal, images: Tensor, move: Move, plan: Plan) -> Found:
     """One search of `steps` gradients, and one more forward only where somebody reads its values."""
     ledger, best, velocity = Ledger(done=nothing(images)), nothing(images), torch.zeros_like(images)
+    anchor = torch.full_like(images, -1.0)
     for iteration in range(plan.steps):
         now, gradient = look(goal, images, gradient=True, judge=plan.judge)
         best = best.higher(now) if plan.keep == "best" else now
-        stay = ledger.retire(now) if plan.early_exit else None
-        if stay is not None:
+        leaving = now.wrong | _repeated(images, anchor) if plan.repeats and plan.keep == "best" else now.wrong
+        anchor = images if iteration % _LONGEST_CYCLE == 0 else anchor
+        if plan.early_exit and bool(leaving.any()):
+            stay = ledger.retire(leaving, best.better(now))
             goal, best, images = goal.select(stay), best.select(stay), images[stay]
-            gradient, velocity = gradient[stay], velocity[stay]
+            gradient, velocity, anchor = gradient[stay], velocity[stay], anchor[stay]
             if len(stay) == 0:
                 break
         if plan.momentum > 0:

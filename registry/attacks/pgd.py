@@ -49,7 +49,8 @@ class PGD:
     sparsity: float = 0.05
     """l1 only: the share of coordinates that a step moves."""
     early_exit: bool = False
-    """For evaluation: a sample's search ends at its first misclassified iterate, and the batch shrinks to the rest."""
+    """For evaluation: a sample's search ends at its first misclassified iterate, or (keep='best') where its iterates
+    begin to repeat, and the batch shrinks to the rest."""
 
     def __post_init__(self) -> None:
         check_search("pgd", steps=self.steps, restarts=self.restarts, keep=self.keep, objective=self.objective)
@@ -63,7 +64,7 @@ class PGD:
         warn_if_short("pgd", self.threat, self.steps)
 
     def __call__(self, goal: Goal) -> Tensor:
-        plan = Plan(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit)
+        plan = Plan(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit, repeats=True)
         return search(goal, self.objective, self._start, self.step, plan)
 
     def init(self, goal: Goal) -> Tensor:

@@ -44,7 +44,8 @@ class SLIDE:
     objective: str = "margin"
     """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr, or kl (to the clean answer)."""
     early_exit: bool = False
-    """For evaluation: a sample's search ends at its first misclassified iterate, and the batch shrinks to the rest."""
+    """For evaluation: a sample's search ends at its first misclassified iterate, or (keep='best') where its iterates
+    begin to repeat, and the batch shrinks to the rest."""
 
     def __post_init__(self) -> None:
         check_norm("slide", self.threat, "l1")
@@ -61,7 +62,7 @@ class SLIDE:
         warn_if_short("slide", self.threat, self.steps)
 
     def __call__(self, goal: Goal) -> Tensor:
-        plan = Plan(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit)
+        plan = Plan(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit, repeats=True)
         return search(goal, self.objective, self._start, self.step, plan)
 
     def init(self, goal: Goal) -> Tensor:
