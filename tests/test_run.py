@@ -52,7 +52,7 @@ def fates(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def assert_equal_runs(found: RunFolder, wanted: RunFolder) -> None:
-    for name in ("results.json", "metrics.jsonl", "report.md", "report.html", "config.gin"):
+    for name in ("results.json", "flags.npz", "metrics.jsonl", "report.md", "report.html", "config.gin"):
         same = (found.path / name).read_bytes() == (wanted.path / name).read_bytes()
         assert same, f"{name} of the stopped and resumed run equals the straight run's byte for byte"
     for name in ("best.pt", "last.pt"):
