@@ -107,6 +107,7 @@ def prepare(threat: ThreatModel, options: argparse.Namespace) -> Bench:
         labels, truth = (torch.tensor(parts[n]) for n in ("y_train", "y_test"))
     if options.pool > 1:
         images, test = F.avg_pool2d(images, options.pool), F.avg_pool2d(test, options.pool)
+    test = test.contiguous()  # references call view (fra31/auto-attack, issue 9)
     side, classes = images.shape[2] // 4, int(labels.max()) + 1
     model = nn.Sequential(
         nn.Conv2d(images.shape[1], 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(), nn.Flatten(),
