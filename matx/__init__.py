@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matx.augment import Augment
     from matx.data import Data, MemorySplit, Split
     from matx.errors import MatxError
-    from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss, State
+    from matx.exchange import CLEAN, Exchange, Mix, Needs, PeerInfo, PeerLoss, State
     from matx.experiment import Evaluation, Experiment, Optimizer, Peer, Schedule, Tune
     from matx.interfaces import FreeObjective, Goal, LogitObjective, Neutral
     from matx.registration import architectures, attacks, datasets, strategies, unions
@@ -25,6 +25,7 @@ _HOME = {
     "MatxError": "errors",
     "CLEAN": "exchange",
     "Exchange": "exchange",
+    "Mix": "exchange",
     "Needs": "exchange",
     "PeerInfo": "exchange",
     "PeerLoss": "exchange",
@@ -59,6 +60,7 @@ __all__ = [
     "LogitObjective",
     "MatxError",
     "MemorySplit",
+    "Mix",
     "Needs",
     "Neutral",
     "Optimizer",

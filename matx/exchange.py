@@ -10,7 +10,7 @@ from torch import Tensor
 from matx.errors import ExchangeError
 from matx.threat import ThreatModel
 
-__all__ = ["CLEAN", "Exchange", "Needs", "PeerInfo", "PeerLoss", "State"]
+__all__ = ["CLEAN", "Exchange", "Mix", "Needs", "PeerInfo", "PeerLoss", "State"]
 
 CLEAN = "clean"
 """The source that holds the batch's clean images; any other source is a peer's name: the examples crafted on it."""
@@ -35,11 +35,21 @@ class PeerInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mix:
+    """Weights that are made from others' weights: sum_m share_m w_m over the members, all as they are at that time."""
+
+    members: Mapping[str, float]
+    """{peer: share}; shares are 0 or more and sum to 1."""
+    every: int = 1
+    """After every so many epochs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Needs:
     """The forwards that a strategy asks for, as plain data. A source is a peer's name (its examples) or CLEAN."""
 
     train: Mapping[str, tuple[str, ...]]
-    """{peer: sources}: forwards with gradient, in train mode; exactly the peers that are trained."""
+    """{peer: sources}: forwards with gradient, in train mode; every peer that is neither frozen nor only mixed."""
     teach: frozenset[tuple[str, str]] = frozenset()
     """{(peer, source)}: detached answers of a peer to a source."""
     ema: frozenset[tuple[str, str]] = frozenset()
@@ -48,6 +58,9 @@ class Needs:
     """{peer: other peers}: the strategy's `objective` supplies what `peer` climbs and calls these others' models."""
     couples: tuple[tuple[str, ...], ...] = ()
     """Groups of peers whose losses reach one another's parameters (none, unless the method says so)."""
+    mix: Mapping[str, Mix] = field(default_factory=dict)
+    """{peer: Mix}: after epochs the peer's weights become an average of its members'. A peer that is mixed need not be
+    trained. A peer and those it is mixed of start from the same weights (of the first member) unless they have some."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

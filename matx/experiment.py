@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from matx.augment import Augment
 from matx.errors import OptionError, did_you_mean
-from matx.exchange import CLEAN, Needs, PeerInfo
+from matx.exchange import CLEAN, Mix, Needs, PeerInfo
 from matx.interfaces import Architecture, Attack, Dataset, PerturbationUnion, Strategy
 from matx.search import Tune
 
@@ -119,7 +119,13 @@ class Peer:
     attack_mode: str = "eval"
     """The mode of the model while it is attacked: 'eval' or 'train' (batch statistics, buffers untouched)."""
     ema: float | None = None
-    """Decay of an exponential moving average of the weights; None: none is kept."""
+    """Decay of an exponential moving average of the weights and statistics, a step at a time; None: none is kept."""
+    swa_from: float | None = None
+    """From when on the weights at the end of each epoch are averaged uniformly (SWA, Izmailov et al. 2018, arXiv
+    1803.05407): a share of the epochs (under 1) or epochs; until then the average is the weights. None: no SWA."""
+    refresh: int | None = None
+    """On how many training images (clean, as they are, in a fixed order) BatchNorm's statistics of averaged weights are
+    measured anew at the end of an epoch; 0: they stay averaged. None: on all for SWA and mixed weights, 0 for EMA."""
     frozen: bool = False
     """True: a teacher that is never trained; it needs `weights`."""
     weight_perturbation: float = 0.0
@@ -140,6 +146,11 @@ class Peer:
         at_least("Peer.weight_perturbation", self.weight_perturbation, 0.0)
         if self.ema is not None and not 0.0 < self.ema < 1.0:
             raise OptionError(f"Peer.ema: got {self.ema}, allowed: a decay between 0 and 1, or None")
+        for name in ("swa_from", "refresh"):
+            if getattr(self, name) is not None:
+                at_least(f"Peer.{name}", getattr(self, name), 0)
+        if self.ema is not None and self.swa_from is not None:
+            raise OptionError(f"Peer.swa_from: got {self.swa_from} beside ema {self.ema}, allowed: one of the two")
         if self.frozen and self.weights is None:
             raise OptionError("Peer.weights: got None for a frozen peer, allowed: a run folder or a weights file")
 
@@ -195,6 +206,9 @@ class Experiment:
     """How answers are given: 'eval', or 'train' (batch statistics, buffers untouched)."""
     update_order: str = "simultaneous"
     """'simultaneous': all peers step after all losses; 'alternating': each at once, later peers see the new answers."""
+    patience: int | None = None
+    """Stop after so many validations in a row without a better score (robust early stopping); None: never. The learning
+    rate's schedule still reckons with all epochs."""
     checkpoint_every: int | None = None
     """Also save every so many steps; None: at the end of each epoch."""
     tune: Tune = field(default_factory=Tune)
@@ -206,7 +220,7 @@ class Experiment:
             at_least(f"Experiment.{name}", getattr(self, name), 1)
         between("Experiment.seed", self.seed, 0, 2**63 - 1)
         between("Experiment.validation", self.validation, 0.0, 0.9)
-        for name in ("train_limit", "checkpoint_every"):
+        for name in ("train_limit", "checkpoint_every", "patience"):
             if getattr(self, name) is not None:
                 at_least(f"Experiment.{name}", getattr(self, name), 1)
         one_of("Experiment.precision", self.precision, ("fp32", "bf16", "auto"))
@@ -282,11 +296,14 @@ def check_needs(needs: Needs, experiment: Experiment) -> None:
     """Refuse needs that name unknown peers, ask for examples that nobody crafts, or train a frozen peer."""
     peers = experiment.peers
     trained = {name for name, peer in peers.items() if not peer.frozen}
-    if set(needs.train) != trained:
+    served = {*needs.train, *needs.mix}
+    if served != trained:
         raise OptionError(
-            f"strategy: trains {', '.join(sorted(needs.train)) or 'nobody'}, "
+            f"strategy: trains {', '.join(sorted(served)) or 'nobody'}, "
             f"but the peers that are not frozen are {', '.join(sorted(trained))}"
         )
+    for mixed, mix in needs.mix.items():
+        _check_mix(mixed, mix, experiment)
     asked = {(peer, source) for peer, sources in needs.train.items() for source in sources}
     for peer, source in asked | needs.teach | needs.ema:
         one_of("strategy: peer", peer, tuple(peers))
@@ -299,3 +316,20 @@ def check_needs(needs: Needs, experiment: Experiment) -> None:
     for peer, others in needs.craft.items():
         for name in (peer, *others):
             one_of("strategy: objective of peer", name, tuple(peers))
+
+
+def _check_mix(mixed: str, mix: Mix, experiment: Experiment) -> None:
+    """Refuse shares that are no average, times that never come, and members of another architecture."""
+    peers, where = experiment.peers, f"strategy: the mix of peer {mixed!r}"
+    for member, share in mix.members.items():
+        one_of(where, member, tuple(peers))
+        at_least(f"{where}: share of {member!r}", share, 0.0)
+        if peers[member].architecture != peers[mixed].architecture:
+            raise OptionError(
+                f"{where}: got member {member!r} of architecture {peers[member].architecture!r}, "
+                f"allowed: that of the mix, {peers[mixed].architecture!r}"
+            )
+    if not math.isclose(math.fsum(mix.members.values()), 1.0, abs_tol=1e-6):
+        raise OptionError(f"{where}: got shares that sum to {math.fsum(mix.members.values()):g}, allowed: 1")
+    if not 1 <= mix.every <= experiment.epochs:
+        raise OptionError(f"{where}: got every {mix.every} epochs, allowed: 1 to the {experiment.epochs} epochs")

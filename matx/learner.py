@@ -46,8 +46,11 @@ class Learner:
     module: nn.Module
     optimizer: torch.optim.Optimizer | None
     ema_module: nn.Module | None
+    """The average of the weights: moving (Peer.ema) or uniform (Peer.swa_from)."""
     dtype: torch.dtype
     """fp32, or bf16 for autocast around single forwards."""
+    averaged: int = 0
+    """How many epochs' weights the uniform average holds."""
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, classes) fp32 logits of the module in the mode that it is in."""
@@ -68,9 +71,17 @@ class Learner:
             _average(self.ema_module, self.module, self.peer.ema)
         return declared.lr * factor
 
+    def average_epoch(self, epoch: float, epochs: int) -> None:
+        """Take the weights at the end of an epoch into the uniform average; before it begins it is the weights."""
+        if self.ema_module is None or self.peer.swa_from is None:
+            return
+        begun = epoch > (self.peer.swa_from * epochs if self.peer.swa_from < 1 else self.peer.swa_from)
+        self.averaged += begun
+        _average(self.ema_module, self.module, 1.0 - 1.0 / max(1, self.averaged))
+
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimizer and moving average, as tensors and plain values."""
-        state: dict[str, Any] = {"module": self.module.state_dict()}
+        """Weights, optimizer and average, as tensors and plain values."""
+        state: dict[str, Any] = {"module": self.module.state_dict(), "averaged": self.averaged}
         if self.optimizer is not None:
             state["optimizer"] = self.optimizer.state_dict()
         if self.ema_module is not None:
@@ -84,6 +95,7 @@ class Learner:
             self.optimizer.load_state_dict(state["optimizer"])
         if self.ema_module is not None:
             self.ema_module.load_state_dict(state["ema"])
+        self.averaged = state["averaged"]
 
 
 def forward(module: nn.Module, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -113,11 +125,12 @@ def bring_to_life(
     module: nn.Module = Normalised(network, data.mean, data.std)
     if peer.weights is not None:
         _fit_weights(module, read_weights(peer.weights, name), peer.weights, name)
-    module = module.to(device=device, memory_format=torch.channels_last)  # a quarter faster on CPUs, too
+    module = module.to(device).to(memory_format=torch.channels_last)  # a quarter faster on CPUs, too
     module.train(not peer.frozen)
     if peer.frozen:
         module.requires_grad_(False)
-    ema = None if peer.ema is None else copy.deepcopy(module).eval().requires_grad_(False)
+    averages = peer.ema is not None or peer.swa_from is not None
+    ema = copy.deepcopy(module).eval().requires_grad_(False) if averages else None
     optimizer = None if peer.frozen else _optimizer(peer.optimizer, module)
     return Learner(name, peer, module, optimizer, ema, precision_type(precision, device))
 

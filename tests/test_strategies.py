@@ -126,6 +126,6 @@ def test_only_strategies_that_declare_objectives_supply_them(strategy: Strategy)
 def test_the_shelf_holds_the_field() -> None:
     wanted = [
         "act", "adaad", "agree", "akd2", "ard", "cat", "d2r", "dml", "iad", "independent", "lbgat", "mart", "mat",
-        "mtard", "peeraid", "ramp", "rslad", "self_distillation", "specialists", "trades",
+        "mtard", "peeraid", "ramp", "rslad", "self_distillation", "soup", "specialists", "trades",
     ]  # fmt: skip
     assert wanted == [name for name in matx.strategies if name in wanted], "every strategy is on the shelf"

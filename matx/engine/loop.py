@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from matx.data import Batch, batches, order
 from matx.draws import SampleGenerator, hashed
 from matx.engine.answers import Answers
+from matx.engine.averaging import average_weights
 from matx.engine.compose import descend, groups
 from matx.engine.crafting import craft_all
 from matx.engine.training import Position, Training
@@ -50,9 +51,10 @@ class EpochRecord:
 
 
 def fit(training: Training) -> Iterator[StepRecord | EpochRecord]:
-    """Train from where `training` stands to the end. After each record the state may be saved, or training stopped."""
+    """Train from where `training` stands until it is over. After each record a caller may save the state, or stop."""
     experiment, size = training.experiment, training.experiment.batch_size
-    for epoch in range(training.position.epoch, experiment.epochs):
+    while not training.over:
+        epoch = training.position.epoch
         rows = order(len(training.data.train.labels), seed=experiment.seed, epoch=epoch)
         done = training.position.step
         rows = rows[done * size : training.steps_per_epoch * size]
@@ -116,11 +118,14 @@ def _end_epoch(training: Training) -> EpochRecord:
         for name, terms in training.sums.items()
     }
     steps = training.steps
+    average_weights(training, done)
     due = done % experiment.evaluation.every == 0 or done == experiment.epochs
     scores, score, alarms = validate(training) if due else (None, None, ())
     best = score is not None and (training.best is None or score > training.best[1])
     if best and score is not None:
         training.best = (done, score)
+    if score is not None:
+        training.stale = 0 if best else training.stale + 1
     training.position, training.sums, training.epoch_seen = Position(done, 0), {}, 0
     return EpochRecord(
         epoch=done,

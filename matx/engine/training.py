@@ -46,6 +46,8 @@ class Training:
     passes: Passes = field(default_factory=Passes)
     best: tuple[int, float] | None = None
     """(epoch, score) of the best validation so far."""
+    stale: int = 0
+    """Validations in a row since then."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -63,6 +65,12 @@ class Training:
         """The share of training that is done."""
         return self.steps / (self.experiment.epochs * self.steps_per_epoch)
 
+    @property
+    def over(self) -> bool:
+        """True: all epochs are done, or patience has run out."""
+        patience = self.experiment.patience
+        return self.position.epoch >= self.experiment.epochs or (patience is not None and self.stale >= patience)
+
     def passes_per_image(self) -> dict[str, float]:
         """Passes per training image, all peers and teachers included."""
         counts = vars(self.passes)
@@ -76,6 +84,7 @@ class Training:
             "seen": [self.seen, self.epoch_seen],
             "passes": vars(self.passes).copy(),
             "best": None if self.best is None else list(self.best),
+            "stale": self.stale,
             "states": {name: dict(state) for name, state in self.states.items()},
             "learners": {name: learner.state_dict() for name, learner in self.learners.items()},
         }
@@ -87,6 +96,7 @@ class Training:
         self.seen, self.epoch_seen = state["seen"]
         self.passes = Passes(**state["passes"])
         self.best = None if state["best"] is None else (state["best"][0], state["best"][1])
+        self.stale = state["stale"]
         self.states = dict(state["states"])
         for name, learner in self.learners.items():
             learner.load_state_dict(state["learners"][name])
@@ -101,10 +111,24 @@ def start(experiment: Experiment, data: Data, *, device: torch.device | str = "c
         name: bring_to_life(name, peer, data, seed=experiment.seed, device=device, precision=experiment.precision)
         for name, peer in experiment.peers.items()
     }
+    _share_starts(learners, needs)
     unions = {f"union.{name}": peer.union for name, peer in experiment.peers.items()}
     components: dict[str, object] = {**unions, "strategy": experiment.strategy}
     states = {name: component.start() for name, component in components.items() if isinstance(component, Stateful)}
     return Training(experiment, carved, needs, torch.device(device), learners, states)
+
+
+def _share_starts(learners: dict[str, Learner], needs: Needs) -> None:
+    """A mixed peer and its members start from the weights of the first member, unless they were given some."""
+    for mixed, mix in needs.mix.items():
+        first, *others = mix.members
+        for name in dict.fromkeys((mixed, *others)):
+            learner = learners[name]
+            if name == first or learner.peer.weights is not None:
+                continue
+            for module in (learner.module, learner.ema_module):
+                if module is not None:
+                    module.load_state_dict(learners[first].module.state_dict())
 
 
 def canonical(training: Training, peer: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ def validate(training: Training) -> tuple[Mapping[str, PeerScores], float, tuple
     split = training.data.val
     assert split is not None, "carve gives every run a validation split"
     some = Subset(split, torch.arange(min(len(split.labels), experiment.evaluation.validation_images)))
-    modules = {name: training.learners[name].module for name in training.needs.train}
+    modules = {name: learner.module for name, learner in training.learners.items() if not learner.peer.frozen}
     run = partial(
         evaluate,
         split=some,

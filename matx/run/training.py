@@ -49,7 +49,7 @@ class UnderWay:
 def train(parts: UnderWay, metrics_bytes: int) -> None:
     """Train from where it stands to the end; KeyboardInterrupt after a saved step where the user asks for it."""
     training, experiment, display = parts.training, parts.training.experiment, parts.display
-    if training.position.epoch >= experiment.epochs:
+    if training.over:
         return
     every, first = experiment.checkpoint_every, training.progress * experiment.epochs
     journal = Journal(parts.folder, size=metrics_bytes, steps=training.steps, config=parts.text)
@@ -85,6 +85,8 @@ def _end_epoch(parts: UnderWay, journal: Journal, record: EpochRecord, draw: Bar
     note = _note(record)
     draw(record.epoch, note, line=True)
     log.info("epoch %d/%d  %s", record.epoch, epochs, note)
+    if training.over and record.epoch < epochs:
+        log.info("stopped early: %d validations in a row without a better score", training.stale)
     for alarm in record.alarms:
         log.warning("epoch %d: %s", record.epoch, alarm)
 

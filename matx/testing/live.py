@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from matx.craft import forked
 from matx.data import Data, MemorySplit, batches, order
 from matx.engine import start, step
+from matx.engine.averaging import average_weights
 from matx.exchange import PeerInfo
 from matx.experiment import Evaluation, Experiment, Optimizer, Peer
 from matx.interfaces import Attack, Goal, Strategy
@@ -94,7 +95,7 @@ class Outcome:
 
 
 def trains(strategy: Strategy, cast: Sequence[PeerInfo], **options: Any) -> Outcome:
-    """Two steps of the engine on these peers; `options` go to the Experiment."""
+    """Two steps of the engine on these peers and what follows an epoch; `options` go to the Experiment."""
     with tempfile.TemporaryDirectory() as folder:
         experiment = experiment_of(strategy, cast, Path(folder), **options)
         data = experiment.dataset()
@@ -103,6 +104,7 @@ def trains(strategy: Strategy, cast: Sequence[PeerInfo], **options: Any) -> Outc
     rows = order(len(training.data.train.labels), seed=0, epoch=0)[: 2 * experiment.batch_size]
     for batch in batches(training.data.train, rows, experiment.batch_size):
         step(training, batch)
+    average_weights(training, 1)
     after = {name: _parameters(learner.module) for name, learner in training.learners.items()}
     weights = {name: _hash(learner.module) for name, learner in training.learners.items()}
     return Outcome(moved={name: before[name] != after[name] for name in before}, weights=weights)

@@ -59,8 +59,8 @@ def declares_what_exists(strategy: Strategy) -> None:
         infos = {info.name: info for info in cast}
         trained = {info.name for info in cast if not info.frozen}
         require(
-            set(needs.train) == trained,
-            f"{strategy!r} trains {', '.join(needs.train) or 'nobody'}; the peers that are not frozen: "
+            {*needs.train, *needs.mix} == trained,
+            f"{strategy!r} trains {', '.join([*needs.train, *needs.mix]) or 'nobody'}; the peers that are not frozen: "
             f"{', '.join(sorted(trained))}",
         )
         for peer, sources in needs.train.items():
@@ -73,6 +73,8 @@ def declares_what_exists(strategy: Strategy) -> None:
             require(known, f"{strategy!r} asks for examples of {source!r}, which nobody attacks")
         for peer, _ in needs.ema:
             require(infos[peer].ema, f"{strategy!r} asks the average of {peer!r}, which keeps none")
+        for peer, mix in needs.mix.items():
+            require(set(mix.members) <= set(infos), f"{strategy!r} mixes {peer!r} of peers that there are not: {mix}")
         _check_craft_and_couples(strategy, needs, trained, set(infos))
 
 
@@ -263,7 +265,7 @@ def objective_selects_rows(strategy: Strategy) -> None:
 
 
 def runs_in_the_engine(strategy: Strategy) -> None:
-    """Two steps in the engine: every trained peer moves, no frozen one does, and it repeats bit for bit."""
+    """An epoch of two steps in the engine: every trained peer moves, no frozen one does, and it repeats bit for bit."""
     for place, cast in enumerate(strategy.casts()):
         first = trains(strategy, cast)
         for info in cast:

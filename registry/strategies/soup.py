@@ -1,0 +1,95 @@
+"""A generalist whose weights are the average of its specialists' weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Self
+
+import matx
+from matx.errors import OptionError
+from matx.exchange import Exchange, Mix, Needs, PeerInfo, PeerLoss
+from matx.interfaces import Neutral
+from registry.strategies import _cast
+
+
+@matx.strategies.register("soup")
+@dataclass(frozen=True, kw_only=True)
+class Soup:
+    """Interpolation of specialists' weights: what distillation into a generalist is measured against.
+
+    L_s = CE(f_s(x'_s), y) for each specialist s (clean images for one without attacks); after every epoch
+    w_g <- memory w_g + (1 - memory) sum_s a_s w_s, and after every `redistribute` epochs each w_s becomes the same,
+
+    with a_s the relative `weights` over their sum (1/S each unless given). After Generalist (Wang and Wang 2023, CVPR),
+    which mixes base learners into a global one with a moving average at every step and hands it back
+    every few epochs; here at the end of epochs. The generalist has no gradient of its own, and optimizers keep their
+    momentum when weights are handed back. Averages of unrelated networks are worth nothing: all have one architecture
+    and start from the same weights, those of the first specialist, unless `Peer.weights` gives them some (of one run:
+    this is not checked). BatchNorm's statistics are measured anew (`Peer.refresh`). Means over batch and views.
+    """
+
+    neutral: ClassVar[Neutral | None] = None
+    symmetric: ClassVar[bool] = False
+
+    generalist: str = "generalist"
+    """The name of the peer that is mixed; all others are its specialists, frozen ones included."""
+    weights: Mapping[str, float] | None = None
+    """{specialist: relative weight}; those not named have 1, and only ratios count."""
+    memory: float = 0.0
+    """The share of the generalist's own former weights, 0 up to but not including 1."""
+    redistribute: int | None = None
+    """Hand the generalist's weights back to the specialists that train after every so many epochs; None: never."""
+
+    def __post_init__(self) -> None:
+        for name, weight in (self.weights or {}).items():
+            _cast.check_weights("soup", **{f"weights[{name!r}]": weight})
+        if not 0.0 <= self.memory < 1.0:
+            raise OptionError(f"strategies.soup.memory: got {self.memory}, allowed: 0 up to but not including 1")
+        if self.redistribute is not None and self.redistribute < 1:
+            raise OptionError(f"strategies.soup.redistribute: got {self.redistribute}, allowed: 1 or more, or None")
+
+    def needs(self, peers: Sequence[PeerInfo]) -> Needs:
+        """Own examples of the specialists, and the mix."""
+        generalist = _cast.named("strategies.soup.generalist", self.generalist, _cast.learners(peers))
+        specialists = [peer for peer in peers if peer.name != generalist.name]
+        trained = _cast.learners(specialists)
+        if not trained:
+            raise OptionError("strategies.soup: got no specialist that is trained, allowed: one or more")
+        mix = {generalist.name: Mix(members=self._members(specialists))}
+        if self.redistribute is not None:
+            mix |= {s.name: replace(mix[generalist.name], every=self.redistribute) for s in trained}
+        return Needs(train={s.name: (_cast.own_source(s),) for s in trained}, mix=mix)
+
+    def _members(self, specialists: Sequence[PeerInfo]) -> dict[str, float]:
+        """{peer: share} of the average."""
+        given = self.weights or {}
+        for name in given:
+            _cast.named("strategies.soup.weights", name, specialists)
+        raw = {s.name: given.get(s.name, 1.0) for s in specialists}
+        total = sum(raw.values())
+        if not total:
+            raise OptionError("strategies.soup.weights: got only 0, allowed: at least one over 0")
+        shares = {name: (1.0 - self.memory) * weight / total for name, weight in raw.items()}
+        return shares | ({self.generalist: self.memory} if self.memory else {})
+
+    def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
+        """Cross-entropy of a specialist on its own examples."""
+        return _cast.composed(label=_cast.ce(exchange, peer, _cast.own_source(_cast.info(exchange, peer))))
+
+    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+        """Three specialists, a natural one among two, one of them trained before."""
+        name = self.generalist
+        three = tuple(_cast.example_peer(norm, norm) for norm in ("linf", "l2", "l1"))
+        generalist = _cast.example_peer(name, "linf", "l2", "l1")
+        return (
+            (*three, generalist),
+            (_cast.example_peer(name), _cast.example_peer("linf", "linf"), _cast.example_peer("natural")),
+            (three[0], replace(three[1], frozen=True), generalist),
+        )
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Plain, weighted, and handed back."""
+        return (cls(), cls(weights={"linf": 2.0}, memory=0.5), cls(redistribute=1))
