@@ -14,6 +14,7 @@ from matx.cli.compare import compare
 from matx.cli.eval import evaluate
 from matx.cli.run import run
 from matx.cli.shelf import listing, show
+from matx.cli.tune import tune
 from matx.errors import MatxError
 
 __all__ = ["cli", "main"]
@@ -25,7 +26,7 @@ def cli() -> None:
     """Mutual adversarial training, declared in gin: peers that attack themselves and teach each other."""
 
 
-for verb in (run, evaluate, compare, listing, show, check):
+for verb in (run, tune, evaluate, compare, listing, show, check):
     cli.add_command(verb)
 
 

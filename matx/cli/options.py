@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from matx.config import Loaded
 
-__all__ = ["common", "console", "device", "load", "settings"]
+__all__ = ["common", "console", "device", "load", "results_console", "settings"]
 
 Command = Callable[..., Any]
 
@@ -50,6 +50,14 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def results_console() -> Console:
+    """Where tables of results go: standard output, wide where nobody sees it as it is printed."""
+    from rich.console import Console
+
+    stdout = Console()
+    return stdout if stdout.is_terminal else Console(width=200)
 
 
 def load(files: Sequence[str], bindings: Sequence[str], seed: int | None = None) -> Loaded:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from matx.cli.options import common, console, device, load, settings
+from matx.cli.options import common, console, device, load, results_console, settings
 from matx.cli.results import show_run
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ __all__ = ["run"]
 @click.option("--dry-run", is_flag=True, help="Build everything, take one real step, write nothing.")
 @device
 @click.option("--seed", type=click.IntRange(min=0), help="The same as -s Experiment.seed=N.")
+@click.option("--seeds", metavar="0-4", help="A queue: each FILE on each of these seeds, compared in the end.")
+@click.option("--jobs", type=int, help="Of a queue: so many runs at a time; unless said one a core.")
 @common
 def run(
     files: tuple[str, ...],
@@ -36,11 +38,22 @@ def run(
     dry_run: bool,
     device: str | None,
     seed: int | None,
+    seeds: str | None,
+    jobs: int | None,
 ) -> int:
     """Train the experiment of a gin FILE (or packaged recipe) and evaluate it.
 
     The run folder is runs/<recipe>-<n>, or --out DIR. Ctrl-C saves first; --resume RUN continues.
+
+    With --seeds every FILE is an experiment of its own, run on every seed in runs/<recipe>-seed<n> (or below --out);
+    the same command continues the queue where it stopped.
     """
+    if seeds is not None:
+        if resume is not None or dry_run or seed is not None:
+            raise click.UsageError("--seeds is a queue: leave --resume, --dry-run and --seed away")
+        return _queue(files, bindings, seeds, out, jobs, device)
+    if jobs is not None:
+        raise click.UsageError("--jobs belongs to a queue of --seeds")
     if resume is not None:
         if out is not None or dry_run:
             raise click.UsageError("--resume continues in its own folder: leave --out and --dry-run away")
@@ -70,6 +83,40 @@ def _resume(
     else:
         loaded = runs.load_own(folder, [*bindings, *([] if seed is None else [f"Experiment.seed={seed}"])])
     return runs.resume(path, loaded=loaded, device=device, display=runs.Display(console()))
+
+
+def _queue(
+    files: Sequence[str], bindings: Sequence[str], seeds: str, out: Path | None, jobs: int | None, device: str | None
+) -> int:
+    """Do what is left of a queue of runs: 0, or 1 where a run failed."""
+    if not files:
+        raise click.UsageError("Missing argument 'FILE...': a gin file or the name of a packaged recipe")
+    from matx import run as runs
+    from matx.compare import as_table, compare, notes
+    from matx.run import sweep
+
+    planned = sweep.plan(
+        files,
+        bindings,
+        sweep.parse_seeds(seeds),
+        parent=out,
+        device=device or "auto",
+        plugins=click.get_current_context().params["plugins"],
+        command=["matx", *sys.argv[1:]],
+    )
+    try:
+        swept = sweep.sweep(planned, jobs=jobs, display=runs.Display(console()))
+    except KeyboardInterrupt:
+        click.echo("stopped; the same command continues the queue", err=True)
+        return 130
+    for folder, why in swept.failed.items():
+        click.echo(f"failed: {folder}: {why}", err=True)
+    if len(swept.finished) > 1:
+        found = compare(swept.finished)
+        results_console().print(as_table(found))
+        for note in notes(found):
+            click.echo(note)
+    return 1 if swept.failed else 0
 
 
 def _watched(work: Callable[[], RunFolder]) -> int:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from matx.checkpoint import atomic_write
+from matx.compare import paired_t
 from matx.config import load_experiment
 from matx.errors import RunError
 from matx.search import Tune
@@ -78,16 +79,12 @@ def best_trial(trials: Sequence[FrozenTrial], tune: Tune) -> FrozenTrial:
 
 def paired(first: Mapping[str, float], second: Mapping[str, float], names: tuple[str, str]) -> Comparison | None:
     """The mean of the paired differences with its 95 % t interval; None with fewer than two common seeds."""
-    from scipy.stats import t
-
-    differences = [first[seed] - second[seed] for seed in first if seed in second]
-    count = len(differences)
-    if count < 2:
+    differences = np.array([first[seed] - second[seed] for seed in first if seed in second])
+    interval = paired_t(differences)
+    if interval is None:
         return None
-    mean = sum(differences) / count
-    deviation = math.sqrt(sum((d - mean) ** 2 for d in differences) / (count - 1))
-    half = float(t.ppf(0.975, count - 1)) * deviation / math.sqrt(count)
-    return Comparison(first=names[0], second=names[1], mean=mean, low=mean - half, high=mean + half, seeds=count)
+    mean, count = float(differences.mean()), len(differences)
+    return Comparison(first=names[0], second=names[1], mean=mean, low=interval.low, high=interval.high, seeds=count)
 
 
 def conclude(context: Context, trials: Sequence[FrozenTrial], starts: Mapping[str, Mapping[str, Any]]) -> Verdict:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,14 +57,11 @@ def open_storage(where: str) -> BaseStorage:
 
 def open_study(storage: BaseStorage, name: str, directions: Sequence[str], where: str) -> optuna.Study:
     """The study of a name in a storage, made where it is missing."""
-    with storage_errors(where), warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.create_study(
-            storage=storage,
-            study_name=name,
-            directions=[StudyDirection[d.upper()] for d in directions],
-            load_if_exists=True,
-        )
+    with storage_errors(where):
+        if name in optuna.get_all_study_names(storage):  # load_if_exists would write to the journal all the same
+            return optuna.load_study(study_name=name, storage=storage)
+        ways = [StudyDirection[direction.upper()] for direction in directions]
+        return optuna.create_study(storage=storage, study_name=name, directions=ways, load_if_exists=True)
 
 
 def stored_studies(storage: BaseStorage, where: str) -> list[str]:
@@ -96,16 +93,32 @@ def _journal(path: Path) -> JournalStorage:
     whole = path.resolve()
     lock = JournalFileSymlinkLock(str(whole), grace_period=_PATIENCE)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return JournalStorage(JournalFileBackend(str(whole), lock_obj=lock))
+        if whole.exists():
+            _mend(whole, lock)
+        return JournalStorage(JournalFileBackend(str(whole), lock_obj=lock))
     except OSError as error:
         raise RunError(_refusal(str(path), error)) from error
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise RunError(
-            f"--storage: {path} is not a study's journal, or is damaged ({type(error).__name__}: {error}); allowed: "
-            "the journal of a study, or a path where none is yet"
+            f"--storage: {path} is not a study's journal, or is damaged ({type(error).__name__}: {error}); allowed: the "
+            "journal of a study, or a path where none is yet"
         ) from error
+
+
+def _mend(path: Path, lock: JournalFileSymlinkLock) -> None:
+    """Cut the half line that a writer killed in mid-line left, which would spoil all that is written behind it."""
+    with path.open("rb") as file:
+        first = file.readline()
+    if first and "op_code" not in json.loads(first):
+        raise ValueError("its first line is none of a journal")
+    lock.acquire()
+    try:
+        with path.open("r+b") as file:
+            content = file.read()
+            if not content.endswith(b"\n"):
+                file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def _url(where: str) -> URL:

@@ -24,7 +24,7 @@ from matx.workers import Work
 
 __all__ = ["HARMLESS", "Context", "declared", "opened", "refuse_others"]
 
-HARMLESS = ("checkpoint_every", "tune.sampler", "tune.pruner", "tune.seed", "tune.seeds", "tune.final_epochs")
+HARMLESS = ("Tune.sampler", "Tune.pruner", "Tune.seed", "Tune.seeds", "Tune.final_epochs")
 """Settings that may change while a study goes on: no trial's result depends on them."""
 _SHOWN = 8
 _ABOUT = "matx"
@@ -110,7 +110,7 @@ def refuse_others(study: optuna.Study, about: dict[str, Any], where: str) -> Non
         return
     found = [
         difference
-        for part in ("settings", "data")
+        for part in ("settings", "search", "data")
         for difference in differences(stored[part], about[part])
         if not difference.startswith(HARMLESS)
     ]
@@ -136,6 +136,7 @@ def _about(loaded: Loaded) -> dict[str, Any]:
     tune = {part.name: getattr(experiment.tune, part.name) for part in fields(Tune)}
     return {
         "settings": settings(experiment),
+        "search": settings(experiment.tune, "Tune"),
         "data": dict(fingerprints(experiment.dataset(), test=False)),
         "tune": plain(tune),
     }

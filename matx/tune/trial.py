@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matx.errors import OptionError, did_you_mean
-from matx.experiment import Experiment
+
+if TYPE_CHECKING:
+    from matx.experiment import Experiment
 
 __all__ = ["Task", "bindings_for", "check_objectives", "shortened", "train"]
 

@@ -1,8 +1,10 @@
-"""A quick stand-in for training, and one hand on a study with it: `python synthetic.py STORAGE STUDY TOTAL ...`."""
+"""Quick stand-ins for training, and one hand on a study with them: `python synthetic.py STORAGE STUDY TOTAL ...`."""
 
 from __future__ import annotations
 
 import argparse
+import ast
+import math
 import os
 import signal
 import sys
@@ -15,20 +17,47 @@ SPACE = {"x": ("float", 0.0, 1.0), "y": ("log", 0.1, 10.0), "kind": ("categorica
 
 
 def work(task: dict[str, Any], tell: Callable[[Any], Any]) -> dict[str, Any]:
-    """A curve that rises over three epochs to a value that x decides; x over 0.97 has no number for a score."""
-    log = Path(task["log"])
-    with log.open("a") as file:
-        file.write(f"began {task['number']} {os.getpid()}\n")
-    values: tuple[float, ...] = (0.0,)
-    for epoch in (1, 2, 3):
-        time.sleep(task["seconds"] / 3)
-        top = 1.0 - (task["x"] - 0.6) ** 2 - (0.3 if task["kind"] == "bad" else 0.0)
-        values = (top * epoch / 3,) if task["x"] <= 0.97 else (float("nan"),)
-        if not tell({"epoch": epoch, "values": values}):
-            return {"values": values, "epochs": epoch, "stopped": True, "seconds": 0.0}
-    with log.open("a") as file:
-        file.write(f"done {task['number']} {os.getpid()}\n")
-    return {"values": values, "epochs": 3, "stopped": False, "seconds": 0.0}
+    """A score that x decides, after a while; x over 0.97 has no number for a score. A log says what began and ended."""
+    _note(task["log"], f"began {task['number']} {os.getpid()}")
+    time.sleep(task["seconds"])
+    top = 1.0 - (task["x"] - 0.6) ** 2 - (0.3 if task["kind"] == "bad" else 0.0)
+    values = (top if task["x"] <= 0.97 else math.nan,)
+    stopped = not tell({"epoch": 1, "values": values})
+    _note(task["log"], f"done {task['number']} {os.getpid()}")
+    return {"values": values, "epochs": 1, "stopped": stopped, "seconds": task["seconds"]}
+
+
+def train(task: Any, tell: Callable[[Any], Any]) -> dict[str, Any]:
+    """In place of training a Task: each epoch's score rises towards a top that alpha and the seed decide.
+
+    alpha under 0.05 has no number for a score; the file `die` beside the study kills the worker that meets it.
+    """
+    given = {name: ast.literal_eval(value) for name, _, value in (binding.partition("=") for binding in task.bindings)}
+    alpha, seed = given.get("strategies.mat.alpha", 0.5), task.seed or 0
+    home = Path(task.recipe).parent
+    _note(str(home.with_name(f"{home.name}.log")), f"{Path(task.folder).name} {alpha!r} {seed}")
+    if (home.with_name("die")).exists():
+        (home.with_name("die")).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    best = (0.0,) * len(task.objectives)
+    for epoch in range(1, task.epochs + 1):
+        top = 0.9 - (alpha - 0.8) ** 2 + 0.01 * math.sin(seed) if alpha >= 0.05 else math.nan
+        now = (top * epoch / task.epochs, *([1.0 - alpha] if len(task.objectives) > 1 else []))
+        best = now
+        if not tell({"epoch": epoch, "values": now}):
+            return {"values": now, "epochs": epoch, "stopped": True, "seconds": 0.1}
+    return {"values": best, "epochs": task.epochs, "stopped": False, "seconds": 0.1}
+
+
+def slow(task: Any, tell: Callable[[Any], Any]) -> dict[str, Any]:
+    """The same, so slowly that it can be stopped."""
+    time.sleep(0.5)
+    return train(task, tell)
+
+
+def _note(log: str, line: str) -> None:
+    with Path(log).open("a") as file:
+        file.write(line + "\n")
 
 
 def main() -> None:
@@ -38,37 +67,34 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("total", type=int)
     parser.add_argument("--log", required=True)
-    parser.add_argument("--seconds", type=float, default=0.03)
+    parser.add_argument("--seconds", type=float, default=0.05)
     parser.add_argument("--lease", type=float, default=3.0)
     parser.add_argument("--host")
-    parser.add_argument("--pruner", default="none")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     import optuna
 
     from matx.search import Tune
     from matx.tune import ledger as ledgers
     from matx.tune.drive import Hand
-    from matx.tune.sampling import distributions, pruner, sampler
+    from matx.tune.sampling import distributions, sampler
     from matx.tune.storage import open_storage, open_study
     from matx.workers import Crew
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if given.host:
         ledgers.HOST = given.host
-    tune = Tune(space=SPACE, sampler="random", pruner=given.pruner)
+    tune = Tune(space=SPACE, sampler="random", pruner="none")
     study = open_study(open_storage(given.storage), given.study, ["maximize"], given.storage)
-    study.sampler, study.pruner = sampler(tune), pruner(tune, epochs=3, every=1)
+    study.sampler, study.pruner = sampler(tune), optuna.pruners.NopPruner()
     ledger = ledgers.Ledger(study, total=given.total, space=distributions(tune.axes), lease=given.lease)
     ledger.enqueue({"recipe": {"x": 0.5, "y": 1.0, "kind": "good"}, "plain": {"x": 0.0, "y": 1.0, "kind": "good"}})
 
     def task(trial: Any, position: int) -> dict[str, Any]:
         return {"number": trial.number, "log": given.log, "seconds": given.seconds, **trial.params}
 
-    hand = Hand(ledger, Crew(work, 1), task, lambda ended: None, epochs=3)
     try:
-        hand.work(poll=0.2)
+        Hand(ledger, Crew(work, 1), task, lambda ended: None, epochs=1).work(poll=1.0)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -1,0 +1,88 @@
+"""`matx tune`: search the settings that a gin file declares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from matx.cli.options import common, console, device, load, results_console, settings
+
+if TYPE_CHECKING:
+    from matx.tune.final import Verdict
+    from matx.tune.folder import StudyFolder
+
+__all__ = ["tune"]
+
+_ROWS = 10
+
+
+@click.command()
+@click.argument("files", nargs=-1, metavar="[FILE...]")
+@settings
+@click.option(
+    "--trials", type=int, default=50, show_default=True, help="The total, those of earlier commands included."
+)
+@click.option("--jobs", type=int, help="Processes on this machine; unless said one a core, or one a GPU.")
+@click.option("--study", type=click.Path(path_type=Path), metavar="DIR", help="The study folder (studies/<recipe>).")
+@click.option("--storage", metavar="URL", help="Where the record is kept: a journal file, or postgresql://...")
+@click.option("--show", type=click.Path(path_type=Path), metavar="STUDY", help="Show an old study; nothing is run.")
+@device
+@common
+def tune(
+    files: tuple[str, ...],
+    bindings: tuple[str, ...],
+    trials: int,
+    jobs: int | None,
+    study: Path | None,
+    storage: str | None,
+    show: Path | None,
+    device: str | None,
+) -> int:
+    """Search the space that a gin FILE declares (mat_union unless said) and end with best.gin for `matx run`.
+
+    The same command continues a study that was stopped or killed. Several machines share one by --storage.
+    """
+    if show is not None:
+        if files or bindings:
+            raise click.UsageError("--show shows a study that is there: leave FILE and -s away")
+        from matx.tune.look import look
+
+        _tell(*look(show, storage))
+        return 0
+    loaded = load(files or ("mat_union",), bindings)
+    from matx.run import Display
+    from matx.tune import flow
+
+    request = flow.Request(trials=trials, folder=study, storage=storage, jobs=jobs, device=device or "auto")
+    try:
+        folder, _ = flow.tune(loaded, request, display=Display(console()))
+    except flow.Stopped as stop:
+        click.echo(f"stopped; the same command continues the study {stop}", err=True)
+        return 130
+    from matx.tune.look import look
+
+    _tell(*look(folder.path, storage))
+    return 0
+
+
+def _tell(
+    folder: StudyFolder, told: list[str], ranking: tuple[list[str], list[list[str]]], verdict: Verdict | None
+) -> None:
+    """The best trials, what matters, and where everything lies."""
+    from rich.table import Table
+
+    head, rows = ranking
+    table = Table(title=f"{folder.path}: the best {min(_ROWS, len(rows))} of {len(rows)} trials")
+    for title in head:
+        table.add_column(title, overflow="fold")
+    for row in rows[:_ROWS]:
+        table.add_row(*row)
+    results_console().print(table)
+    for line in told:
+        click.echo(line)
+    click.echo(f"report      {folder.page}")
+    click.echo(f"trials      {folder.table}")
+    if verdict is not None:
+        click.echo(f"best        {folder.best} (matx run {folder.best})")

@@ -1,0 +1,174 @@
+"""A queue of runs, recipes by seeds, that continues where it stopped: one process a run, finished runs are skipped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matx.config import Loaded, load_experiment
+from matx.errors import OptionError, RunError
+from matx.plugins import load_plugin
+from matx.run.display import Display
+from matx.run.flow import resume, run
+from matx.run.folder import RUNS, RunFolder
+from matx.run.journal import lines
+from matx.workers import Crew, usable_cores
+
+__all__ = ["Planned", "Swept", "parse_seeds", "plan", "sweep"]
+
+_SHOWN = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One run of the queue."""
+
+    file: str
+    bindings: tuple[str, ...]
+    folder: Path
+    device: str = "auto"
+    plugins: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        """Whether its figures are there."""
+        return RunFolder(self.folder).finished
+
+
+@dataclass(frozen=True)
+class Swept:
+    """How a queue ended."""
+
+    finished: tuple[Path, ...] = ()
+    failed: dict[Path, str] = field(default_factory=dict)
+    """{run folder: why}."""
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0-4`, `7` or `0-2,7` as seeds in the order given; OptionError for anything else.
+
+    >>> parse_seeds("0-2,7")
+    (0, 1, 2, 7)
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()) or (dash and int(high) < int(low)):
+            raise OptionError(f"--seeds: got {text!r}, allowed: seeds and ranges of them, such as 0-4 or 0-2,7")
+        seeds += range(int(low), int(high if dash else low) + 1)
+    if len(set(seeds)) < len(seeds):
+        raise OptionError(f"--seeds: got {text!r}, allowed: each seed once")
+    return tuple(seeds)
+
+
+def plan(
+    files: Sequence[str],
+    bindings: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    parent: Path | None = None,
+    device: str = "auto",
+    plugins: Sequence[str] = (),
+    command: Sequence[str] = (),
+) -> list[Planned]:
+    """The runs of a queue, each in `parent`/<recipe>-seed<n>, held against what lies there; nothing is written.
+
+    RunError where two recipes have one name, or where a folder holds another experiment's run.
+    """
+    names: dict[str, str] = {}
+    planned = []
+    for file in files:
+        for seed in seeds:
+            settings = (*bindings, f"Experiment.seed={seed}")
+            loaded = load_experiment([file], settings)
+            if names.setdefault(loaded.name, file) != file:
+                raise RunError(
+                    f"{names[loaded.name]} and {file} would both run as {loaded.name}; allowed: recipes of "
+                    "different names"
+                )
+            folder = (parent or RUNS) / f"{loaded.name}-seed{seed}"
+            _refuse_another(folder, loaded)
+            planned.append(
+                Planned(
+                    file=str(file),
+                    bindings=settings,
+                    folder=folder,
+                    device=device,
+                    plugins=tuple(plugins),
+                    command=tuple(command),
+                )
+            )
+    return planned
+
+
+def sweep(
+    planned: Sequence[Planned],
+    *,
+    jobs: int | None = None,
+    display: Display | None = None,
+    work: Callable[[Any, Callable[[Any], Any]], Any] | None = None,
+) -> Swept:
+    """Do what is left of a queue, `jobs` runs at a time (one a core unless said); Ctrl-C leaves the rest for later."""
+    if jobs is not None and jobs < 1:
+        raise OptionError(f"--jobs: got {jobs}, allowed: 1 or more")
+    display = display or Display()
+    left = [one for one in planned if not one.finished]
+    failed: dict[Path, str] = {}
+    if len(left) < len(planned):
+        display.say(f"{len(planned) - len(left)} of {len(planned)} runs are finished already and are skipped")
+    crew: Crew[Planned] = Crew(work or do, min(jobs or usable_cores(), max(1, len(left))))
+    done = len(planned) - len(left)
+    try:
+        with display.bar("runs", len(planned), done) as bar:
+            while left or crew.busy():
+                while left and crew.idle():
+                    task = left.pop(0)
+                    crew.give(task, task)
+                for event in crew.wait(1.0):
+                    done += 1
+                    if event.kind != "done":
+                        failed[event.job.folder] = str(event.content)
+                    bar(done, f"{event.job.folder.name}: {event.kind}", line=True)
+    finally:
+        crew.dismiss()
+    return Swept(tuple(one.folder for one in planned if one.folder not in failed), failed)
+
+
+def do(task: Planned, tell: Callable[[Any], Any]) -> str:
+    """What a worker does with one run: begin it, or continue where its last checkpoint stands."""
+    import torch
+
+    torch.set_num_threads(1)
+    for plugin in task.plugins:
+        load_plugin(plugin)
+    loaded = load_experiment([task.file], task.bindings)
+    if task.folder.is_dir():
+        return str(resume(task.folder, loaded=loaded, device=None if task.device == "auto" else task.device).path)
+    return str(run(loaded, out=task.folder, device=task.device, command=task.command).path)
+
+
+def _refuse_another(folder: Path, loaded: Loaded) -> None:
+    """Refuse a folder that holds another experiment's run, before anything is begun."""
+    stored = RunFolder(folder).resolved.with_suffix(".json")
+    if not folder.exists():
+        return
+    if not stored.is_file():
+        raise RunError(f"{folder}: exists and is not a run folder; allowed: another --out")
+    then = _said(json.loads(stored.read_text(encoding="utf-8")))
+    now = _said(loaded.resolved)
+    found = [line for line in then if line not in now] + [f"now {line}" for line in now if line not in then]
+    if found:
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise RunError(
+            f"{folder}: holds a run of another experiment ({'; '.join(found[:_SHOWN])}{more}); allowed: another "
+            "--out, or the settings of that run"
+        )
+
+
+def _said(resolved: Mapping[str, Any]) -> list[str]:
+    """Every setting that a run depends on, a line each."""
+    return list(lines({name: value for name, value in resolved.items() if name not in ("tune", "checkpoint_every")}))

@@ -1,0 +1,51 @@
+"""A recipe to tune, and one quick way to tune it: the study is real, only the training is a stand-in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sample_runs import QUICK
+
+from matx.config import load_experiment
+from matx.tune.final import Verdict
+from matx.tune.flow import Request, tune
+from matx.tune.folder import StudyFolder
+from tune import synthetic
+
+RECIPE = (
+    QUICK.replace("strategies.independent()", "strategies.mat()")
+    + """
+Experiment.tune = @Tune()
+Tune.space = {
+    'strategies.mat.alpha': ('float', 0.0, 1.0),
+    'strategies.mat.temperature': ('log', 0.5, 8.0),
+}
+Tune.corners = {'plain': {'strategies.mat.alpha': 0.1}}
+Tune.epochs = 3
+Tune.seeds = [1001, 1002, 1003]
+"""
+)
+
+Tuned = Callable[..., tuple[StudyFolder, Verdict]]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The recipe in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "quick.gin"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture
+def tuned(recipe: Path) -> Tuned:
+    """tuned(trials, *bindings, **request): the recipe's study, begun or continued."""
+
+    def run(trials: int, *bindings: str, **request: object) -> tuple[StudyFolder, Verdict]:
+        loaded = load_experiment([recipe], bindings)
+        return tune(loaded, Request(**{"trials": trials, "jobs": 1, **request}), work=synthetic.train)  # type: ignore[arg-type]
+
+    return run
