@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from matx.report import Results
     from matx.run import RunFolder
 
@@ -33,16 +36,22 @@ def show_results(found: Results) -> None:
     """A table for each checkpoint that the results hold; `last` is left out where it is the best epoch itself."""
     from rich.console import Console
 
-    from matx.report import table
+    from matx.report import radii_table, table
 
     stdout = Console()
     if not stdout.is_terminal:
         stdout = Console(width=160)
-    stdout.print(table(found))
+    _print(stdout, table(found), radii_table(found))
     last = found.get("last")
     if last is None:
         return
     if last["epoch"] == found["best_epoch"]:
         stdout.print(f"checkpoint last is the same: epoch {last['epoch']}", highlight=False)
     else:
-        stdout.print(table(found, checkpoint="last"))
+        _print(stdout, table(found, checkpoint="last"), radii_table(found, checkpoint="last"))
+
+
+def _print(stdout: Console, *tables: Table | None) -> None:
+    for one in tables:
+        if one is not None:
+            stdout.print(one)

@@ -41,7 +41,7 @@ class Progress(Protocol):
         """`done` of `total` of this peer's attack, in images; threat CLEAN_STAGE and attack '' for clean images.
 
         An attack made of several searches is named with the one at hand ('AutoAttack 2/4 APGD') and its images count
-        once for each. An attack that finds nobody standing is told once, with 0 of 0.
+        once for each, as if all stood until its end. An attack that finds nobody standing is told once, with 0 of 0.
         """
         ...
 
@@ -104,9 +104,9 @@ class _Stage:
         if self.progress is not None:
             self.progress(self.peer, threat, attack, done, total)
 
-    def run(self, trial: _Trial, where: str, rows: Tensor, share: tuple[str, int, int]) -> tuple[Tensor, Tensor]:
-        """(held, held when rounded), each (rows,) bool on the CPU, batch by batch; share: name, images before, all."""
-        name, before, total = share
+    def run(self, trial: _Trial, where: str, rows: Tensor, share: tuple[str, int, int, int]) -> tuple[Tensor, Tensor]:
+        """(held, held when rounded), each (rows,) bool on the CPU; share: name, what counts before, by it, in all."""
+        name, before, own, total = share
         held, rounded, done = [], [], 0
         for number, start in enumerate(range(0, len(rows), self.batch_size)):
             part = rows[start : start + self.batch_size]
@@ -115,7 +115,7 @@ class _Stage:
             rounded.append(record.held_8bit)
             self.seconds[trial.threat] = self.seconds.get(trial.threat, 0.0) + record.seconds
             done += len(part)
-            self.tell(trial.threat, name, before + done, total)
+            self.tell(trial.threat, name, before + done * own // len(rows), total)
         return torch.cat(held), torch.cat(rounded)
 
     def _batch(self, trial: _Trial, where: str, rows: Tensor) -> Record:
@@ -139,7 +139,7 @@ def _flags(
     stage: _Stage, groups: Mapping[ThreatModel, Sequence[Attack]], rows: Tensor, seed: int, *, union_only: bool
 ) -> Flags:
     classes = known_classes(stage.peer, stage.model, stage.split, rows, stage.device)
-    clean, _ = stage.run(_Trial(), "clean", rows, ("", 0, len(rows)))
+    clean, _ = stage.run(_Trial(), "clean", rows, ("", 0, len(rows), len(rows)))
     found: dict[ThreatModel, tuple[Tensor, Tensor]] = {}
     for threat in in_order(groups):
         standing, rounded = clean.clone(), clean.clone()
@@ -169,18 +169,16 @@ def _attack(
     searches: Sequence[Attack] = [attack] if members is None else members
     for number, search in enumerate(searches):
         if not standing.any():
+            stage.tell(key, name, first * len(searches), first * len(searches))
             break
         shown = name if members is None else f"{name} {number + 1}/{len(searches)} {type(search).__name__}"
         draws = purpose if members is None else (*purpose, number)
         where = f"{'.'.join(str(part) for part in draws[4:])}-{type(search).__name__}"
         left = standing.nonzero().squeeze(1)
-        before, total = number * first, len(searches) * first
         trial = _Trial(threat=key, attack=search, draws=draws)
-        held, held_rounded = stage.run(trial, where, rows[left], (shown, before, total))
+        held, held_rounded = stage.run(trial, where, rows[left], (shown, number * first, first, len(searches) * first))
         rounded[left] &= held_rounded
         standing[left] = held
-    if not standing.any():
-        stage.tell(key, name, first * len(searches), first * len(searches))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from matx.report.results import Results
-from matx.report.tables import blocks, grid, summary, titles
+from matx.report.tables import blocks, grid, radii, summary, titles
 
 __all__ = ["curves", "html"]
 
@@ -62,6 +62,8 @@ def html(found: Results, metrics: Iterable[Mapping[str, Any]] = ()) -> str:
     parts = [f"<h1>{title}</h1>", *(f"<p>{escape(line)}</p>" for line in summary(found))]
     for heading, block in blocks(found):
         parts += [f"<h2>{escape(heading)}</h2>", _table(titles(block), grid(block))]
+        if "grid" in block:
+            parts += ["<p>Accuracy by radius, in per cent:</p>", _table(*radii(block))]
     charts = [
         _chart(name, lines)
         for name, lines in curves(metrics, found["peers"]).items()
