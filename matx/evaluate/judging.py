@@ -21,6 +21,7 @@ from matx.data import Batch, Split, batches
 from matx.draws import SampleGenerator, hashed, seed_for
 from matx.errors import ModelError, OptionError
 from matx.evaluate.answers import correct, known_classes, plain_fp32
+from matx.evaluate.folding import folded
 from matx.evaluate.records import Record, Records, place
 from matx.evaluate.rounding import towards_clean
 from matx.evaluate.scores import Flags, PeerScores
@@ -77,12 +78,20 @@ def evaluate(
     for name, module in models.items():
         with attackable(module, mode="eval") as model, plain_fp32(torch.device(device)):
             stage = _Stage(
-                peer=name, model=model, split=split, batch_size=batch_size, device=torch.device(device),
-                progress=progress, eight_bit=eight_bit, records=records,
+                peer=name, model=model, climbed=_lighter(module, split, torch.device(device)), split=split,
+                batch_size=batch_size, device=torch.device(device), progress=progress, eight_bit=eight_bit,
+                records=records,
             )  # fmt: skip
             flags = _flags(stage, groups, torch.arange(count), seed, union_only=union_only)
         scores[name] = PeerScores.of(flags, per_threat=not union_only)
     return scores
+
+
+def _lighter(module: nn.Module, split: Split, device: torch.device) -> nn.Module:
+    few = torch.arange(min(8, len(split.labels)))
+    (batch,) = batches(split, few, len(few), device=device)
+    with forked(0, device):
+        return folded(module, batch.images)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,6 +100,8 @@ class _Stage:
 
     peer: str
     model: Model
+    climbed: Model
+    """The same function with fewer operations, for attacks; the model itself says what is broken."""
     split: Split
     batch_size: int
     device: torch.device
@@ -124,7 +135,7 @@ class _Stage:
             return kept
         began = time.monotonic()
         (batch,) = batches(self.split, rows, len(rows), device=self.device)
-        held, rounded, examples = trial(self.model, batch, eight_bit=self.eight_bit, device=self.device)
+        held, rounded, examples = trial(self.model, self.climbed, batch, eight_bit=self.eight_bit, device=self.device)
         record = Record(
             threat=trial.threat, attack=repr(trial.attack) if trial.attack else "", rows=rows,
             indices=batch.indices.cpu(), labels=batch.labels.cpu(), held=held.cpu(), held_8bit=rounded.cpu(),
@@ -190,14 +201,14 @@ class _Trial:
     draws: tuple[int | str, ...] = ()
 
     def __call__(
-        self, model: Model, batch: Batch, *, eight_bit: bool, device: torch.device
+        self, model: Model, climbed: Model, batch: Batch, *, eight_bit: bool, device: torch.device
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(N,) held, (N,) held when rounded, and the (k, C, H, W) examples of those that did not hold."""
         if self.attack is None:
             right = correct(model, batch.images, batch.labels)
             return right, right, batch.images[:0]
         generator = SampleGenerator(hashed(*self.draws), batch.indices)
-        goal = Goal(model=model, images=batch.images, labels=batch.labels, generator=generator, progress=1.0)
+        goal = Goal(model=climbed, images=batch.images, labels=batch.labels, generator=generator, progress=1.0)
         # Whatever a model or an attack draws from the global generators is the same after an interruption.
         with forked(seed_for(*self.draws, int(batch.indices[0])), device):
             found = guarded(self.attack)(goal)

@@ -1,0 +1,207 @@
+"""Searches that a sound score withstands: they must break few images that the reported attacks missed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from matx.craft import guarded
+from matx.data import Batch, Split, batches
+from matx.draws import SampleGenerator, hashed
+from matx.evaluate.answers import correct
+from matx.evaluate.sanity.finding import Finding, graded
+from matx.interfaces import Attack, Goal, LogitObjective, Model, value_and_gradient
+from matx.losses import cross_entropy
+from matx.threat import ThreatModel
+
+__all__ = ["Bench", "ascend", "black_box", "growth", "huge_radius", "more_steps", "noise", "transfer"]
+
+_MISSED = {"passes": 0.002, "warns": 0.01}
+_DRAWS = 20
+_GROWTH = ("1/4", "1/2", "1", "2")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bench:
+    """A model (attackable, in eval mode) with the images of its score and who stood."""
+
+    model: Model
+    split: Split
+    clean: Tensor
+    """(N,) bool: right on the clean image."""
+    standing: Mapping[str, Tensor]
+    """{threat key: (N,) bool}."""
+    seed: int
+    batch_size: int
+    device: torch.device
+
+    def parts(self, which: Tensor) -> Iterator[Batch]:
+        """Those images, batch by batch."""
+        return batches(self.split, which.nonzero().squeeze(1), self.batch_size, device=self.device)
+
+    def draws(self, batch: Batch, *purpose: int | str) -> SampleGenerator:
+        """Randomness for one batch, other than that of the score."""
+        return SampleGenerator(hashed(self.seed, "sanity", *purpose), batch.indices)
+
+    def broken(self, which: Tensor, craft: Callable[[Batch], Tensor]) -> Tensor:
+        """(N,) bool: which of those images the model gets wrong once they are crafted."""
+        found = torch.zeros_like(which)
+        wrong = [~correct(self.model, craft(batch), batch.labels).cpu() for batch in self.parts(which)]
+        if wrong:
+            found[which] = torch.cat(wrong)
+        return found
+
+    def attacked(self, which: Tensor, attack: Attack, purpose: str) -> Tensor:
+        """(N,) bool: which of those images the attack breaks."""
+
+        def craft(batch: Batch) -> Tensor:
+            draws = self.draws(batch, purpose)
+            return guarded(attack)(
+                Goal(model=self.model, images=batch.images, labels=batch.labels, generator=draws, progress=1.0)
+            )
+
+        return self.broken(which, craft)
+
+
+def ascend(model: Model, batch: Batch, threat: ThreatModel, draws: SampleGenerator, steps: int) -> Tensor:
+    """Plain projected ascent on cross entropy from a random start: the highest of its images."""
+    objective = LogitObjective(model, cross_entropy, {"labels": batch.labels})
+    images = threat.random_start(batch.images, draws)
+    best, height = images, torch.full_like(batch.labels, -torch.inf, dtype=torch.float32)
+    for step in range(steps + 1):
+        values, gradient = value_and_gradient(objective, images)
+        higher = values > height
+        best = torch.where(higher.reshape(-1, 1, 1, 1), images, best)
+        height = torch.where(higher, values, height)
+        if step < steps:
+            edge = images if threat.norm == "l1" else None
+            move = 2.5 * threat.radius / steps * threat.steepest(gradient, edge)
+            images = threat.project(images + move, batch.images)
+    return best
+
+
+def growth(bench: Bench, threat: ThreatModel, images: int = 128) -> Finding:
+    """Does the loss grow with the radius, and is it above the clean one?"""
+    some = _first(bench.clean, images)
+    losses = [_mean_loss(bench, some, lambda batch: batch.images)]
+    for factor in _GROWTH:
+        ball = replace(threat, eps=str(threat.exact * ThreatModel(norm="linf", eps=factor).exact))
+
+        def craft(batch: Batch, ball: ThreatModel = ball, factor: str = factor) -> Tensor:
+            return ascend(bench.model, batch, ball, bench.draws(batch, "growth", factor), steps=20)
+
+        losses.append(_mean_loss(bench, some, craft))
+    drop = max((a - b) / max(a, 1e-12) for a, b in pairwise(losses))
+    flat = not losses[-1] > losses[0] + 1e-6
+    shown = ", ".join(f"{loss:.3g}" for loss in losses)
+    return Finding(
+        check="growth",
+        status="fail" if flat else graded(drop, passes=0.01, warns=0.05),
+        sentence=f"{threat.key}: mean loss {shown} at 0, 1/4, 1/2, 1 and 2 eps"
+        + (": gradients lead nowhere" if flat else ""),
+        value=drop,
+    )
+
+
+def _mean_loss(bench: Bench, which: Tensor, craft: Callable[[Batch], Tensor]) -> float:
+    with torch.no_grad():
+        values = [cross_entropy(bench.model(craft(batch)), batch.labels) for batch in bench.parts(which)]
+    return float(torch.cat(values).double().mean()) if values else 0.0
+
+
+def huge_radius(bench: Bench, images: int = 128) -> Finding:
+    """In the whole box every image can become any other: ascent must leave nobody standing."""
+    whole = ThreatModel(norm="linf", eps=1)
+    some = _first(bench.clean, images)
+    broken = bench.broken(some, lambda b: ascend(bench.model, b, whole, bench.draws(b, "huge"), steps=50))
+    left = int((some & ~broken).sum()) / max(1, int(some.sum()))
+    return Finding(
+        check="huge radius",
+        status=graded(left, passes=0.0, warns=0.01),
+        sentence=f"with the whole box allowed, {left:.2%} of {int(some.sum())} images withstand plain ascent",
+        value=left,
+    )
+
+
+def noise(bench: Bench, threat: ThreatModel) -> Finding:
+    """Random points of the ball."""
+    missed = torch.zeros_like(bench.clean)
+    for draw in range(_DRAWS):
+
+        def craft(batch: Batch, draw: int = draw) -> Tensor:
+            return threat.random_start(batch.images, bench.draws(batch, "noise", draw))
+
+        missed |= bench.broken(bench.standing[threat.key] & ~missed, craft)
+    return _missed("noise", bench, threat, missed, f"{_DRAWS} random points each")
+
+
+def black_box(bench: Bench, attack: Attack) -> Finding:
+    """A search that asks no gradient, on all images that are right when clean."""
+    broken = bench.attacked(bench.clean, attack, "black box")
+    alone = 1.0 - float(broken[bench.clean].float().mean()) if bench.clean.any() else 0.0
+    share = alone * float(bench.clean.float().mean())
+    what = f"{type(attack).__name__}, which leaves {share:.2%} by itself,"
+    return _missed("black box", bench, attack.threat, broken & bench.standing[attack.threat.key], what)
+
+
+def transfer(bench: Bench, threat: ThreatModel, others: Mapping[str, Model]) -> Finding:
+    """Examples crafted on other models by plain ascent."""
+    broken = torch.zeros_like(bench.clean)
+    for name, other in others.items():
+
+        def craft(batch: Batch, name: str = name, other: Model = other) -> Tensor:
+            return ascend(other, batch, threat, bench.draws(batch, "transfer", name), steps=20)
+
+        broken |= bench.broken(bench.standing[threat.key], craft)
+    return _missed("transfer", bench, threat, broken, f"examples of {', '.join(others)}")
+
+
+def _missed(check: str, bench: Bench, threat: ThreatModel, broken: Tensor, what: str) -> Finding:
+    share = float(broken.float().mean())
+    return Finding(
+        check=check,
+        status=graded(share, **_MISSED),
+        sentence=f"{threat.key}: {what} break {int(broken.sum())} of {len(broken)} images that the suite missed",
+        value=share,
+    )
+
+
+def more_steps(bench: Bench, threat: ThreatModel, attacks: Sequence[Attack]) -> Finding | None:
+    """The suite again at ten times steps times restarts, on who still stands; None where no attack has steps."""
+    stronger = [more for attack in attacks if (more := _ten_times(attack)) is not None]
+    if not stronger:
+        return None
+    standing = bench.standing[threat.key].clone()
+    for position, attack in enumerate(stronger):
+        if standing.any():
+            standing &= ~bench.attacked(standing, attack, f"more steps {position}")
+    points = 100.0 * float((bench.standing[threat.key] & ~standing).float().mean())
+    return Finding(
+        check="more steps",
+        status=graded(points, passes=0.5, warns=1.5),
+        sentence=f"{threat.key}: ten times steps times restarts take {points:.2f} points",
+        value=points,
+    )
+
+
+def _ten_times(attack: Attack) -> Attack | None:
+    """Five times the steps and twice the restarts; ten times the steps where there are no restarts."""
+    options: Any = attack
+    names = {entry.name for entry in fields(options)} if is_dataclass(options) else set()
+    if "steps" not in names:
+        return None
+    if "restarts" in names:
+        both: Attack = replace(options, steps=5 * options.steps, restarts=2 * options.restarts)
+        return both
+    longer: Attack = replace(options, steps=10 * options.steps)
+    return longer
+
+
+def _first(which: Tensor, count: int) -> Tensor:
+    """The first `count` of the true flags."""
+    return which & (which.cumsum(0) <= count)

@@ -1,0 +1,114 @@
+"""The three small models that the evaluation's tables are about: undefended, adversarially trained, union-trained.
+
+Digits (8x8, built in) or any .npz of uint8 images (x_train, y_train, x_test, y_test, channels last). A model is trained
+once in some minutes and kept as a plain weights file in the folder given by --models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import matx
+from matx.craft import attackable
+from matx.data import channel_statistics
+from matx.draws import SampleGenerator
+from matx.learner import Normalised
+from matx.plugins import import_all
+from matx.threat import ThreatModel
+
+NAMES = ("undefended", "adversarial", "union")
+RADII = {"digits": ("linf:0.1", "l2:0.6", "l1:2.5"), "npz": ("linf:4/255", "l2:0.25", "l1:4")}
+"""The threat models of training and evaluation; 'adversarial' trains on the first one alone."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """(N, C, H, W) fp32 in [0,1] with labels: what to train on and what to attack."""
+
+    name: str
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+
+    @property
+    def threats(self) -> tuple[ThreatModel, ...]:
+        return tuple(ThreatModel.parse(key) for key in RADII["digits" if self.name == "digits" else "npz"])
+
+
+def load(npz: Path | None, train: int, test: int) -> Images:
+    """The digits, or the first images of the file."""
+    import_all()
+    if npz is None:
+        data = matx.datasets["digits"]()()
+        parts = [(split.read(torch.arange(len(split.labels))), split.labels) for split in (data.train, data.test)]
+        name = "digits"
+    else:
+        with np.load(npz) as stored:
+            sides = (("train", train), ("test", test))
+            pairs = [(stored[f"x_{side}"][:count], stored[f"y_{side}"][:count]) for side, count in sides]
+        parts = [(torch.tensor(x).permute(0, 3, 1, 2).float() / 255, torch.tensor(y).long()) for x, y in pairs]
+        name = npz.stem
+    (x, y), (seen, truth) = parts
+    x, seen = (images.contiguous(memory_format=torch.channels_last) for images in (x[:train], seen[:test]))
+    return Images(name=name, train=x, train_labels=y[:train], test=seen, test_labels=truth[:test])
+
+
+def models(images: Images, folder: Path, epochs: int) -> dict[str, nn.Module]:
+    """{name: trained module in eval mode}; what lies in the folder is not trained again."""
+    found = {}
+    for name in NAMES:
+        file = folder / f"{images.name}-{name}.pt"
+        module = _fresh(images)
+        if file.is_file():
+            module.load_state_dict(torch.load(file, weights_only=True))
+        else:
+            _train(module, images, name, epochs)
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.save(module.state_dict(), file)
+        found[name] = module.eval().requires_grad_(False)
+    return found
+
+
+def _fresh(images: Images) -> nn.Module:
+    torch.manual_seed(0)
+    shape = (images.train.shape[1], images.train.shape[2], images.train.shape[3])
+    classes = int(images.train_labels.max()) + 1
+    tiny: Any = matx.architectures["tiny"]
+    network = tiny(width=16)(shape, classes)
+    module: nn.Module = Normalised(network, *channel_statistics(images.train))
+    return module.to(memory_format=torch.channels_last)
+
+
+def _train(module: nn.Module, images: Images, name: str, epochs: int) -> None:
+    """SGD with a falling rate on clean images, on PGD's of the first threat model, or on those of all in turn."""
+    threats = {"undefended": (), "adversarial": images.threats[:1], "union": images.threats}[name]
+    pgd: Any = matx.attacks["pgd"]
+    attacks = [pgd(threat=t, steps=10 if t.norm == "l1" else 5, keep="last") for t in threats]
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    orders = [_order(len(images.train), epoch) for epoch in range(epochs)]
+    batches = [order[start : start + 128] for order in orders for start in range(0, len(order), 128)]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=len(batches))
+    for step, rows in enumerate(batches):
+        seen, labels = images.train[rows], images.train_labels[rows]
+        if attacks:
+            with attackable(module) as model:
+                draws = SampleGenerator(step, rows)
+                goal = matx.Goal(model=model, images=seen, labels=labels, generator=draws)
+                seen = attacks[step % len(attacks)](goal)
+        module.train()
+        optimizer.zero_grad()
+        torch.autograd.backward(F.cross_entropy(module(seen), labels))
+        optimizer.step()
+        schedule.step()
+
+
+def _order(count: int, epoch: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(epoch))
