@@ -98,7 +98,7 @@ class FolderRecords:
 
 def _load(file: Path) -> Record | None:
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         if int(arrays.pop("schema")) != _SCHEMA:
             return None

@@ -64,7 +64,7 @@ def read_flags(folder: Path, checkpoint: str) -> dict[str, dict[str, NDArray[np.
     if not file.is_file():
         return {}
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, BadZipFile) as error:
         raise RunError(f"{file}: cannot be read ({error}); allowed: flags as matx writes them") from None

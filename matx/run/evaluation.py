@@ -78,7 +78,7 @@ def identity(judge: Judge) -> dict[str, Any]:
         "seed": judge.seed,
         "batch_size": subject.evaluation.batch_size,
         "attacks": [repr(attack) for attack in judge.attacks],
-        "grid": [threat.key for threat in scope.grid],
+        "grid": [repr(attack) for attack in judge.further],
         "union_only": scope.union_only,
         "ensemble": scope.ensemble,
         "eight_bit": scope.eight_bit,
