@@ -89,9 +89,10 @@ def test_npz_takes_a_validation_split_and_class_names(tmp_path: Path):
     assert data.num_classes == 4, "names may say more classes than train holds"
 
 
-def test_npz_leaves_the_test_arrays_alone_until_asked(tmp_path: Path):
-    data = npz(tmp_path, arrays(x_test=np.zeros((6, 9, 9, 3), np.uint8)))()
-    with pytest.raises(DataError, match=r"images of x_test are \(3, 9, 9\) .* those of x_train are \(3, 5, 4\)"):
+def test_npz_leaves_the_values_of_the_test_arrays_alone_until_asked(tmp_path: Path):
+    data = npz(tmp_path, arrays())()
+    (tmp_path / "set.npz").unlink()
+    with pytest.raises(DataError, match="which does not exist"):
         data.open_test()
 
 
@@ -106,6 +107,12 @@ BAD_ARRAYS = {
     "negative labels": ({"y_train": LABELS - 1}, r"y_train holds label -1, allowed: 0 or more"),
     "pickled labels": ({"y_train": np.array([{}] * 12)}, r"got pickled objects, which are refused"),
     "missing array": ({"y_test": None, "y_tset": LABELS[:6]}, r"no array 'y_test'; did you mean 'y_tset'\?"),
+    "test images of another size": (
+        {"x_test": np.zeros((6, 9, 9, 3), np.uint8)},
+        r"images of x_test are \(3, 9, 9\) .* those of x_train are \(3, 5, 4\)",
+    ),
+    "no test images": ({"x_test": np.zeros((0, 5, 4, 3), np.uint8), "y_test": LABELS[:0]}, r"x_test .* not empty"),
+    "pickled test images": ({"x_test": np.array([{}] * 6)}, r"x_test is object \(6,\), allowed: uint8"),
     "half a validation": ({"x_val": np.zeros((2, 5, 4, 3), np.uint8)}, r"one of x_val and y_val"),
 }
 

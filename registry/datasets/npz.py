@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ from matx.errors import DataError, OptionError, did_you_mean
 _NEEDED = ("x_train", "y_train", "x_test", "y_test")
 _OPTIONAL = ("x_val", "y_val")
 Array = NDArray[np.generic]
+_Form = tuple[np.dtype[Any], tuple[int, ...]]
+"""(dtype, shape) of an array."""
 
 
 @matx.datasets.register("npz")
@@ -28,7 +32,7 @@ class Npz:
     """Arrays x_train, y_train, x_test, y_test and, where present, x_val, y_val of a .npz file.
 
     Images are uint8 (N, height, width, channels), or (N, height, width) for grey ones; labels are integers (N,) from 0.
-    Pickled arrays are refused. Test arrays are decoded when the test split is first read.
+    Pickled arrays are refused. Of the test arrays, the headers alone are read until the test split is opened.
     """
 
     path: str
@@ -48,6 +52,7 @@ class Npz:
         if len(names) < known:
             raise DataError(f"{self.path}: y_train holds label {known - 1}, allowed: below {len(names)} class_names")
         shape = (train.images.shape[1], train.images.shape[2], train.images.shape[3])
+        self._check_test(shape)
         mean, std = channel_statistics(train.images)
         return Data(
             name=Path(self.path).stem,
@@ -61,21 +66,34 @@ class Npz:
             std=std,
         )
 
-    def _read(self, *parts: str) -> Mapping[str, Array]:
-        """The arrays of some parts; DataError for a file that is missing, damaged or incomplete."""
+    @contextmanager
+    def _archive(self) -> Iterator[np.lib.npyio.NpzFile]:
+        """The open file; DataError where it is missing, damaged or incomplete."""
         try:
             with Path(self.path).expanduser().open("rb") as file:
                 archive = np.load(file, allow_pickle=False)
                 if not isinstance(archive, np.lib.npyio.NpzFile):
                     raise DataError(f"{self.path}: got a single array, allowed: a .npz file with {', '.join(_NEEDED)}")
                 self._check_names(archive.files)
-                wanted = [name for part in parts for name in (f"x_{part}", f"y_{part}") if name in archive.files]
-                return {name: archive[name] for name in wanted}
+                yield archive
         except FileNotFoundError:
             raise DataError(f"datasets.npz.path: got {self.path!r}, which does not exist") from None
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             reason = "pickled objects, which are refused" if "pickle" in str(error) else f"damaged data ({error})"
             raise DataError(f"{self.path}: got {reason}; allowed: a .npz file of plain numeric arrays") from error
+
+    def _read(self, *parts: str) -> Mapping[str, Array]:
+        """The arrays of some parts."""
+        with self._archive() as archive:
+            wanted = [name for part in parts for name in (f"x_{part}", f"y_{part}") if name in archive.files]
+            return {name: archive[name] for name in wanted}
+
+    def _check_test(self, shape: tuple[int, ...]) -> None:
+        """Refuse, by the headers alone, test arrays that could not be evaluated: before anything is trained."""
+        with self._archive() as archive:
+            images, labels = _form(archive, "x_test"), _form(archive, "y_test")
+        self._check_forms("test", images, labels)
+        self._check_shape("test", _image_shape(images[1]), shape)
 
     def _check_names(self, files: Sequence[str]) -> None:
         for name in _NEEDED:
@@ -87,24 +105,30 @@ class Npz:
 
     def _split(self, arrays: Mapping[str, Array], part: str) -> MemorySplit:
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if x.dtype != np.uint8 or x.ndim not in (3, 4) or 0 in x.shape:
-            raise DataError(
-                f"{self.path}: x_{part} is {x.dtype} {x.shape}, allowed: uint8 (N, height, width, channels) "
-                "or (N, height, width), not empty"
-            )
-        if y.shape != (len(x),) or y.dtype.kind not in "iu":
-            raise DataError(f"{self.path}: y_{part} is {y.dtype} {y.shape}, allowed: integers of shape ({len(x)},)")
+        self._check_forms(part, (x.dtype, x.shape), (y.dtype, y.shape))
         if int(y.min()) < 0:
             raise DataError(f"{self.path}: y_{part} holds label {int(y.min())}, allowed: 0 or more")
         return MemorySplit.of(_channels_first(x), torch.from_numpy(y.astype(np.int64)))
+
+    def _check_forms(self, part: str, images: _Form, labels: _Form) -> None:
+        (x, shape), (y, length) = images, labels
+        if x != np.uint8 or len(shape) not in (3, 4) or 0 in shape:
+            raise DataError(
+                f"{self.path}: x_{part} is {x} {shape}, allowed: uint8 (N, height, width, channels) "
+                "or (N, height, width), not empty"
+            )
+        if length != shape[:1] or y.kind not in "iu":
+            raise DataError(f"{self.path}: y_{part} is {y} {length}, allowed: integers of shape ({shape[0]},)")
+
+    def _check_shape(self, part: str, got: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        if got != shape:
+            raise DataError(f"{self.path}: images of x_{part} are {got} (C, H, W), those of x_train are {shape}")
 
     def _checked(
         self, arrays: Mapping[str, Array], part: str, shape: tuple[int, int, int], classes: int
     ) -> MemorySplit:
         split = self._split(arrays, part)
-        if tuple(split.images.shape[1:]) != shape:
-            got = tuple(split.images.shape[1:])
-            raise DataError(f"{self.path}: images of x_{part} are {got} (C, H, W), those of x_train are {shape}")
+        self._check_shape(part, tuple(split.images.shape[1:]), shape)
         if int(split.labels.max()) >= classes:
             raise DataError(f"{self.path}: y_{part} holds label {int(split.labels.max())}, allowed: 0..{classes - 1}")
         return split
@@ -123,6 +147,21 @@ class Npz:
         _save(colour, {k: v for part, n in parts.items() for k, v in arrays(n, part, 6, 5, 3).items()})
         _save(grey, arrays(30, "train", 6, 6) | arrays(12, "test", 6, 6))
         return [cls(path=str(colour)), cls(path=str(grey), class_names=("a", "b", "c"))]
+
+
+def _form(archive: np.lib.npyio.NpzFile, name: str) -> _Form:
+    """What the header of an array says; its values are not read."""
+    assert archive.zip is not None, "the archive is open"
+    with archive.zip.open(f"{name}.npy") as file:
+        first = np.lib.format.read_magic(file) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return dtype, shape
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(C, H, W) of images (N, H, W, C) or (N, H, W)."""
+    return (shape[3] if len(shape) == 4 else 1, shape[1], shape[2])
 
 
 def _channels_first(images: Array) -> Tensor:
