@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +169,35 @@ def test_eval(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) ->
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before, "the run is left as it was"
     assert main(["eval", str(finished), "-s", "architectures.tiny.width=5"]) == 2, "another model is refused"
     assert "architecture.width: 4 -> 5" in capsys.readouterr().err, "the difference is shown"
+
+
+def test_eval_by_a_suite(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["eval", str(finished), "--device", "cpu", "-n", "6", "--checkpoint", "last", "--peer", "one"]
+    assert main([*few, "--suite", "pgd", "-s", "attacks.pgd.steps=2", "--verify"]) == 0, "a suite ends well"
+    found = json.loads(Path("evals/quick-1/results.json").read_text())
+    assert list(found["peers"]["one"]["threats"]) == ["linf:0.1"], "a suite is aimed at the run's threat models"
+    assert [attack.split("steps=")[1][:2] for attack in found["evaluation"]["attacks"]] == ["2,", "2,"], "-s changes it"
+    assert main([*few, "--suite", "pgd", "--threat", "l2:0.3", "-s", "attacks.pgd.steps=1"]) == 0, "or where it is told"
+    found = json.loads(Path("evals/quick-2/results.json").read_text())
+    assert list(found["peers"]["one"]["threats"]) == ["l2:0.3"], "the threat model is not the one asked for"
+    capsys.readouterr()
+    for arguments, said in (
+        (["--suite", "pgd", "-s", "Experiment.epochs=3"], "epochs: 10 -> 3 has no effect"),
+        (["--threat", "l1:2"], "got l1:2, the attacks are for linf"),
+        (["--ema"], "keeps no moving average"),
+        (["--peer", "tow"], "did you mean 'two'"),
+        (["--dataset", "digits"], "a run has its own"),
+    ):
+        assert main([*few, *arguments]) == 2, f"{arguments} is refused"
+        assert said in capsys.readouterr().err, f"{arguments}: the sentence says {said}"
+
+
+def test_eval_of_a_run_without_checkpoints(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(finished, home / "bare")
+    shutil.rmtree(home / "bare" / "checkpoints")
+    assert main(["eval", "bare"]) == 2, "a run without checkpoints is refused"
+    assert "best.pt: no such checkpoint" in capsys.readouterr().err, "with one sentence"
+    assert not Path("evals").exists(), "nothing was begun"
 
 
 def test_dry_run_writes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ def known_classes(name: str, model: Model, split: Split, rows: Tensor, device: t
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         what = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelError(f"model {name!r}: answers one image with {what}, allowed: logits of shape (1, classes)")
-    needed = max(2, int(split.labels[rows].max()) + 1)
+    needed = max(2, int(split.labels.max()) + 1)
     if logits.shape[1] < needed:
         raise ModelError(f"model {name!r}: got {logits.shape[1]} classes, allowed: at least {needed}, as labelled")
     return logits.shape[1]

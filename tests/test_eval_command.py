@@ -1,0 +1,243 @@
+"""`matx eval` of anybody's model, stopped and continued, and one clear sentence for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import matx
+from matx.cli import main
+from matx.plugins import import_all
+
+PLUGIN = '''
+"""Noise that counts its calls, and may end the process in one of them."""
+import os
+from dataclasses import dataclass
+from typing import ClassVar
+import matx
+from matx.threat import ThreatModel
+
+@matx.attacks.register("stopper")
+@dataclass(frozen=True, kw_only=True)
+class Stopper:
+    """A random point of the set."""
+    kind: ClassVar[str] = "maximise"
+    threat: ThreatModel
+
+    def __call__(self, goal):
+        with open("calls", "a") as file:
+            file.write("x")
+        if "FATE" in os.environ and os.path.getsize("calls") == 4:
+            os.kill(os.getpid(), int(os.environ["FATE"]))
+        return self.threat.random_start(goal.images, goal.generator)
+
+    @classmethod
+    def examples(cls, tmp_path):
+        return [cls(threat=ThreatModel(norm="linf", eps=0.1))]
+'''
+SUITE = """import stopper
+include 'base/suite.gin'
+Evaluation.attacks = [@linf/attacks.stopper(), @l2/attacks.stopper()]
+Evaluation.batch_size = 4
+attacks.stopper.threat = @ThreatModel()
+linf/ThreatModel.eps = 0.3
+l2/ThreatModel.eps = 2
+"""
+MODELS = """
+import torch
+from torch import nn
+
+def build(classes=3, seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+
+def two():
+    return build(2)
+
+made = build()
+number = 3
+
+def broken():
+    raise RuntimeError("no such weights")
+"""
+MODEL = ["eval", "--model", "models.py:build", "--dataset", "x.npz", "--device", "cpu"]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with images, models and a suite of its own; what it registers is taken back."""
+    import_all()
+    before, path = dict(matx.attacks.components), list(sys.path)
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    parts = {"train": 6, "test": 12}
+    images = {f"x_{part}": rng.integers(0, 256, (n, 8, 8), np.uint8) for part, n in parts.items()}
+    torch.manual_seed(0)
+    network = nn.Linear(64, 3)  # as `build` of models.py makes it, so that it is right on all test images but the last
+    with torch.no_grad():
+        answers = network(torch.from_numpy(images["x_test"]).float().flatten(1) / 255.0).argmax(1).numpy()
+    answers[-1] = 2
+    np.savez("x.npz", **images, y_train=np.arange(6) % 3, y_test=answers)
+    for name, text in (("models.py", MODELS), ("stopper.py", PLUGIN), ("suite.gin", SUITE)):
+        Path(name).write_text(text)
+    yield tmp_path
+    matx.attacks.components.clear()
+    matx.attacks.components.update(before)
+    for module in ("models", "stopper"):
+        sys.modules.pop(module, None)
+    sys.path[:] = path
+
+
+def content(folder: str) -> dict[str, Any]:
+    """What an evaluation left, without the seconds."""
+    path = Path(folder)
+    with np.load(path / "flags.npz", allow_pickle=False) as flags:
+        found: dict[str, Any] = {name: flags[name].tolist() for name in flags.files}
+    for file in sorted((path / "examples").rglob("*.npz")):
+        with np.load(file, allow_pickle=False) as record:
+            found |= {f"{file.relative_to(path)} {n}": record[n].tolist() for n in record.files if n != "seconds"}
+    return {**found, "results": json.loads((path / "results.json").read_text())}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_the_same_command_continues(home: Path, capsys: pytest.CaptureFixture[str], number: int) -> None:
+    command = [*MODEL, "--suite", "suite.gin"]
+    done = subprocess.run(
+        [sys.executable, "-m", "matx", *command], env={**os.environ, "FATE": str(int(number))},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if number == signal.SIGKILL:
+        assert done.returncode == -signal.SIGKILL, f"it was killed in the fourth batch: {done.stderr}"
+    else:
+        assert done.returncode == 130, f"Ctrl-C ends with 130: {done.stderr}"
+        assert "stopped; the same command continues in evals/build-1" in done.stderr, "it says how to continue"
+        assert "Traceback" not in done.stderr, "and shows no traceback"
+    assert not Path("evals/build-1/results.json").exists(), "it was not finished"
+
+    assert main(command) == 0, "the same command ends well"
+    assert "continuing where it was stopped" in capsys.readouterr().err, "it says that it continues"
+    batches = len(list(Path("evals/build-1/examples").rglob("*-Stopper/*.npz")))
+    assert Path("calls").stat().st_size == batches + 1, "only the batch of the interruption was run again"
+    assert main([*command, "--out", "straight"]) == 0, "the same without interruption"
+    assert content("evals/build-1") == content("straight"), "the continued evaluation equals the straight one"
+
+
+def test_an_evaluation_is_finished_once_and_is_nobody_elses(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [*MODEL, "--suite", "suite.gin", "--out", "mine", "-n", "8"]
+    assert main([*command, "--verify"]) == 0, "it ends well"
+    shown = capsys.readouterr().out
+    assert "sound" in shown, "the examples are verified"
+    assert "linf:0.3" in shown, "the table has the threat model"
+    assert json.loads(Path("mine/verified.json").read_text())["outside"] == 0, "the verification is written down"
+    calls = Path("calls").stat().st_size
+    assert main(command) == 0, "the same again"
+    assert "finished already" in capsys.readouterr().err, "it says so"
+    assert Path("calls").stat().st_size == calls, "nothing is attacked again"
+    assert main([*command, "--seed", "1"]) == 2, "another evaluation does not go into this folder"
+    assert "holds another evaluation (seed:" in capsys.readouterr().err, "the difference is named"
+    results = json.loads(Path("mine/results.json").read_text())
+    Path("mine/results.json").write_text(json.dumps({**results, "schema": 7}))
+    assert main(command) == 2, "results of another schema are refused"
+    assert "got results of schema 7, allowed: 1" in capsys.readouterr().err, "the schema is named"
+
+
+def test_threats_grid_and_union(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    radii = ["--threat", "linf:8/255", "--grid", "linf:4/255,8/255,16/255", "--grid", "l2:1"]
+    assert main([*MODEL, "--suite", "suite.gin", "--out", "a", *radii]) == 2, "the attacks are aimed at l_inf alone"
+    assert "got l2:1, the attacks are for linf" in capsys.readouterr().err, "which the sentence says"
+    assert main([*MODEL, "--suite", "suite.gin", "--out", "a", *radii[:4]]) == 0, "a grid ends well"
+    found = json.loads(Path("a/results.json").read_text())
+    assert list(found["peers"]["build"]["threats"]) == ["linf:8/255"], "radii of the grid are no columns"
+    assert [row["eps"] for row in found["grid"]["build"]["linf"]] == ["4/255", "8/255", "16/255"], "radii are missing"
+    assert "accuracy by radius" in capsys.readouterr().out, "the grid is shown"
+    assert main([*MODEL, "--suite", "suite.gin", "--out", "b", "--union-only"]) == 0, "the union alone ends well"
+    with np.load("b/flags.npz") as flags:
+        columns = {name for name in flags.files if name.startswith("weights/")}
+    assert columns == {f"weights/build/{name}" for name in ("clean", "union", "8bit union")}, (
+        "per-norm flags are left out"
+    )
+
+
+def test_weights_files_and_folders(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import_all()
+    for number, name in enumerate(("Wong2020", "Rice-2020")):
+        torch.manual_seed(number)
+        network = matx.architectures["tiny"](width=4)((1, 8, 8), 3)
+        state = {f"module.{key}": value for key, value in network.state_dict().items()}
+        path = home / "zoo" / "digits" / f"Linf{number}" / f"{name}.pt"
+        path.parent.mkdir(parents=True)
+        torch.save({"state_dict": state} if number else state, path)
+    command = ["eval", "--weights", "zoo", "--architecture", "tiny", "--dataset", "x.npz", "--device", "cpu"]
+    command += ["--suite", "suite.gin", "-s", "architectures.tiny.width=4"]
+    assert main([*command, "--out", "all", "--normalise", "none"]) == 0, "a folder of weights ends well"
+    found = json.loads(Path("all/results.json").read_text())
+    assert set(found["peers"]) == {"Wong2020", "Rice_2020"}, "each file is a model, named after it"
+    assert found["ensemble"]["union"]["n"] == 12, "their ensemble is scored"
+    assert found["checkpoint"] == "weights", "they are no checkpoint of a run"
+    assert main([*command, "--out", "one", "--peer", "Rice_2020"]) == 0, "one of them ends well"
+    assert main([*command, "--peer", "Rice"]) == 2, "a name that none has is refused"
+    assert "allowed: Wong2020, Rice_2020" in capsys.readouterr().err, "the sentence names them"
+    assert main([*command[:-1], "architectures.tiny.width=5"]) == 2, "weights that do not fit are refused"
+    assert "do not fit its architecture" in capsys.readouterr().err, "with one sentence"
+
+
+def test_a_module_as_it_is(home: Path) -> None:
+    assert main([*MODEL, "--suite", "suite.gin", "--out", "a"]) == 0, "a callable ends well"
+    made = ["eval", "--model", "models:made", "--dataset", "x.npz", "--suite", "suite.gin", "--out", "b"]
+    assert main([*made, "--device", "cpu"]) == 0, "a module ends well"
+    a, b = (json.loads(Path(f"{name}/results.json").read_text())["peers"] for name in "ab")
+    assert a["build"] == b["made"], "the same weights have the same figures"
+
+
+BAD = [
+    (["eval"], "name one: RUN"),
+    (["eval", "run", "--model", "models:made"], "name one: RUN"),
+    (["eval", "--weights", "w.pt", "--dataset", "x.npz"], "name one: RUN"),
+    (["eval", "--model", "models:made"], "--dataset is missing"),
+    ([*MODEL, "--checkpoint", "best"], "--checkpoint belongs to a run"),
+    ([*MODEL, "--ema"], "--ema: allowed with a run"),
+    ([*MODEL, "--threat", "linf"], "allowed: NORM:EPS"),
+    ([*MODEL, "--threat", "lnif:8/255"], "did you mean 'linf'"),
+    ([*MODEL, "--threat", "linf:-1"], "a number over 0"),
+    ([*MODEL, "--threat", "linf:much"], "a number, or a fraction like '8/255'"),
+    ([*MODEL, "--suite", "pdg"], "did you mean 'pgd'"),
+    ([*MODEL, "--suite", "suite.gin", "-s", "attacks.stopper.stepz=3"], "no parameter 'stepz'"),
+    ([*MODEL, "--grid", "linf:0.1", "--union-only"], "leave --union-only away"),
+    ([*MODEL, "--out", "taken"], "exists already"),
+    (["eval", "--model", "models.py:two", "--dataset", "x.npz"], "got 2 classes, allowed: at least 3"),
+    (["eval", "--model", "models.py", "--dataset", "x.npz"], "allowed: MODULE:NAME"),
+    (["eval", "--model", "models.py:bild", "--dataset", "x.npz"], "gives no model: AttributeError"),
+    (["eval", "--model", "models.py:broken", "--dataset", "x.npz"], "RuntimeError: no such weights"),
+    (["eval", "--model", "models.py:number", "--dataset", "x.npz"], "gives no model: TypeError"),
+    (["eval", "--model", "nowhere.py:build", "--dataset", "x.npz"], "is not there"),
+    (["eval", "--model", "models:made", "--dataset", "digts"], "did you mean 'digits'"),
+    (["eval", "--weights", "no.pt", "--architecture", "tiny", "--dataset", "x.npz"], "which is not there"),
+    (["eval", "--weights", "taken", "--architecture", "tiny", "--dataset", "x.npz"], "holds no .pt, .pth or .ckpt"),
+    (["eval", "--weights", "w.pt", "--architecture", "tiny", "--dataset", "x.npz"], "holds no state dict"),
+    (["eval", "--weights", "l.pt", "--architecture", "tiny", "--dataset", "x.npz"], "do not fit its architecture"),
+    (["eval", "--architecture", "tiny", "--dataset", "x.npz"], "--weights is missing"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_bad_input(home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    (home / "taken").mkdir()
+    (home / "taken" / "precious.txt").write_text("mine")
+    torch.save([1, 2], home / "w.pt")
+    torch.save(nn.Linear(2, 2).state_dict(), home / "l.pt")
+    assert main(arguments) == 2, "bad input ends with exit code 2"
+    shown = capsys.readouterr().err
+    assert said in shown, f"the sentence names the matter: {shown}"
+    assert "Traceback" not in shown, "no traceback is shown"
+    assert [path.name for path in (home / "taken").iterdir()] == ["precious.txt"], "nothing was overwritten"
