@@ -11,9 +11,10 @@ from matx.augment import Augment
 from matx.errors import OptionError, did_you_mean
 from matx.exchange import CLEAN, Mix, Needs, PeerInfo
 from matx.interfaces import Architecture, Attack, Dataset, PerturbationUnion, Strategy
+from matx.losses import CLASSES_NEEDED
 from matx.search import Tune
 
-__all__ = ["Evaluation", "Experiment", "Optimizer", "Peer", "Schedule", "Tune", "peer_infos"]
+__all__ = ["Evaluation", "Experiment", "Optimizer", "Peer", "Schedule", "Tune", "check_classes", "peer_infos"]
 
 
 def one_of(where: str, got: str, allowed: Sequence[str]) -> None:
@@ -252,6 +253,22 @@ def peer_info(name: str, peer: Peer) -> PeerInfo:
         frozen=peer.frozen,
         ema=peer.ema is not None,
     )
+
+
+def check_classes(experiment: Experiment, classes: int) -> None:
+    """Refuse attacks whose `objective` is not defined for so few classes, before anything is trained."""
+    evaluation = experiment.evaluation
+    suites = {f"attacks of peer {name!r}": peer.attacks for name, peer in experiment.peers.items()}
+    suites |= {"Evaluation.validation_attacks": evaluation.validation_attacks, "Evaluation.attacks": evaluation.attacks}
+    for where, attacks in suites.items():
+        for position, attack in enumerate(attacks):
+            objective = getattr(attack, "objective", None)
+            needed = CLASSES_NEEDED.get(objective, 0) if isinstance(objective, str) else 0
+            if classes < needed:
+                raise OptionError(
+                    f"{where}[{position}]: objective {objective!r}: got {classes} classes, allowed: at least {needed}; "
+                    "use 'cross_entropy' or 'margin'"
+                )
 
 
 def _check_peers(experiment: Experiment) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from matx.errors import OptionError
 
 __all__ = [
+    "CLASSES_NEEDED",
     "cross_entropy",
     "distillation",
     "dlr",
@@ -19,6 +20,10 @@ __all__ = [
     "soft_cross_entropy",
     "targeted_dlr",
 ]
+
+
+CLASSES_NEEDED = {"dlr": 3, "targeted_dlr": 4}
+"""{objective: the fewest classes that it is defined for}; every other takes 2."""
 
 
 def _true(logits: Tensor, labels: Tensor) -> Tensor:
@@ -82,22 +87,22 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """-(z_y - max_{j != y} z_j) / (z_(1) - z_(3) + 1e-12) (Croce and Hein 2020, arXiv 2003.01690); 3+ classes."""
-    _at_least(logits, 3, "dlr")
+    _check_classes(logits, "dlr")
     top = logits.topk(3, -1).values
     return margin(logits, labels) / (top[..., 0] - top[..., 2] + 1e-12)
 
 
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2 + 1e-12) (Croce and Hein 2020, arXiv 2003.01690); 4+ classes."""
-    _at_least(logits, 4, "targeted_dlr")
+    _check_classes(logits, "targeted_dlr")
     top = logits.topk(4, -1).values
     gap = top[..., 0] - 0.5 * (top[..., 2] + top[..., 3]) + 1e-12
     return (_true(logits, targets) - _true(logits, labels)) / gap
 
 
-def _at_least(logits: Tensor, needed: int, name: str) -> None:
-    if logits.shape[-1] < needed:
+def _check_classes(logits: Tensor, name: str) -> None:
+    if logits.shape[-1] < CLASSES_NEEDED[name]:
         raise OptionError(
-            f"objective {name!r}: got {logits.shape[-1]} classes, allowed: at least {needed}; "
+            f"objective {name!r}: got {logits.shape[-1]} classes, allowed: at least {CLASSES_NEEDED[name]}; "
             "use 'cross_entropy' or 'margin'"
         )

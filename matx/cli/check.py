@@ -54,8 +54,10 @@ def _check_component(kind: str, name: str) -> int:
 def _check_models(loaded: Loaded) -> None:
     """Open the data and send two blank images through each architecture."""
     from matx.errors import ModelError
+    from matx.experiment import check_classes
 
     data = loaded.experiment.dataset()
+    check_classes(loaded.experiment, data.num_classes)
     checked: list[object] = []
     for name, peer in loaded.experiment.peers.items():
         if peer.architecture in checked:

@@ -11,7 +11,7 @@ import torch
 from matx.craft import Passes
 from matx.data import Data, carve
 from matx.exchange import CLEAN, Needs, State
-from matx.experiment import Experiment, check_needs, peer_infos
+from matx.experiment import Experiment, check_classes, check_needs, peer_infos
 from matx.interfaces import Stateful
 from matx.learner import Learner, bring_to_life
 
@@ -104,6 +104,7 @@ class Training:
 
 def start(experiment: Experiment, data: Data, *, device: torch.device | str = "cpu") -> Training:
     """Bring an experiment to life at its first step. The test split of `data` is not opened."""
+    check_classes(experiment, data.num_classes)
     carved = carve(data, validation=experiment.validation, train_limit=experiment.train_limit)
     needs = experiment.strategy.needs(peer_infos(experiment))
     check_needs(needs, experiment)
