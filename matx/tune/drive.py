@@ -98,7 +98,7 @@ class Hand:
         """A trial of equal values that has its result; what a worker's death decided is no result."""
         if not self.ledger.space:
             return None
-        for other in results(self.ledger.trials()):
+        for other in results(self.ledger.view):
             same = other.params == trial.params and other.number != trial.number
             if same and (other.state != TrialState.FAIL or "deaths" not in other.user_attrs):
                 return other

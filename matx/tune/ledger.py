@@ -29,6 +29,7 @@ HOST = socket.gethostname()
 """How this machine is called in leases."""
 _DEATHS = 3
 """A configuration that took so many workers with it is recorded as failed."""
+_NEAR = 16
 _OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -78,13 +79,15 @@ class Ledger:
         self.space = dict(space)
         self.lease = lease
         self.held: dict[int, Trial] = {}
+        self.view: list[FrozenTrial] = []
         self._beats = itertools.count()
         self._renewed = time.monotonic()
         self._seen: dict[int, tuple[str, float]] = {}
 
     def trials(self) -> list[FrozenTrial]:
-        """Every trial as the storage has it now."""
-        return self.study.get_trials(deepcopy=False)
+        """Every trial as the storage has it now; `view` keeps them until the next look."""
+        self.view = self.study.get_trials(deepcopy=False)
+        return self.view
 
     def enqueue(self, starts: Mapping[str, Mapping[str, Any]]) -> None:
         """Queue starting points by label, those that are not there yet, up to `total`."""
@@ -153,6 +156,9 @@ class Ledger:
         self._queue_lost()
 
     def _free(self) -> bool:
+        """Whether there may be a trial to claim; far from the end an old view says so without a look at the storage."""
+        if 0 < len(self.view) < self.total - _NEAR:
+            return True
         trials = self.trials()
         slots = [t for t in standing(trials, self.total) if _claim(t)[0] != "retry"]
         return len(slots) < self.total or any(t.state == TrialState.WAITING for t in trials)

@@ -100,8 +100,8 @@ def _journal(path: Path) -> JournalStorage:
         raise RunError(_refusal(str(path), error)) from error
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise RunError(
-            f"--storage: {path} is not a study's journal, or is damaged ({type(error).__name__}: {error}); allowed: the "
-            "journal of a study, or a path where none is yet"
+            f"--storage: {path} is not a study's journal, or is damaged ({type(error).__name__}: {error}); allowed: "
+            "the journal of a study, or a path where none is yet"
         ) from error
 
 

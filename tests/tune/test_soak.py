@@ -1,0 +1,140 @@
+"""Many hands on one study, killed in mid-trial: none lost, none doubled, on PostgreSQL and on a journal file."""
+
+from __future__ import annotations
+
+import collections
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from matx.tune.ledger import results
+from matx.tune.storage import open_storage
+from tune import synthetic
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The URL of a real, empty PostgreSQL of this test's own."""
+    script = str(ROOT / "tools" / "postgres.sh")
+    started = subprocess.run(["bash", script, "start"], capture_output=True, text=True, timeout=300)
+    assert started.returncode == 0, f"the server must start: {started.stderr}"
+    folder, url = started.stdout.split()
+    yield url
+    subprocess.run(["bash", script, "stop", folder], check=True, timeout=60)
+
+
+def kill(hand: subprocess.Popen[bytes]) -> None:
+    hand.kill()
+    hand.wait()
+
+
+@dataclass
+class Crowd:
+    """Several hands on one study, each a process with a worker process of its own."""
+
+    storage: str
+    total: int
+    log: Path
+
+    def hand(self, host: str | None = None) -> subprocess.Popen[bytes]:
+        command = [sys.executable, synthetic.__file__, self.storage, "soak", str(self.total), "--log", str(self.log)]
+        return subprocess.Popen([*command, *(["--host", host] if host else [])])
+
+    def noted(self, what: str) -> list[list[str]]:
+        """The log's lines that begin so, as words."""
+        text = self.log.read_text() if self.log.exists() else ""
+        return [line.split() for line in text.splitlines() if line.startswith(what)]
+
+    def wait_for(self, count: int, hands: Sequence[subprocess.Popen[bytes]]) -> None:
+        """Until so many trainings are done; an error where every hand has ended before."""
+        while len(self.noted("done")) < count:
+            assert any(hand.poll() is None for hand in hands), "somebody must be at work"
+            time.sleep(0.01)
+
+    def kill_a_worker(self, hands: Sequence[subprocess.Popen[bytes]]) -> None:
+        """Kill a worker process that is in the middle of a trial."""
+        while True:
+            done = {number for _, number, _ in self.noted("done")}
+            for _, number, worker in reversed(self.noted("began")):
+                if number not in done:
+                    os.kill(int(worker), signal.SIGKILL)
+                    return
+            assert any(hand.poll() is None for hand in hands), "somebody must be at work"
+            time.sleep(0.005)
+
+    def trials(self) -> list[FrozenTrial]:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        return optuna.load_study(study_name="soak", storage=open_storage(self.storage)).get_trials()
+
+
+def check_nothing_lost_and_nothing_doubled(crowd: Crowd, kills: int) -> None:
+    trials = crowd.trials()
+    over = results(trials, crowd.total)
+    assert len(over) == crowd.total, "every slot has one result"
+    assert not [trial for trial in trials if trial.state in (TrialState.RUNNING, TrialState.WAITING)], "nothing is left"
+    originals = [
+        trial for trial in trials if "retry_of" not in trial.user_attrs and not trial.user_attrs.get("surplus")
+    ]
+    assert len(originals) == crowd.total, "as many slots were begun as there are"
+    starts = [trial.user_attrs.get("start") for trial in originals if "start" in trial.user_attrs]
+    assert sorted(starts) == ["plain", "recipe"], "the starting points were run once each"
+    lost = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.FAIL and "outcome" not in trial.user_attrs and not trial.user_attrs.get("surplus")
+    ]
+    assert 1 <= len(lost) <= kills, "a kill loses one trial at most, and these kills hit trials under way"
+    ran_again = collections.Counter(
+        trial.user_attrs["retry_of"] for trial in trials if "retry_of" in trial.user_attrs and trial in over
+    )
+    for trial in lost:
+        assert ran_again[trial.number] == 1, f"lost trial {trial.number} was run again once"
+    assert len(ran_again) == len(lost), "nothing else was"
+    done = collections.Counter(int(number) for _, number, _ in crowd.noted("done"))
+    assert max(done.values()) == 1, "no trial was trained twice"
+
+
+def test_200_trials_4_hands_and_3_kills_on_postgresql(postgres: str, tmp_path: Path) -> None:
+    crowd = Crowd(postgres, 200, tmp_path / "log")
+    hands = [crowd.hand(), crowd.hand(host="elsewhere"), crowd.hand(), crowd.hand()]
+    crowd.wait_for(20, hands)
+    kill(hands[0])  # its trial is seen to be lost at once: the process is gone from this machine
+    crowd.wait_for(60, hands)
+    kill(hands[1])  # as if on another machine: its lease stands still
+    crowd.wait_for(100, hands)
+    crowd.kill_a_worker(hands)  # its hand notices and goes on
+    assert [hand.wait(timeout=300) for hand in hands[2:]] == [0, 0], "the others work to the end"
+    check_nothing_lost_and_nothing_doubled(crowd, kills=3)
+
+
+def test_a_journal_file_survives_kills_too(tmp_path: Path) -> None:
+    crowd = Crowd(str(tmp_path / "journal.log"), 40, tmp_path / "log")
+    hands = [crowd.hand(), crowd.hand(host="elsewhere")]
+    crowd.wait_for(8, hands)
+    kill(hands[1])
+    crowd.wait_for(16, hands)
+    crowd.kill_a_worker(hands)
+    assert hands[0].wait(timeout=300) == 0, "the other works to the end"
+    check_nothing_lost_and_nothing_doubled(crowd, kills=2)
+
+
+def test_one_hand_continues_alone_after_everybody_was_killed(tmp_path: Path) -> None:
+    crowd = Crowd(str(tmp_path / "journal.log"), 12, tmp_path / "log")
+    first = crowd.hand()
+    crowd.wait_for(4, [first])
+    crowd.kill_a_worker([first])
+    kill(first)
+    last = crowd.hand()
+    assert last.wait(timeout=120) == 0, "the same command continues to the total"
+    check_nothing_lost_and_nothing_doubled(crowd, kills=2)
