@@ -4,10 +4,11 @@ from matx.run.display import Display
 from matx.run.evaluation import EvalFolder, identity, open_evaluation, run_evaluation, verify_evaluation
 from matx.run.flow import DryRun, dry_run, load_own, read_environment, resume, run
 from matx.run.folder import RunFolder, create, open_folder, refuse_existing
+from matx.run.foreign import Foreign, from_module, from_weights
 from matx.run.interrupt import Interrupted
 from matx.run.journal import lines
 from matx.run.scoring import Judge, Scope, Scored, Subject, score
-from matx.run.subjects import Foreign, from_module, from_run, from_weights, load_suite, score_folder
+from matx.run.subjects import from_run, load_suite, score_folder
 
 __all__ = [
     "Display",

@@ -171,7 +171,7 @@ def verify_evaluation(judge: Judge, folder: EvalFolder) -> Verified:
     found = Verified()
     for which in judge.subject.states:
         for peer, module in judge.models(which).items():
-            kept = [record for _, record in FolderRecords(folder.records / which / peer).all()]
+            kept = (record for _, record in FolderRecords(folder.records / which / peer).all())
             verify(
                 module, judge.subject.data.test, kept, found,
                 batch_size=judge.subject.evaluation.batch_size, device=judge.subject.device,

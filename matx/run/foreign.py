@@ -1,0 +1,171 @@
+"""What is evaluated that no run of ours made: weights of a named architecture, or any torch module."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from matx.config import Loaded
+from matx.data import Data
+from matx.errors import CheckpointError, MatxError, ModelError, OptionError, RunError, did_you_mean
+from matx.experiment import Experiment, Peer
+from matx.learner import bring_to_life
+from matx.registration import architectures, datasets
+from matx.run.environment import find_device
+from matx.run.scoring import Scope, Subject
+from matx.run.subjects import load_suite
+
+__all__ = ["WEIGHTS", "Foreign", "from_module", "from_weights"]
+
+WEIGHTS = "weights"
+"""The name under which weights that are no run's are reported, where a run has `best` and `last`."""
+_PRETRAINED = "architectures.timm.options={'pretrained': True}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreign:
+    """Models that no run of ours made, and the images that they are judged on."""
+
+    dataset: str
+    """A dataset on the shelf, or an npz file; its options are set by bindings."""
+    suite: str = "pgd"
+    bindings: Sequence[str] = ()
+    normalise: bool = True
+    """Put the dataset's mean and standard deviation before the network; False: it takes images in [0,1] itself."""
+
+    def loaded(self, further: Sequence[str] = ()) -> Loaded:
+        """The suite with the dataset, and with further bindings, put into its stand-in experiment."""
+        name, options = self.dataset, []
+        if Path(name).suffix == ".npz":
+            name, options = "npz", [f"datasets.npz.path={name!r}"]
+        if name not in datasets:
+            raise OptionError(
+                f"--dataset: got {name!r}, allowed: {', '.join(datasets)}, or a .npz file{did_you_mean(name, datasets)}"
+            )
+        return load_suite(self.suite, [f"Experiment.dataset=@datasets.{name}()", *options, *further, *self.bindings])
+
+
+def from_weights(weights: Path | None, architecture: str, foreign: Foreign, scope: Scope, device: str) -> Subject:
+    """Weights of an architecture on the shelf, or else of timm, by name: one file, or a folder of .pt files.
+
+    A folder is read as RobustBench lays its own out (`DATASET/THREAT/NAME.pt`, any depth): each .pt, .pth or .ckpt
+    file below it is a model, named after the file. A file holds a state dict, bare or under "state_dict" or
+    "model_state_dict", perhaps saved from DataParallel; or it is a checkpoint of matx: `scope.peers` of it are taken.
+    """
+    _refuse_scope(scope)
+    if weights is None and not any("pretrained" in binding for binding in foreign.bindings):
+        raise OptionError(
+            "--weights is missing; allowed without: -s \"architectures.timm.options={'pretrained': True}\""
+        )
+    files = {} if weights is None else _files(weights, scope.peers)
+    bindings = [f"Peer.architecture=@architectures.{architecture}()"]
+    if architecture not in architectures:
+        bindings = ["Peer.architecture=@architectures.timm()", f"architectures.timm.name={architecture!r}"]
+    loaded = foreign.loaded(bindings)
+    experiment, place = loaded.experiment, find_device(device)
+    template, data = experiment.peers["model"], _data(experiment, foreign)
+    peers = {name: replace(template, weights=path) for name, path in files.items()} or {architecture: template}
+    modules = {name: _alive(name, peer, experiment, data, place) for name, peer in peers.items()}
+    return _subject(loaded, data, place, modules, weights.stem if weights else architecture)
+
+
+def from_module(spec: str, foreign: Foreign, scope: Scope, device: str) -> Subject:
+    """A torch module by `MODULE:NAME` or `FILE.py:NAME`: the module itself, or a callable that makes it.
+
+    It takes images in [0,1], normalises them itself, and gives logits.
+    """
+    _refuse_scope(scope)
+    loaded = foreign.loaded()
+    place = find_device(device)
+    module = _imported(spec).to(place)
+    name = _identifier(spec.rpartition(":")[2])
+    return _subject(loaded, loaded.experiment.dataset(), place, {name: module}, name)
+
+
+def _subject(loaded: Loaded, data: Data, device: torch.device, modules: Mapping[str, nn.Module], name: str) -> Subject:
+    states = {WEIGHTS: {peer: dict(module.state_dict()) for peer, module in modules.items()}}
+    known = {"both": False, "scored": list(modules), "best_epoch": None, "last_epoch": None, "checkpoint": WEIGHTS}
+    return Subject(
+        name=name,
+        evaluation=loaded.experiment.evaluation,
+        seed=loaded.experiment.seed,
+        data=data,
+        device=device,
+        modules=modules,
+        states=states,
+        facts=known,
+        warnings=loaded.warnings,
+    )
+
+
+def _refuse_scope(scope: Scope) -> None:
+    if scope.ema:
+        raise OptionError("--ema: allowed with a run, whose checkpoints hold moving averages")
+
+
+def _alive(name: str, peer: Peer, experiment: Experiment, data: Data, device: torch.device) -> nn.Module:
+    return bring_to_life(name, peer, data, seed=experiment.seed, device=device).module
+
+
+def _data(experiment: Experiment, foreign: Foreign) -> Data:
+    data = experiment.dataset()
+    channels = data.image_shape[0]
+    return data if foreign.normalise else replace(data, mean=(0.0,) * channels, std=(1.0,) * channels)
+
+
+def _files(weights: Path, peers: Sequence[str]) -> dict[str, str]:
+    """{model: where its weights are}, as Peer.weights wants it."""
+    if weights.is_file():
+        return {name: f"{weights}:{name}" for name in peers} or {_identifier(weights.stem): str(weights)}
+    if not weights.is_dir():
+        raise CheckpointError(f"--weights: got {str(weights)!r}, which is not there; allowed: a file, or a folder")
+    if (weights / "config.gin").is_file():
+        raise CheckpointError(f"--weights: {weights} is a run folder; allowed: matx eval {weights}")
+    found = sorted(path for path in weights.rglob("*") if path.suffix in (".pt", ".pth", ".ckpt"))
+    if not found:
+        raise CheckpointError(f"--weights: {weights} holds no .pt, .pth or .ckpt file")
+    named: dict[str, str] = {}
+    for path in found:
+        name = _identifier(path.stem)
+        if name in named:
+            raise CheckpointError(f"--weights: {named[name]} and {path} have one name; allowed: a name each")
+        named[name] = str(path)
+    for name in peers:
+        if name not in named:
+            raise RunError(f"--peer: got {name!r}, allowed: {', '.join(named)}{did_you_mean(name, named)}")
+    return {name: path for name, path in named.items() if not peers or name in peers}
+
+
+def _identifier(text: str) -> str:
+    return re.sub(r"\W", "_", text)
+
+
+def _imported(spec: str) -> nn.Module:
+    where, colon, attribute = spec.rpartition(":")
+    if not colon or not where or not attribute:
+        raise ModelError(f"--model: got {spec!r}, allowed: MODULE:NAME or FILE.py:NAME, as in mine.models:build")
+    path = Path(where)
+    by_file = path.suffix == ".py"
+    if by_file and not path.is_file():
+        raise ModelError(f"--model: {path} is not there")
+    folder = str(path.parent.resolve() if by_file else Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        module = importlib.import_module(path.stem if by_file else where)
+        found = getattr(module, attribute)
+        made = found if isinstance(found, nn.Module) else found()
+    except MatxError:
+        raise
+    except Exception as error:  # whatever a stranger's code raises
+        raise ModelError(f"--model: {spec!r} gives no model: {type(error).__name__}: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise ModelError(f"--model: {spec!r} gives a {type(made).__name__}, allowed: a torch module")
+    return made
