@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from matx.cli.options import common, console, device, settings
-from matx.cli.results import show_results
+from matx.cli.results import show_doubts, show_results, show_transfer
 
 if TYPE_CHECKING:
     from matx.run import Foreign, Scope, Subject
@@ -35,6 +36,9 @@ __all__ = ["evaluate"]
 @click.option("--union-only", is_flag=True, help="Attack only what still stands: quicker, but no figures a norm.")
 @click.option("--ensemble/--no-ensemble", default=True, help="Whether several peers are scored as one, too.")
 @click.option("--verify", is_flag=True, help="Look again at every example found: inside, and still wrong?")
+@click.option("--sanity", is_flag=True, help="Doubt every score: masked gradients, randomness, attacks too weak.")
+@click.option("--transfer", is_flag=True, help="Also: whose examples fool whom, and how alike peers answer.")
+@click.option("--beside", type=click.Path(path_type=Path), metavar="RUN", help="Transfer of this run's peers beside.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Otherwise evals/<name>-<n>.")
 @settings
 @device
@@ -57,6 +61,9 @@ def evaluate(
     union_only: bool,
     ensemble: bool,
     verify: bool,
+    sanity: bool,
+    transfer: bool,
+    beside: Path | None,
     out: Path | None,
     bindings: tuple[str, ...],
     device: str | None,
@@ -69,6 +76,8 @@ def evaluate(
     _refuse_mixtures(run, weights, architecture, model, dataset, normalise, checkpoint)
     if grids and union_only:
         raise click.UsageError("--grid shows figures a norm, which need the full run: leave --union-only away")
+    if sanity and union_only:
+        raise click.UsageError("--sanity doubts figures a norm, which need the full run: leave --union-only away")
     from matx import run as runs
 
     scope = runs.Scope(
@@ -91,7 +100,10 @@ def evaluate(
             dataset=str(dataset), suite=suite or "pgd", bindings=bindings, normalise=normalise != "none"
         )
         subject = _foreign(weights, architecture, model, foreign, scope, where)
-    return _evaluate(subject, scope, out, verify=verify)
+    further = Further(verify=verify, sanity=sanity, transfer=transfer or beside is not None)
+    if beside is not None:
+        further.beside = runs.from_run(runs.open_folder(beside), replace(scope, peers=()), where)
+    return _evaluate(subject, scope, out, further)
 
 
 def _foreign(
@@ -140,9 +152,21 @@ def _grid(text: str) -> list[ThreatModel]:
     return [_threat(f"{norm}:{radius}") for radius in radii.split(",")] if radii else [_threat(text)]
 
 
-def _evaluate(subject: Subject, scope: Scope, out: Path | None, *, verify: bool) -> int:
+@dataclass
+class Further:
+    """What is asked beside the scores."""
+
+    verify: bool
+    sanity: bool
+    transfer: bool
+    beside: Subject | None = None
+
+
+def _evaluate(subject: Subject, scope: Scope, out: Path | None, further: Further) -> int:
     from matx import run as runs
 
+    if further.transfer and len(subject.modules) < 2:
+        raise click.UsageError("--transfer: got one model, allowed: at least two peers")
     display = runs.Display(console())
     for warning in subject.warnings:
         display.say(f"warning: {warning}")
@@ -150,12 +174,18 @@ def _evaluate(subject: Subject, scope: Scope, out: Path | None, *, verify: bool)
     folder = runs.open_evaluation(out, runs.identity(judge), display)
     try:
         found = runs.run_evaluation(runs.Judge(subject, scope, display, folder.records), folder)
-        checked = runs.verify_evaluation(judge, folder) if verify else None
+        checked = runs.verify_evaluation(judge, folder) if further.verify else None
+        doubts = runs.inspect_evaluation(judge, folder) if further.sanity else None
+        matrix = runs.transfer_evaluation(judge, folder, further.beside) if further.transfer else None
     except KeyboardInterrupt:
         click.echo(f"stopped; the same command continues in {folder.path}", err=True)
         return 130
     show_results(found)
     _show_seconds(folder.timing)
+    if doubts is not None:
+        show_doubts(doubts)
+    if matrix is not None:
+        show_transfer(matrix)
     click.echo(f"results     {folder.results}")
     if checked is None:
         return 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
 
     from matx.report import Results
     from matx.run import RunFolder
+    from matx.run.doubts import Doubts
 
-__all__ = ["show_results", "show_run"]
+__all__ = ["show_doubts", "show_results", "show_run", "show_transfer"]
 
 
 def show_run(folder: RunFolder) -> None:
@@ -49,6 +51,24 @@ def show_results(found: Results) -> None:
         stdout.print(f"checkpoint last is the same: epoch {last['epoch']}", highlight=False)
     else:
         _print(stdout, table(found, checkpoint="last"), radii_table(found, checkpoint="last"))
+
+
+def show_doubts(found: Doubts) -> None:
+    """Pass, warn or fail of every check, a block for each score."""
+    from matx.evaluate.sanity import verdict
+
+    for which, peers in found.items():
+        for name, findings in peers.items():
+            click.echo(f"\nsanity      {which} {name}: {verdict(findings)}")
+            for one in findings:
+                click.echo(f"  {one.status:<4}  {one.check:<15} {one.sentence}")
+
+
+def show_transfer(found: Mapping[str, Any]) -> None:
+    """The matrices of every run, and their means side by side."""
+    from matx.report.transfer import transfer_text
+
+    click.echo("\n" + transfer_text(found) + "\n")
 
 
 def _print(stdout: Console, *tables: Table | None) -> None:

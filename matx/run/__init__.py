@@ -1,6 +1,7 @@
 """A run: an experiment trained, evaluated and reported in a folder that describes itself and can be continued."""
 
 from matx.run.display import Display
+from matx.run.doubts import inspect_evaluation, transfer_evaluation
 from matx.run.evaluation import EvalFolder, identity, open_evaluation, run_evaluation, verify_evaluation
 from matx.run.flow import DryRun, dry_run, load_own, read_environment, resume, run
 from matx.run.folder import RunFolder, create, open_folder, refuse_existing
@@ -27,6 +28,7 @@ __all__ = [
     "from_run",
     "from_weights",
     "identity",
+    "inspect_evaluation",
     "lines",
     "load_own",
     "load_suite",
@@ -39,5 +41,6 @@ __all__ = [
     "run_evaluation",
     "score",
     "score_folder",
+    "transfer_evaluation",
     "verify_evaluation",
 ]

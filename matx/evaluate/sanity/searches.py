@@ -192,7 +192,7 @@ def more_steps(bench: Bench, threat: ThreatModel, attacks: Sequence[Attack]) -> 
 def _ten_times(attack: Attack) -> Attack | None:
     """Five times the steps and twice the restarts; ten times the steps where there are no restarts."""
     options: Any = attack
-    names = {entry.name for entry in fields(options)} if is_dataclass(options) else set()
+    names: list[str] = [entry.name for entry in fields(options)] if is_dataclass(attack) else []
     if "steps" not in names:
         return None
     if "restarts" in names:
