@@ -176,6 +176,9 @@ def _undo(module: str, before: dict[str, dict[str, type[Any]]]) -> None:
 
 def _explain(error: BaseException, module: str) -> str:
     """`ValueError: why (file:line)`, the line being the deepest one in the plug-in itself."""
+    if isinstance(error, SyntaxError):  # its own frames end in the import machinery
+        place = f" ({error.filename}:{error.lineno})" if error.filename else ""
+        return f"{type(error).__name__}: {error.msg}{place}"
     top = module.partition(".")[0]
     frames = [f for f in traceback.extract_tb(error.__traceback__) if top in Path(f.filename).with_suffix("").parts]
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from matx.cli.options import common, load, settings
-from matx.cli.shelf import named_component
+from matx.cli.shelf import named_component, nouns
 
 if TYPE_CHECKING:
     from matx.config import Loaded
@@ -27,6 +27,8 @@ def check(what: str, bindings: tuple[str, ...]) -> int:
         if bindings:
             raise click.UsageError("-s belongs to a gin file, not to a component")
         return _check_component(*found)
+    if what in nouns():
+        raise click.UsageError(f"{what} is a noun: `matx show {what}` shows it; allowed here: a gin file or KIND.NAME")
     loaded = load([what], bindings)
     _check_models(loaded)
     for sentence in loaded.warnings:

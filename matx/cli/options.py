@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,7 +39,7 @@ def common(command: Command) -> Command:
 
             import_all()
             for plugin in plugins:
-                load_plugin(plugin)
+                load_plugin(Path(plugin) if Path(plugin).exists() else plugin)
         return command(*args, **options)
 
     return wrapped

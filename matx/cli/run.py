@@ -64,11 +64,15 @@ def run(
     from matx import run as runs
 
     if dry_run:
-        _show_dry(runs.dry_run(loaded, out=out, device=device or "auto"))
+        _show_dry(runs.dry_run(loaded, out=out, device=_auto(device)))
         return 0
     display = runs.Display(console())
     command = ["matx", *sys.argv[1:]]
-    return _watched(lambda: runs.run(loaded, out=out, device=device or "auto", display=display, command=command))
+    return _watched(lambda: runs.run(loaded, out=out, device=_auto(device), display=display, command=command))
+
+
+def _auto(device: str | None) -> str:
+    return "auto" if device is None else device
 
 
 def _resume(
@@ -100,7 +104,7 @@ def _queue(
         bindings,
         sweep.parse_seeds(seeds),
         parent=out,
-        device=device or "auto",
+        device=_auto(device),
         plugins=click.get_current_context().params["plugins"],
         command=["matx", *sys.argv[1:]],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 from matx.cli.options import common, load, settings
 from matx.errors import RegistrationError, did_you_mean
 
-__all__ = ["listing", "named_component", "show"]
+__all__ = ["listing", "named_component", "nouns", "show"]
 
 RECIPES = "recipes"
 
@@ -68,10 +69,10 @@ def _recipe_line(name: str) -> str:
 def show(what: str, bindings: tuple[str, ...]) -> int:
     """Show a component or noun (source, options, defaults), or a gin FILE: flattened, and every value behind it."""
     found = named_component(what)
-    if found is not None or what in _nouns():
+    if found is not None or what in nouns():
         if bindings:
             raise click.UsageError("-s belongs to a gin file, not to a component")
-        _show_class(what, _nouns()[what] if found is None else _component(*found))
+        _show_class(what, nouns()[what] if found is None else _component(*found))
         return 0
     loaded = load([what], bindings)
     from matx.run import lines
@@ -89,9 +90,12 @@ def named_component(what: str) -> tuple[str, str] | None:
     from matx.registration import SHELVES
 
     kind, dot, name = what.partition(".")
-    if not dot or what.endswith(".gin") or not what.replace(".", "").isidentifier() or Path(what).exists():
+    if what.endswith(".gin") or not what.replace(".", "").isidentifier() or Path(what).exists():
         return None
     import_all()
+    if not dot:
+        _refuse_strange_word(what)
+        return None
     if kind not in SHELVES:
         raise RegistrationError(
             f"{what}: got the kind {kind!r}, allowed: {', '.join(SHELVES)}{did_you_mean(kind, SHELVES)}"
@@ -100,7 +104,23 @@ def named_component(what: str) -> tuple[str, str] | None:
     return kind, name
 
 
-def _nouns() -> Mapping[str, type[Any]]:
+def _refuse_strange_word(word: str) -> None:
+    """Refuse a word that names neither a gin file nor a noun, with the nearest thing of any sort."""
+    from matx.config import packaged_recipes
+    from matx.registration import SHELVES
+
+    recipes = packaged_recipes()
+    if word in nouns() or word in recipes or Path(f"{word}.gin").is_file():
+        return
+    names = {name: f"{kind}.{name}" for kind, shelf in SHELVES.items() for name in shelf}
+    if word in (*SHELVES, RECIPES):
+        raise RegistrationError(f"{word}: is a shelf, allowed: one thing on it; `matx list {word}` shows them")
+    close = get_close_matches(word, [*names, *nouns(), *recipes], n=1)
+    near = f"; did you mean {names.get(close[0], close[0])!r}?" if close else ""
+    raise RegistrationError(f"{word}: no such gin file, component or noun{near}; `matx list` shows what there is")
+
+
+def nouns() -> Mapping[str, type[Any]]:
     """Experiment, Peer, ThreatModel, ...: what gin files set beside components."""
     from matx.config import NOUNS
 

@@ -113,6 +113,8 @@ def _include(statement: Include, path: Path, source: Source, problems: Problems,
 
 def _read_override(text: str, place: Place, source: Source, problems: Problems) -> None:
     everywhere = text.strip().startswith("*/")
+    if not text.strip():
+        problems.add(place, "got nothing, allowed: NAME.PARAMETER=VALUE")
     statements = parse(text.strip()[2:] if everywhere else text.strip(), place, problems)
     for statement in statements:
         if not isinstance(statement, Binding):

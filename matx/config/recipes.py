@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,9 +38,19 @@ def find_recipe(name: str | Path) -> Path:
             return candidate
     known = packaged_recipes()
     local = sorted(path.as_posix() for path in _folder(name).glob("*.gin")) if _folder(name).is_dir() else []
-    near = did_you_mean(str(name), [*local, *known, *(f"{recipe}.gin" for recipe in known)])
-    why = "is a folder" if Path(name).is_dir() else "no such file"
-    raise ConfigError([f"{name}: {why}{near}; packaged recipes: {', '.join(known) or 'none'}"])
+    path = Path(name)
+    known_files = [known_file for known_file in local if known_file != path.as_posix()]
+    near = did_you_mean(str(name), [*known_files, *known, *(f"{recipe}.gin" for recipe in known)])
+    why = "is a folder" if path.is_dir() else "no such file" if not path.exists() else "is no file"
+    raise ConfigError([f"{name}: {why}{near}; packaged recipes: {_shown(known)}"])
+
+
+def _shown(known: Sequence[str]) -> str:
+    """Recipes of the top by name, those of folders by their number: with the papers' there are over a hundred."""
+    top = [name for name in known if "/" not in name]
+    folders = Counter(name.partition("/")[0] for name in known if "/" in name)
+    counted = [f"{count} in {folder}/" for folder, count in folders.items()]
+    return f"{', '.join([*top, *counted]) or 'none'} (`matx list recipes`)"
 
 
 def _folder(name: str | Path) -> Path:

@@ -22,7 +22,7 @@ from matx.plugins import load_plugin
 from matx.report import html, markdown, read_metrics, write_results
 from matx.run.display import Display
 from matx.run.environment import describe, find_device
-from matx.run.folder import RunFolder, create, open_folder, refuse_existing
+from matx.run.folder import RunFolder, create, open_folder, refuse_existing, refuse_unwritable
 from matx.run.interrupt import Interrupted
 from matx.run.journal import lines, logged_to, plain
 from matx.run.scoring import score_run
@@ -43,6 +43,7 @@ def run(
 ) -> RunFolder:
     """Train and evaluate an experiment in a new run folder: `out`, else runs/<name>-<n>. Nothing is overwritten."""
     refuse_existing(out)
+    refuse_unwritable(out)
     training = _brought_to_life(loaded, device)
     data = dict(fingerprints(training.data, test=False))
     settings = checkpoint.settings(loaded.experiment)
@@ -162,7 +163,8 @@ def read_environment(folder: RunFolder) -> dict[str, Any]:
 def _brought_to_life(loaded: Loaded, device: str) -> Training:
     for warning in loaded.warnings:
         log.warning("%s", warning)
-    return start(loaded.experiment, loaded.experiment.dataset(), device=find_device(device))
+    found = find_device(device)
+    return start(loaded.experiment, loaded.experiment.dataset(), device=found)
 
 
 def _go(parts: UnderWay, *, metrics_bytes: int) -> RunFolder:

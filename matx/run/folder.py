@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from matx.errors import RunError
 
-__all__ = ["RUNS", "RunFolder", "create", "open_folder", "refuse_existing"]
+__all__ = ["RUNS", "RunFolder", "create", "open_folder", "refuse_existing", "refuse_unwritable"]
 
 RUNS = Path("runs")
 """Where runs without `--out` go, below the working directory."""
@@ -85,10 +87,31 @@ class RunFolder:
 
 def refuse_existing(out: Path | None) -> None:
     """Refuse an `--out` that is there already, before any work is done."""
-    if out is not None and (out.exists() or out.is_symlink()):
-        raise RunError(
-            f"--out: {out} exists already, allowed: a folder that does not; to continue a run: --resume {out}"
-        )
+    if out is None:
+        return
+    try:
+        os.lstat(out)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise RunError(f"--out: {out} cannot be made ({error.strerror}); allowed: a folder that can") from error
+    more = f"; to continue a run: --resume {out}" if (out / "config.gin").is_file() else ""
+    raise RunError(f"--out: {out} exists already, allowed: a folder that does not{more}")
+
+
+def refuse_unwritable(out: Path | None, home: Path = RUNS) -> None:
+    """Refuse a place in which no folder can be made, before any work is done; what is tried is taken away again."""
+    parent = home if out is None else out.parent
+    there = next(folder for folder in (parent, *parent.absolute().parents) if os.path.lexists(folder))
+    try:
+        with tempfile.TemporaryDirectory(dir=there, prefix=".matx-"):
+            pass
+    except OSError as error:
+        raise _unwritable(parent, error) from error
+
+
+def _unwritable(parent: Path, error: OSError) -> RunError:
+    return RunError(f"--out: nothing can be written in {parent} ({error.strerror}); allowed: a writable folder")
 
 
 def open_folder(path: Path) -> RunFolder:
@@ -110,7 +133,7 @@ def create(out: Path | None, name: str, fill: Callable[[RunFolder], None], *, ho
         parent.mkdir(parents=True, exist_ok=True)
         partial = _unused(lambda n: parent / f".{(name if out is None else out.name)}-partial-{n}")
     except OSError as error:
-        raise RunError(f"--out: {parent} cannot be written ({error.strerror}); allowed: a writable folder") from error
+        raise _unwritable(parent, error) from error
     try:
         fill(RunFolder(partial))
         return RunFolder(_claim(partial, out, name, home))

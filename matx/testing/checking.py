@@ -48,7 +48,12 @@ def examples_of(kind: str, name: str, tmp_path: Path) -> Sequence[Any]:
     if kind not in SHELVES:
         raise RegistrationError(f"kind: got {kind!r}, allowed: {', '.join(SHELVES)}{did_you_mean(kind, SHELVES)}")
     component = SHELVES[kind][name]
-    found = list(component.examples(tmp_path))
+    if not callable(getattr(component, "examples", None)):
+        raise AssertionError(f"{kind}.{name} has no examples: declare the classmethod examples(cls, tmp_path)")
+    try:
+        found = list(component.examples(tmp_path))
+    except Exception as error:  # a plug-in may raise anything; it is its failure, not the checker's
+        raise AssertionError(f"{kind}.{name}.examples raised {type(error).__name__}: {error}") from error
     if not found:
         raise AssertionError(f"{kind}.{name}.examples gives no instance, so nothing can be tested")
     for one in found:
