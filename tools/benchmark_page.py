@@ -1,0 +1,17 @@
+"""Tables that tools write into pages, between two comments that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def put(page: Path, name: str, lines: Sequence[str]) -> None:
+    """Replace what stands between `<!-- NAME -->` and `<!-- end NAME -->`; ValueError where the page lacks them."""
+    text = page.read_text(encoding="utf-8")
+    start, end = f"<!-- {name} -->", f"<!-- end {name} -->"
+    if start not in text or end not in text:
+        raise ValueError(f"{page}: got no markers {start} and {end}, allowed: both, in this order")
+    before, _, rest = text.partition(start)
+    _, _, after = rest.partition(end)
+    page.write_text("\n".join([before + start, "", *lines, "", end + after]), encoding="utf-8")
