@@ -131,6 +131,12 @@ def test_check(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "quick: sound" in capsys.readouterr().out, "it is said to be sound"
     assert main(["check", "unions.average"]) == 0, "a sound component passes"
     assert "contracts kept" in capsys.readouterr().out, "its contracts are counted"
+    assert main(["check", "paper/cifar10_mat_2"]) == 2, "data that is not there is an error"
+    assert "every statement is sound, but its data cannot be read" in capsys.readouterr().err, (
+        "the file is not to blame"
+    )
+    assert main(["check", "paper/cifar10_mat_2", "--no-data"]) == 0, "without its data it is sound"
+    assert "sound" in capsys.readouterr().out, "and it is said to be so"
 
 
 def test_run_tells_where_everything_lies(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

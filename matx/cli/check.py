@@ -18,9 +18,10 @@ __all__ = ["check"]
 
 @click.command()
 @click.argument("what", metavar="FILE|KIND.NAME")
+@click.option("--no-data", is_flag=True, help="Of a gin file: leave its data and its networks out.")
 @settings
 @common
-def check(what: str, bindings: tuple[str, ...]) -> int:
+def check(what: str, no_data: bool, bindings: tuple[str, ...]) -> int:
     """Check a gin FILE (every statement, the data, the architectures), or a component against the contracts."""
     found = named_component(what)
     if found is not None:
@@ -30,12 +31,14 @@ def check(what: str, bindings: tuple[str, ...]) -> int:
     if what in nouns():
         raise click.UsageError(f"{what} is a noun: `matx show {what}` shows it; allowed here: a gin file or KIND.NAME")
     loaded = load([what], bindings)
-    _check_models(loaded)
+    if not no_data:
+        _check_models(loaded)
     for sentence in loaded.warnings:
         click.echo(f"warning: {sentence}", err=True)
     experiment = loaded.experiment
     peers = ", ".join(experiment.peers)
-    click.echo(f"{loaded.name}: sound; {experiment.epochs} epochs, peers {peers}")
+    unseen = "; its data and networks were not tried" if no_data else ""
+    click.echo(f"{loaded.name}: sound; {experiment.epochs} epochs, peers {peers}{unseen}")
     return 0
 
 
@@ -55,10 +58,16 @@ def _check_component(kind: str, name: str) -> int:
 
 def _check_models(loaded: Loaded) -> None:
     """Open the data and send two blank images through each architecture."""
-    from matx.errors import ModelError
+    from matx.errors import DataError, ModelError
     from matx.experiment import check_classes
 
-    data = loaded.experiment.dataset()
+    try:
+        data = loaded.experiment.dataset()
+    except DataError as error:
+        raise DataError(
+            f"{loaded.name}: every statement is sound, but its data cannot be read: {error}; "
+            "--no-data leaves data and networks out"
+        ) from error
     check_classes(loaded.experiment, data.num_classes)
     checked: list[object] = []
     for name, peer in loaded.experiment.peers.items():

@@ -1,0 +1,29 @@
+"""docs/components.md and docs/recipes.md say what the shelves and recipes say."""
+
+from __future__ import annotations
+
+from matx.config import packaged_recipes
+from matx.registration import SHELVES
+from tools.components import built_in, head, pages
+
+
+def test_the_committed_pages_are_up_to_date() -> None:
+    for path, text in pages().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run python tools/components.py"
+
+
+def test_every_component_and_recipe_is_on_its_page() -> None:
+    components, recipes = pages().values()
+    for kind in SHELVES:
+        assert built_in(kind), f"the built-in {kind} are found"
+        for name in built_in(kind):
+            assert f"### {kind}.{name}\n" in components, f"{kind}.{name} has an entry"
+    assert "L_i = CE(f_i(x), y) + beta KL(p_i(x) || p_i(x'_i))" in components, "formulas are shown as they are laid out"
+    assert "| `beta` | `float` | `6.0` |" in components, "options are shown with their defaults"
+    for name in packaged_recipes():
+        assert f"| `{name}` |" in recipes, f"{name} has a row"
+
+
+def test_a_head_is_read_by_its_words() -> None:
+    text = "# What it\n# is.\n# Beside: it\n#\n#   matx run\n#\n# Hardware and time: one\n# GPU\n# Expect: 7\n\nx = 1\n"
+    assert head(text) == ("What it is.", "one GPU", "7"), "what it is, what it costs, what to expect"
