@@ -27,7 +27,7 @@ __all__ = ["evaluate"]
 @click.option("--normalise", type=click.Choice(["dataset", "none"]), help="What stands before --weights' networks.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="One of the two; otherwise both.")
 @click.option("--peer", "peers", multiple=True, metavar="NAME", help="This peer alone; may be repeated.")
-@click.option("--ema", is_flag=True, help="The moving averages of the weights instead of the weights.")
+@click.option("--ema", is_flag=True, help="The averages of the weights (Peer.ema, Peer.swa_from) instead.")
 @click.option("--threat", "threats", multiple=True, metavar="NORM:EPS", help="As in linf:8/255; may be repeated.")
 @click.option("--suite", metavar="NAME", help="The attacks: pgd, autoattack, maini, or a gin file.")
 @click.option("--grid", "grids", multiple=True, metavar="NORM:EPS,EPS,...", help="Accuracy at these radii, too.")

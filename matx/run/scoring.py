@@ -232,7 +232,7 @@ def weights_of(state: Mapping[str, Any], modules: Mapping[str, nn.Module], *, em
     for name in modules:
         learner = state["learners"][name]
         if ema and "ema" not in learner:
-            raise CheckpointError(f"--ema: peer {name!r} keeps no moving average; allowed: peers with Peer.ema set")
+            raise CheckpointError(f"--ema: peer {name!r} keeps no moving average; allowed: those with ema or swa_from")
         weights = learner["ema" if ema else "module"]
         found[name] = {key: tensor.clone() for key, tensor in weights.items()}
     return found
