@@ -135,9 +135,13 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     if schema != SCHEMA:
         raise CheckpointError(f"{path}: got a checkpoint of schema {schema}, allowed: {SCHEMA}")
     try:
-        return Checkpoint(**{part.name: stored[part.name] for part in fields(Checkpoint)})
+        found = Checkpoint(**{part.name: stored[part.name] for part in fields(Checkpoint)})
     except KeyError as error:
         raise CheckpointError(f"{path}: damaged: it holds no {error.args[0]!r}") from error
+    parts = (found.training, found.settings, found.circumstances, found.data)
+    if not all(isinstance(part, Mapping) for part in parts) or not isinstance(found.circumstances.get("threads"), int):
+        raise CheckpointError(f"{path}: damaged: its parts are not those that matx writes")
+    return found
 
 
 def atomic_write(path: Path, text: str) -> None:

@@ -24,7 +24,7 @@ from matx.run.display import Display
 from matx.run.environment import describe, find_device
 from matx.run.folder import RunFolder, create, open_folder, refuse_existing, refuse_unwritable
 from matx.run.interrupt import Interrupted
-from matx.run.journal import lines, logged_to, plain
+from matx.run.journal import check_metrics, lines, logged_to, plain
 from matx.run.scoring import score_run
 from matx.run.training import UnderWay, train
 
@@ -85,6 +85,7 @@ def resume(
     if folder.finished:
         display.say(f"{path}: this run is finished already; nothing was left to do")
         return folder
+    check_metrics(folder.metrics, stored.metrics_bytes)
     torch.set_num_threads(int(stored.circumstances["threads"]))
     training = _brought_to_life(loaded, device or str(environment["device"]))
     data = dict(fingerprints(training.data, test=False))
@@ -93,9 +94,13 @@ def resume(
             f"{folder.last}: the images are not those of the start "
             f"({'; '.join(checkpoint.differences(stored.data, data))})"
         )
+    try:
+        training.load_state_dict(stored.training)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # torch's own for other names or shapes
+        sentence = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{folder.last}: damaged: what it holds does not fit ({sentence})") from error
     for difference in checkpoint.lost(stored.circumstances, checkpoint.circumstances(training.device)):
         log.warning("resumed under other circumstances, so figures may differ in their last bits: %s", difference)
-    training.load_state_dict(stored.training)
     log.info("resumed in epoch %d, step %d", training.position.epoch + 1, training.position.step)
     under_way = UnderWay(
         name=str(environment["experiment"]),
@@ -152,12 +157,17 @@ def load_own(folder: RunFolder, bindings: Sequence[str] = ()) -> Loaded:
 def read_environment(folder: RunFolder) -> dict[str, Any]:
     """environment.json of a run folder; a RunError where it is damaged."""
     try:
-        found: dict[str, Any] = json.loads(folder.environment.read_text(encoding="utf-8"))
+        found = json.loads(folder.environment.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(
             f"{folder.environment}: cannot be read ({error}); allowed: a run folder as matx wrote it"
         ) from error
-    return found
+    missing = [key for key in ("experiment", "device", "plugins") if not isinstance(found, dict) or key not in found]
+    if missing:
+        raise RunError(
+            f"{folder.environment}: holds no {', '.join(missing)}; allowed: the file as matx wrote it at the start"
+        )
+    return dict(found)
 
 
 def _brought_to_life(loaded: Loaded, device: str) -> Training:

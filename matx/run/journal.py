@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from matx.engine import EpochRecord, StepRecord
+from matx.errors import RunError
 from matx.evaluate import PeerScores
 from matx.run.folder import RunFolder
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["STEPS", "Journal", "lines", "logged_to", "plain"]
+__all__ = ["STEPS", "Journal", "check_metrics", "lines", "logged_to", "plain"]
 
 STEPS = 10
 """Every so many steps a step is written down; epochs always are."""
@@ -113,6 +114,22 @@ def _shares(scores: PeerScores) -> dict[str, float]:
     """One peer's accuracies by name."""
     threats = {key: rate.accuracy for key, rate in scores.threats.items()}
     return {"clean": scores.clean.accuracy, **threats, "union": scores.union.accuracy}
+
+
+def check_metrics(path: Path, size: int) -> None:
+    """Refuse a metrics.jsonl that is not, up to what the checkpoint knows of, the records that were written."""
+    content = path.read_bytes() if path.is_file() else b""
+    if len(content) < size:
+        raise RunError(
+            f"{path}: got {len(content)} bytes, allowed: the {size} or more that the last checkpoint knows of"
+        )
+    for number, line in enumerate(content[:size].splitlines(), 1):
+        try:
+            json.loads(line)
+        except ValueError as error:
+            raise RunError(
+                f"{path}:{number}: not a JSON record ({error}), allowed: the file as matx wrote it"
+            ) from error
 
 
 def _reopened(path: Path, size: int) -> IO[bytes]:
