@@ -1,0 +1,94 @@
+"""Folding batch norms into convolutions: the same function, or the module itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from matx.evaluate.folding import folded
+
+
+def images(count: int = 8) -> Tensor:
+    return torch.rand(count, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def settled(module: nn.Module) -> nn.Module:
+    """In eval mode, with statistics and weights of the norms that are not those of a fresh network."""
+    torch.manual_seed(1)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.uniform_(part.weight, 0.5, 2.0)
+            nn.init.uniform_(part.bias, -1.0, 1.0)
+    module.train()
+    module(images(64))
+    return module.eval()
+
+
+class Residual(nn.Module):
+    """Two pairs and a shortcut; the last norm stands before its convolution, and stays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm1 = nn.Conv2d(2, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.second, self.norm2 = nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.norm3, self.third = nn.BatchNorm2d(6), nn.Conv2d(6, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(self.first(x)).relu()
+        x = x + self.norm2(self.second(x))
+        logits: Tensor = self.third(self.norm3(x).relu()).mean((2, 3))
+        return logits
+
+
+class Twice(Residual):
+    """One convolution serves two norms: folding either would change the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x = self.norm1(self.second(x)) + self.norm2(self.second(x.relu()))
+        logits: Tensor = self.third(self.norm3(x)).mean((2, 3))
+        return logits
+
+
+class Untraceable(Residual):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if bool(x.sum() > 0) else -x)
+
+
+class Random(Residual):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + 0.1 * torch.randn(x.shape))
+
+
+def norms(module: nn.Module) -> int:
+    return sum(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+
+
+def test_the_folded_network_is_the_same_function_with_fewer_norms() -> None:
+    module = settled(Residual())
+    light, x = folded(module, images()), images(20)
+    assert norms(light) == 1, "the two norms behind convolutions stay, or the one before its convolution goes"
+    torch.testing.assert_close(light(x), module(x), rtol=1e-4, atol=1e-5, msg="folding changes the answers")
+    first, second = (torch.autograd.grad(net(point).sum(), point)[0] for net, point in _pairs(module, light, x))
+    torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5, msg="folding changes the gradients")
+    assert norms(module) == 3, "the module itself was folded"
+    assert all(parameter.requires_grad for parameter in module.parameters()), "the module itself was frozen"
+
+
+def _pairs(module: nn.Module, light: nn.Module, x: Tensor) -> list[tuple[nn.Module, Tensor]]:
+    return [(net, x.clone().requires_grad_()) for net in (module, light)]
+
+
+@pytest.mark.parametrize("kind", [Twice, Untraceable, Random])
+def test_what_cannot_be_folded_is_returned_itself(kind: type[Residual]) -> None:
+    module = settled(kind())
+    assert folded(module, images()) is module, f"{kind.__name__} was replaced"
+
+
+def test_a_network_without_norms_or_with_hooks_is_returned_itself() -> None:
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(128, 3))
+    assert folded(plain, images()) is plain, "there is nothing to fold"
+    hooked = settled(Residual())
+    hooked.first.register_forward_hook(lambda module, inputs, output: 2 * output)
+    assert folded(hooked, images()) is hooked, "a hook would be lost"
