@@ -90,7 +90,7 @@ def _begin(goal: Goal, start: Tensor, run: Run) -> State:
         rises=torch.zeros_like(ones),
         reduced=torch.ones_like(ones, dtype=torch.bool),
         best_before=now.values,
-        share=moved / count / 1.5 if run.warm else ones * run.sparsity,
+        share=(moved / 1.5).ceil() / count if run.warm else ones * run.sparsity,
         moved=moved,
     )
 
@@ -157,7 +157,7 @@ def _adapt(goal: Goal, state: State, run: Run, window: int) -> State:
         back = moved < 0.95 * state.moved
         full = _first_length(run.threat)
         step = torch.where(back, full, state.step / 1.5).clamp(full / 10, full)
-        state = replace(state, step=step, share=moved / goal.images[0].numel() / 1.5, moved=moved)
+        state = replace(state, step=step, share=(moved / 1.5).ceil() / goal.images[0].numel(), moved=moved)
     else:
         stalled = ~state.reduced & (state.best_before >= state.best.values)
         back = (state.rises <= run.rho * window) | stalled
@@ -165,7 +165,8 @@ def _adapt(goal: Goal, state: State, run: Run, window: int) -> State:
         state = replace(state, step=step, reduced=back, best_before=state.best.values)
     return replace(
         state,
-        now=state.now.replaced(state.best, back),
+        # Its value stays that of the iterate before the return, as in the published code: the next one rises above it.
+        now=replace(state.now.replaced(state.best, back), values=state.now.values),
         gradient=torch.where(per_sample(back, state.gradient), state.best_gradient, state.gradient),
         rises=torch.zeros_like(state.rises),
     )
