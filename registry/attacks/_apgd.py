@@ -165,8 +165,7 @@ def _adapt(goal: Goal, state: State, run: Run, window: int) -> State:
         state = replace(state, step=step, reduced=back, best_before=state.best.values)
     return replace(
         state,
-        # Its value stays that of the iterate before the return, as in the published code: the next one rises above it.
-        now=replace(state.now.replaced(state.best, back), values=state.now.values),
+        now=state.now.replaced(state.best, back),
         gradient=torch.where(per_sample(back, state.gradient), state.best_gradient, state.gradient),
         rises=torch.zeros_like(state.rises),
     )
