@@ -95,6 +95,11 @@ class _Builder:
             if other == owner != name and parameter in theirs:
                 self.problems.add(theirs[parameter].place, text)
                 return _Failure()
+        for binding in bound.values():  # what a strategy says of the peers stands where it is chosen
+            value = self.program.values.get(binding)
+            if head and isinstance(value, Reference) and value.name == head[1]:
+                self.problems.add(binding.place, text)
+                return _Failure()
         return _Failure((text,))
 
 

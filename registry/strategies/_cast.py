@@ -84,11 +84,17 @@ def info(exchange: Exchange, name: str) -> PeerInfo:
     return next(peer for peer in exchange.peers if peer.name == name)
 
 
-def teacher(strategy: str, name: str | None, peers: Sequence[PeerInfo]) -> str:
-    """The frozen peer of that name, or the only one."""
+def _frozen(strategy: str, peers: Sequence[PeerInfo]) -> tuple[PeerInfo, ...]:
+    """The frozen peers; refused where there are none."""
     frozen = teachers(peers)
     if not frozen:
         raise OptionError(f"strategies.{strategy}: got no frozen peer, allowed: a teacher; set Peer.frozen and weights")
+    return frozen
+
+
+def teacher(strategy: str, name: str | None, peers: Sequence[PeerInfo]) -> str:
+    """The frozen peer of that name, or the only one."""
+    frozen = _frozen(strategy, peers)
     if name is not None:
         return named(f"strategies.{strategy}.teacher", name, frozen).name
     if len(frozen) > 1:
@@ -101,8 +107,9 @@ def teacher(strategy: str, name: str | None, peers: Sequence[PeerInfo]) -> str:
 
 def frozen_roles(strategy: str, peers: Sequence[PeerInfo], **roles: str) -> None:
     """Refuse roles of teachers that no frozen peer has, or that one peer has twice."""
+    frozen = _frozen(strategy, peers)
     for role, name in roles.items():
-        named(f"strategies.{strategy}.{role}", name, teachers(peers))
+        named(f"strategies.{strategy}.{role}", name, frozen)
     _apart(strategy, roles)
 
 
