@@ -55,7 +55,10 @@ class Hand:
     _looked: float = 0.0
 
     def work(self, *, poll: float = _POLL) -> None:
-        """Until every slot has its result; on Ctrl-C or an error what is under way is given back to the queue."""
+        """Until every slot has its result; on Ctrl-C or an error what is under way is given back to the queue.
+
+        The crew stays, for the next ledger; after an error it is dismissed.
+        """
         try:
             while True:
                 began = time.monotonic()
@@ -73,9 +76,10 @@ class Hand:
                     began = time.monotonic()
                     self._hear(event)
                     self.own_seconds += time.monotonic() - began
-        finally:
+        except BaseException:
             self.crew.dismiss()
             self.ledger.release()
+            raise
 
     def _look_around(self, poll: float) -> None:
         if time.monotonic() - self._looked < poll:

@@ -23,7 +23,6 @@ from matx.tune.ledger import Ledger, results
 from matx.tune.storage import open_study
 from matx.tune.study import Context
 from matx.tune.trial import Task, bindings_for
-from matx.workers import Crew
 
 __all__ = ["Comparison", "Verdict", "best_trial", "conclude", "paired", "read_verdict", "score"]
 
@@ -159,14 +158,14 @@ def _rerun(context: Context, chosen: Mapping[str, Mapping[str, Any]]) -> dict[st
                 bindings=bindings_for(trial.user_attrs["fixed"]),
                 folder=str(context.folder.rerun(label)),
                 objectives=tuple(tune.objectives),
-                device=context.device,
+                device=context.device_of(position),
                 seed=int(label.rpartition(" ")[2]),
                 epochs=tune.final_epochs or context.epochs,
                 every=context.every,
                 train_limit=tune.train_limit,
             )
 
-        Hand(ledger, Crew(context.work, context.jobs), task, ended, context.epochs).work()
+        Hand(ledger, context.crew, task, ended, context.epochs).work()
     scores = {
         trial.user_attrs["start"]: score(trial.values, tune)
         for trial in results(ledger.trials())

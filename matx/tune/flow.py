@@ -32,7 +32,7 @@ from matx.tune.space import own_values, starting_points
 from matx.tune.storage import storage_errors
 from matx.tune.study import Context, opened
 from matx.tune.trial import Task, bindings_for, check_objectives, train
-from matx.workers import Crew, Work, usable_cores
+from matx.workers import Work, usable_cores
 
 __all__ = ["Request", "Stopped", "tune"]
 
@@ -87,6 +87,8 @@ def tune(
         except KeyboardInterrupt as stop:
             write_reports(folder, context.study, context.tune)
             raise Stopped(str(folder.path)) from stop
+        finally:
+            context.crew.dismiss()
         write_reports(folder, context.study, context.tune, verdict)
     return folder, verdict
 
@@ -139,13 +141,13 @@ def _search(context: Context, ledger: Ledger) -> None:
                 bindings=bindings_for(trial.params),
                 folder=str(context.folder.trial(trial.number)),
                 objectives=tuple(context.tune.objectives),
-                device=_device(context.device, position),
+                device=context.device_of(position),
                 epochs=context.epochs,
                 every=context.every,
                 train_limit=context.tune.train_limit,
             )
 
-        hand = Hand(ledger, Crew(context.work, context.jobs), task, ended, context.epochs)
+        hand = Hand(ledger, context.crew, task, ended, context.epochs)
         try:
             hand.work()
         finally:
@@ -166,11 +168,6 @@ def _show(context: Context, ledger: Ledger, bar: Bar, how: Ended) -> None:
         parts.append(f"best {shown} (trial {best.number})")
     parts.append(f"{count[TrialState.PRUNED]} pruned, {count[TrialState.FAIL]} failed")
     bar(len(over), " · ".join(parts), line=True)
-
-
-def _device(device: str, position: int) -> str:
-    """The device of a worker: the GPUs in turn."""
-    return f"cuda:{position % torch.cuda.device_count()}" if device == "cuda" else device
 
 
 @contextmanager

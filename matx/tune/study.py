@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import optuna
+import torch
 from optuna.storages import BaseStorage
+from optuna.trial import Trial
 
 from matx.checkpoint import atomic_write, differences, settings
 from matx.config import Loaded
@@ -20,7 +22,7 @@ from matx.tune.folder import StudyFolder
 from matx.tune.ledger import LEASE
 from matx.tune.sampling import pruner, sampler
 from matx.tune.storage import is_url, open_storage, open_study, shown
-from matx.workers import Work
+from matx.workers import Crew, Work
 
 __all__ = ["HARMLESS", "Context", "declared", "opened", "refuse_others"]
 
@@ -39,10 +41,9 @@ class Context:
     where: str
     storage: BaseStorage
     study: optuna.Study
-    jobs: int
     device: str
     display: Display
-    work: Work
+    crew: Crew[Trial]
     lease: float = LEASE
 
     @property
@@ -59,6 +60,10 @@ class Context:
     def every(self) -> int:
         """So many epochs of a trial between two validations."""
         return self.tune.every or self.loaded.experiment.evaluation.every
+
+    def device_of(self, position: int) -> str:
+        """The device of a worker: the GPUs in turn."""
+        return f"cuda:{position % torch.cuda.device_count()}" if self.device == "cuda" else self.device
 
 
 def opened(
@@ -91,10 +96,9 @@ def opened(
         where=where,
         storage=record,
         study=study,
-        jobs=jobs,
         device=device,
         display=display,
-        work=work,
+        crew=Crew(work, jobs),
     )
     study.sampler = sampler(context.tune)
     study.pruner = pruner(context.tune, epochs=context.epochs, every=context.every)

@@ -7,7 +7,6 @@ import ast
 import math
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -93,10 +92,7 @@ def main() -> None:
     def task(trial: Any, position: int) -> dict[str, Any]:
         return {"number": trial.number, "log": given.log, "seconds": given.seconds, **trial.params}
 
-    try:
-        Hand(ledger, Crew(work, 1), task, lambda ended: None, epochs=1).work(poll=1.0)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    Hand(ledger, Crew(work, 1), task, lambda ended: None, epochs=1).work(poll=1.0)
 
 
 if __name__ == "__main__":
