@@ -61,7 +61,8 @@ def test_a_folder_of_that_name_does_not_hide_the_recipe(wheel: Path, tmp_path: P
 def test_an_unknown_recipe_names_the_nearest_and_all(wheel: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         find_recipe("mat_unoin")
-    expected = "mat_unoin: no such file; did you mean 'mat_union'?; packaged recipes: mat_union, paper/x"
+    listed = "packaged recipes: mat_union, 1 in paper/ (`matx list recipes`)"
+    expected = f"mat_unoin: no such file; did you mean 'mat_union'?; {listed}"
     assert caught.value.problems == (expected,), caught.value.problems
 
 
