@@ -68,9 +68,7 @@ def test_another_experiment_is_refused_with_the_difference(other: Whole, shown: 
 def test_what_changes_no_result_may_change() -> None:
     other = checkpoint.settings(replace(WHOLE, checkpoint_every=5, tune=Part()))
     checkpoint.refuse_others(stored(), other, Path("last.pt"))
-    assert checkpoint.differences(checkpoint.settings(WHOLE), other) == [], (
-        "what a search would do counts for nothing"
-    )
+    assert checkpoint.differences(checkpoint.settings(WHOLE), other) == [], "what a search would do counts for nothing"
 
 
 def test_round_trip_and_plain_content(tmp_path: Path) -> None:
