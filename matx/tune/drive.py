@@ -50,6 +50,8 @@ class Hand:
     """Of a whole trial, for reasons in words."""
     exempt: Callable[[Trial], bool] = lambda trial: "start" in trial.user_attrs
     """Trials that are never pruned: the starting points."""
+    stopped: Callable[[], bool] = lambda: False
+    """Whether the user wants an end: heard between two looks at the record, never in the middle of one."""
     own_seconds: float = 0.0
     """What the tuner itself took: claiming, recording, pruning."""
     _looked: float = 0.0
@@ -61,6 +63,8 @@ class Hand:
         """
         try:
             while True:
+                if self.stopped():
+                    raise KeyboardInterrupt
                 began = time.monotonic()
                 self._look_around(poll)
                 self._hand_out()
@@ -72,7 +76,7 @@ class Hand:
                 if not busy:
                     time.sleep(min(poll, 0.5))
                     continue
-                for event in self.crew.wait(min(poll, self.ledger.lease / 8)):
+                for event in self.crew.wait(min(poll, 0.5, self.ledger.lease / 8)):
                     began = time.monotonic()
                     self._hear(event)
                     self.own_seconds += time.monotonic() - began

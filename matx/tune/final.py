@@ -165,7 +165,7 @@ def _rerun(context: Context, chosen: Mapping[str, Mapping[str, Any]]) -> dict[st
                 train_limit=tune.train_limit,
             )
 
-        Hand(ledger, context.crew, task, ended, context.epochs).work()
+        Hand(ledger, context.crew, task, ended, context.epochs, stopped=context.stopped).work()
     scores = {
         trial.user_attrs["start"]: score(trial.values, tune)
         for trial in results(ledger.trials())

@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from matx.tune.ledger import LEASE, Ledger, results
 from matx.tune.report import write_reports
 from matx.tune.sampling import distributions
 from matx.tune.space import own_values, starting_points
-from matx.tune.storage import storage_errors
+from matx.tune.storage import close_storage, storage_errors
 from matx.tune.study import Context, opened
 from matx.tune.trial import Task, bindings_for, check_objectives, train
 from matx.workers import Work, usable_cores
@@ -72,8 +72,17 @@ def tune(
         recipe.write_text(loaded.text, encoding="utf-8")
         starts = starting_points(loaded.experiment.tune, own_values(recipe, loaded.experiment.tune))
     where = request.storage or str(folder.journal)
-    with _quiet(), _stoppable(), storage_errors(where):
-        context = opened(loaded, folder, storage=request.storage, jobs=jobs, device=device, display=display, work=work)
+    with _quiet(), _stoppable(display) as stopped, storage_errors(where):
+        context = opened(
+            loaded,
+            folder,
+            storage=request.storage,
+            jobs=jobs,
+            device=device,
+            display=display,
+            work=work,
+            stopped=stopped,
+        )
         ledger = Ledger(
             context.study,
             total=_total(request.trials, context, len(starts)),
@@ -84,12 +93,13 @@ def tune(
         try:
             _search(context, ledger)
             verdict = conclude(context, ledger.trials(), starts)
+            write_reports(folder, context.study, context.tune, verdict)
         except KeyboardInterrupt as stop:
             write_reports(folder, context.study, context.tune)
             raise Stopped(str(folder.path)) from stop
         finally:
             context.crew.dismiss()
-        write_reports(folder, context.study, context.tune, verdict)
+            close_storage(context.storage)
     return folder, verdict
 
 
@@ -147,7 +157,7 @@ def _search(context: Context, ledger: Ledger) -> None:
                 train_limit=context.tune.train_limit,
             )
 
-        hand = Hand(ledger, context.crew, task, ended, context.epochs)
+        hand = Hand(ledger, context.crew, task, ended, context.epochs, stopped=context.stopped)
         try:
             hand.work()
         finally:
@@ -184,17 +194,25 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM (a cluster's way of asking) stops a study as Ctrl-C does."""
+def _stoppable(display: Display) -> Iterator[Callable[[], bool]]:
+    """Hold Ctrl-C and SIGTERM (a cluster's way of asking) back: what is yielded says whether there was one.
+
+    Raised in the middle of a write, an interrupt would spoil the journal's lock. The second one is obeyed at once.
+    """
+    heard = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield heard.is_set
         return
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def hear(number: int, frame: FrameType | None) -> None:
+        if heard.is_set():
+            raise KeyboardInterrupt
+        heard.set()
+        display.say("stopping; what is under way is given back to the queue")
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield heard.is_set
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -11,7 +11,7 @@ from matx.errors import RunError
 from matx.tune.final import Verdict, read_verdict
 from matx.tune.folder import StudyFolder, find_folder
 from matx.tune.report import lines, ranking, write_reports
-from matx.tune.storage import is_url, open_storage, shown, storage_errors, stored_studies
+from matx.tune.storage import close_storage, is_url, open_storage, shown, storage_errors, stored_studies
 from matx.tune.study import declared
 
 __all__ = ["look"]
@@ -30,9 +30,9 @@ def look(
         raise RunError(f"--show: {where}, the record of {path}, is not there; allowed: --storage with its place")
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    record = open_storage(where)
     try:
         with storage_errors(where):
-            record = open_storage(where)
             known = stored_studies(record, where)
             if about["study"] not in known:
                 raise RunError(f"--show: {shown(where)} holds no study {about['study']!r}; it holds {', '.join(known)}")
@@ -41,4 +41,5 @@ def look(
             write_reports(folder, study, tune, verdict)
             return folder, lines(study, tune, verdict), ranking(study, tune), verdict
     finally:
+        close_storage(record)
         optuna.logging.set_verbosity(verbosity)

@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL, make_url
 
 from matx.errors import RunError
 
-__all__ = ["is_url", "open_storage", "open_study", "shown", "storage_errors", "stored_studies"]
+__all__ = ["close_storage", "is_url", "open_storage", "open_study", "shown", "storage_errors", "stored_studies"]
 
 _PATIENCE = 10
 """Seconds for a connection, and until the lock of a writer that was killed is broken."""
@@ -68,6 +68,13 @@ def stored_studies(storage: BaseStorage, where: str) -> list[str]:
     """The names of the studies in a storage."""
     with storage_errors(where):
         return list(optuna.get_all_study_names(storage))
+
+
+def close_storage(storage: BaseStorage) -> None:
+    """Let go of a storage and its connections."""
+    storage.remove_session()
+    if isinstance(storage, RDBStorage):
+        storage.engine.dispose()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -44,6 +45,7 @@ class Context:
     device: str
     display: Display
     crew: Crew[Trial]
+    stopped: Callable[[], bool]
     lease: float = LEASE
 
     @property
@@ -67,7 +69,15 @@ class Context:
 
 
 def opened(
-    loaded: Loaded, folder: StudyFolder, *, storage: str | None, jobs: int, device: str, display: Display, work: Work
+    loaded: Loaded,
+    folder: StudyFolder,
+    *,
+    storage: str | None,
+    jobs: int,
+    device: str,
+    display: Display,
+    work: Work,
+    stopped: Callable[[], bool],
 ) -> Context:
     """Begin or continue the study; another experiment, space or objective than it was begun with is refused."""
     where = storage or str(folder.journal)
@@ -99,6 +109,7 @@ def opened(
         device=device,
         display=display,
         crew=Crew(work, jobs),
+        stopped=stopped,
     )
     study.sampler = sampler(context.tune)
     study.pruner = pruner(context.tune, epochs=context.epochs, every=context.every)

@@ -17,7 +17,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from matx.tune.ledger import results
-from matx.tune.storage import open_storage
+from matx.tune.storage import close_storage, open_storage
 from tune import synthetic
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,10 @@ class Crowd:
 
     def trials(self) -> list[FrozenTrial]:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        return optuna.load_study(study_name="soak", storage=open_storage(self.storage)).get_trials()
+        storage = open_storage(self.storage)
+        trials = optuna.load_study(study_name="soak", storage=storage).get_trials()
+        close_storage(storage)
+        return trials
 
 
 def check_nothing_lost_and_nothing_doubled(crowd: Crowd, kills: int) -> None:
