@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +33,9 @@ from matx.run.training import UnderWay, train
 __all__ = ["DryRun", "dry_run", "resume", "run"]
 
 log = logging.getLogger("matx.run")
+
+_WIDE = 1024
+"""Values in an image from which several threads pay on a CPU; below, a busy machine makes them far slower than one."""
 
 
 def run(
@@ -86,8 +91,8 @@ def resume(
         display.say(f"{path}: this run is finished already; nothing was left to do")
         return folder
     check_metrics(folder.metrics, stored.metrics_bytes)
-    torch.set_num_threads(int(stored.circumstances["threads"]))
     training = _brought_to_life(loaded, device or str(environment["device"]))
+    torch.set_num_threads(int(stored.circumstances["threads"]))
     data = dict(fingerprints(training.data, test=False))
     if data != dict(stored.data):
         raise CheckpointError(
@@ -174,7 +179,10 @@ def _brought_to_life(loaded: Loaded, device: str) -> Training:
     for warning in loaded.warnings:
         log.warning("%s", warning)
     found = find_device(device)
-    return start(loaded.experiment, loaded.experiment.dataset(), device=found)
+    data = loaded.experiment.dataset()
+    if found.type == "cpu" and math.prod(data.image_shape) < _WIDE and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    return start(loaded.experiment, data, device=found)
 
 
 def _go(parts: UnderWay, *, metrics_bytes: int) -> RunFolder:
