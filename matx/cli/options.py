@@ -49,8 +49,10 @@ def common(command: Command) -> Command:
 def console() -> Console:
     """Where progress and warnings are shown: standard error, so that standard output holds results alone."""
     from rich.console import Console
+    from rich.emoji import Emoji
 
-    return Console(stderr=True)
+    Emoji.replace(":x:")  # rich imports its table at first use; a Ctrl-C in the middle of that import would be lost
+    return Console(stderr=True, emoji=False)
 
 
 def results_console() -> Console:
