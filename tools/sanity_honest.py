@@ -1,21 +1,25 @@
 """Hold the sentinel to ten honest models: none may fail.
 
-    OMP_NUM_THREADS=1 python tools/sanity_honest.py --images 200
+    OMP_NUM_THREADS=1 python tools/sanity_honest.py --images 200 --keep honest.jsonl --write docs/evaluation.md
 
 Ten small networks on digits: three widths, several seeds, trained on clean images, or by PGD in l_inf or l2. Each is
 scored by PGD on cross entropy and on the margin, then inspected with Square and with examples of the model before it.
+What `--keep` holds is not measured again: stopped, the same command goes on with the next model.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from collections.abc import Sequence
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from benchmark_models import Images, load
+from benchmark_page import put
 from torch import nn
 
 import matx
@@ -64,35 +68,82 @@ def trained(images: Images, seed: int, width: int, key: str, epochs: int) -> nn.
     return module.eval()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--epochs", type=int, default=10)
-    options = parser.parse_args()
-    images = load(None, 8000, options.images)
+def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The table, a model a row: its figures, the verdict, and the value of each check that is graded by a figure."""
+    checks = [finding["check"] for finding in rows[-1]["findings"] if finding["check"] != "eval mode"]
+    found = [
+        "| model | clean | robust | verdict | " + " | ".join(checks) + " | CPU s |",
+        "|---" * (5 + len(checks)) + "|",
+    ]
+    for row in rows:
+        values = {finding["check"]: f"{finding['value']:.2g}" for finding in row["findings"]}
+        cells = [row["model"], f"{row['clean']:.3f}", f"{row['robust']:.3f}", row["verdict"]]
+        found.append(
+            f"| {' | '.join([*cells, *(values.get(check, '-') for check in checks)])} | {row['seconds']:.0f} |"
+        )
+    counts = ", ".join(f"{sum(row['verdict'] == word for row in rows)} {word}" for word in ("pass", "warn", "fail"))
+    return [*found, "", f"{len(rows)} models, {rows[0]['images']} images: {counts}."]
+
+
+def measured(images: Images, seed: int, width: int, key: str, epochs: int, before: Mapping[str, nn.Module]) -> Any:
+    """(the row of one model, the model)."""
     split = MemorySplit.of(images.test, images.test_labels)
     suite = [
         made("pgd", threat=THREAT, steps=20, restarts=5, early_exit=True, objective=objective)
         for objective in ("cross_entropy", "margin")
     ]
     boxes = [made("square", threat=THREAT, queries=500)]
-    seen: Counter[str] = Counter()
+    module = trained(images, seed, width, key, epochs)
+    scores = evaluate({"model": module}, split, suite, seed=seed)["model"]
+    began = time.process_time()
+    found = inspect(module, split, suite, scores.flags, seed=seed, black_boxes=boxes, others=before)
+    row = {
+        "model": f"seed {seed}, width {width}, trained on {key or 'clean images'}",
+        "images": len(images.test),
+        "clean": scores.clean.accuracy,
+        "robust": scores.union.accuracy,
+        "verdict": verdict(found),
+        "seconds": time.process_time() - began,
+        "findings": [finding.row() for finding in found],
+    }
+    return row, module
+
+
+def kept(file: Path | None) -> dict[str, Any]:
+    """{model: row} of an earlier call."""
+    if file is None or not file.is_file():
+        return {}
+    return {row["model"]: row for row in map(json.loads, file.read_text(encoding="utf-8").splitlines())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--keep", type=Path, help="a file of rows, one a model")
+    parser.add_argument("--write", type=Path, help="the page with the markers")
+    options = parser.parse_args()
+    images = load(None, 8000, options.images)
+    known, rows = kept(options.keep), []
     before: dict[str, nn.Module] = {}
     for seed, width, key in RECIPES:
-        module = trained(images, seed, width, key, options.epochs)
-        scores = evaluate({"model": module}, split, suite, seed=seed)["model"]
-        found = inspect(module, split, suite, scores.flags, seed=seed, black_boxes=boxes, others=before)
-        name = f"seed {seed}, width {width}, trained on {key or 'clean images'}"
-        print(
-            f"{name}: clean {scores.clean.accuracy:.3f}, robust {scores.union.accuracy:.3f}: {verdict(found)}",
-            flush=True,
-        )
-        for finding in found:
-            if finding.status != "pass":
-                print(f"  {finding.status}  {finding.check}: {finding.sentence}", flush=True)
-        seen.update(finding.status for finding in found)
-        before = {"before": module}
-    print(f"{len(RECIPES)} models: {seen['pass']} pass, {seen['warn']} warn, {seen['fail']} fail")
+        row = known.get(f"seed {seed}, width {width}, trained on {key or 'clean images'}")
+        if row is None:
+            row, module = measured(images, seed, width, key, options.epochs, before)
+            before = {"before": module}
+            if options.keep is not None:
+                with options.keep.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(row) + "\n")
+        else:
+            before = {"before": trained(images, seed, width, key, options.epochs)}
+        rows.append(row)
+        print(f"{row['model']}: clean {row['clean']:.3f}, robust {row['robust']:.3f}: {row['verdict']}", flush=True)
+        for finding in row["findings"]:
+            if finding["status"] != "pass":
+                print(f"  {finding['status']}  {finding['check']}: {finding['sentence']}", flush=True)
+    print("\n".join(lines(rows)))
+    if options.write is not None:
+        put(options.write, "sanity honest", lines(rows))
 
 
 if __name__ == "__main__":
