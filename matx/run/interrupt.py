@@ -1,10 +1,10 @@
-"""Ctrl-C: the first is heard between two steps, so that nothing is lost; the second is obeyed at once."""
+"""Ctrl-C: the first is heard at a moment when nothing is lost; the second is obeyed at once."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -22,8 +22,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def held_back(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Hold the first Ctrl-C back: the callable given says whether there was one. Only the main thread hears signals."""
+def held_back(
+    say: Callable[[str], None], sentence: str, signals: Sequence[signal.Signals] = (signal.SIGINT,)
+) -> Iterator[Callable[[], bool]]:
+    """Hold the first of these signals back, saying so: the callable given says whether there was one.
+
+    The second raises KeyboardInterrupt. Only the main thread hears signals; in another one nothing is held back.
+    """
     heard = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield heard.is_set
@@ -33,10 +38,11 @@ def held_back(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
         if heard.is_set():
             raise KeyboardInterrupt
         heard.set()
-        say("stopping after this step and saving; Ctrl-C again stops at once")
+        say(sentence)
 
-    before = signal.signal(signal.SIGINT, hear)
+    before = {number: signal.signal(number, hear) for number in signals}
     try:
         yield heard.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

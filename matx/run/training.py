@@ -20,6 +20,7 @@ __all__ = ["UnderWay", "train"]
 log = logging.getLogger("matx.run")
 _PICTURES = 5
 """How often in a run a gallery of adversarial images is written."""
+_STOPPING = "stopping after this step and saving; Ctrl-C again stops at once"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +56,7 @@ def train(parts: UnderWay, metrics_bytes: int) -> None:
     journal = Journal(parts.folder, size=metrics_bytes, steps=training.steps, config=parts.text)
     bar = display.bar("training, epoch", experiment.epochs, first)
     try:
-        with parts.stopwatch.measure("training"), held_back(display.say) as stopped, bar as draw:
+        with parts.stopwatch.measure("training"), held_back(display.say, _STOPPING) as stopped, bar as draw:
             for record in fit(training):
                 if isinstance(record, EpochRecord):
                     _end_epoch(parts, journal, record, draw)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 import tempfile
-import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import optuna
 import torch
@@ -22,6 +20,7 @@ from matx.errors import OptionError
 from matx.experiment import Experiment
 from matx.run.display import Bar, Display
 from matx.run.environment import find_device
+from matx.run.interrupt import held_back
 from matx.tune.drive import Ended, Hand
 from matx.tune.final import Verdict, best_trial, conclude
 from matx.tune.folder import StudyFolder, open_folder, write_trial
@@ -37,6 +36,9 @@ from matx.workers import Work, usable_cores
 __all__ = ["Request", "Stopped", "tune"]
 
 log = logging.getLogger("matx.tune")
+_STOPPING = "stopping; what is under way is given back to the queue"
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+"""Held back, since in the middle of a write they would spoil the journal's lock; clusters ask by SIGTERM."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -72,7 +74,7 @@ def tune(
         recipe.write_text(loaded.text, encoding="utf-8")
         starts = starting_points(loaded.experiment.tune, own_values(recipe, loaded.experiment.tune))
     where = request.storage or str(folder.journal)
-    with _quiet(), _stoppable(display) as stopped, storage_errors(where):
+    with _quiet(), held_back(display.say, _STOPPING, _STOPS) as stopped, storage_errors(where):
         context = opened(
             loaded,
             folder,
@@ -191,28 +193,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(before)
-
-
-@contextmanager
-def _stoppable(display: Display) -> Iterator[Callable[[], bool]]:
-    """Hold Ctrl-C and SIGTERM (a cluster's way of asking) back: what is yielded says whether there was one.
-
-    Raised in the middle of a write, an interrupt would spoil the journal's lock. The second one is obeyed at once.
-    """
-    heard = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield heard.is_set
-        return
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        if heard.is_set():
-            raise KeyboardInterrupt
-        heard.set()
-        display.say("stopping; what is under way is given back to the queue")
-
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield heard.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
