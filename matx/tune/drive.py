@@ -12,7 +12,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from matx.tune.ledger import Ledger, results
+from matx.tune.ledger import Ledger, results, standing
 from matx.workers import Crew, Event
 
 __all__ = ["Ended", "Hand"]
@@ -55,6 +55,8 @@ class Hand:
     own_seconds: float = 0.0
     """What the tuner itself took: claiming, recording, pruning."""
     _looked: float = 0.0
+    _waiting: list[Trial] = field(default_factory=list)
+    """Held, but not trained yet, since an equal one is under way somewhere."""
 
     def work(self, *, poll: float = _POLL) -> None:
         """Until every slot has its result; on Ctrl-C or an error what is under way is given back to the queue.
@@ -92,25 +94,40 @@ class Hand:
         self.ledger.reap()
 
     def _hand_out(self) -> None:
-        while self.crew.idle():
+        """Take what waited for an equal trial, then new claims; no more may wait than there are workers."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self.ledger.trials()
+        for held in waiting:
+            if held.number in self.ledger.held:
+                self._take(held)
+        while self.crew.idle() and len(self._waiting) < self.crew.size:
             trial = self.ledger.claim()
             if trial is None:
                 return
-            twin = self._twin(trial)
-            if twin is not None:
-                self._answer(trial, twin)
-            else:
-                self.crew.give(trial, self.task(trial, self.crew.free_position()))
+            self._take(trial)
+
+    def _take(self, trial: Trial) -> None:
+        """Train a trial, or answer it from the record: at once, or when the equal one that is under way has ended."""
+        twin = self._twin(trial)
+        if twin is not None and twin.state.is_finished():
+            self._answer(trial, twin)
+        elif twin is None and self.crew.idle():
+            self.crew.give(trial, self.task(trial, self.crew.free_position()))
+        else:
+            self._waiting.append(trial)
 
     def _twin(self, trial: Trial) -> FrozenTrial | None:
-        """A trial of equal values that has its result; what a worker's death decided is no result."""
+        """A trial of equal values that has its result, or that was claimed before and is under way.
+
+        What a worker's death decided is no result. Of two under way the later waits, so that never both do.
+        """
         if not self.ledger.space:
             return None
-        for other in results(self.ledger.view):
-            same = other.params == trial.params and other.number != trial.number
-            if same and (other.state != TrialState.FAIL or "deaths" not in other.user_attrs):
-                return other
-        return None
+        view = self.ledger.view
+        over = [t for t in results(view) if t.state != TrialState.FAIL or "deaths" not in t.user_attrs]
+        under_way = [t for t in standing(view, len(view)) if t.state == TrialState.RUNNING and t.number < trial.number]
+        return next((t for t in [*over, *under_way] if t.params == trial.params and t.number != trial.number), None)
 
     def _answer(self, trial: Trial, twin: FrozenTrial) -> None:
         """Record the twin's result again."""

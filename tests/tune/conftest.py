@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sample_runs import QUICK
@@ -12,6 +13,7 @@ from matx.config import load_experiment
 from matx.tune.final import Verdict
 from matx.tune.flow import Request, tune
 from matx.tune.folder import StudyFolder
+from matx.workers import Work
 from tune import synthetic
 
 RECIPE = (
@@ -42,10 +44,12 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tuned(recipe: Path) -> Tuned:
-    """tuned(trials, *bindings, **request): the recipe's study, begun or continued."""
+    """tuned(trials, *bindings, work=, **request): the recipe's study, begun or continued."""
 
-    def run(trials: int, *bindings: str, **request: object) -> tuple[StudyFolder, Verdict]:
+    def run(
+        trials: int, *bindings: str, work: Work = synthetic.train, jobs: int = 1, **request: Any
+    ) -> tuple[StudyFolder, Verdict]:
         loaded = load_experiment([recipe], bindings)
-        return tune(loaded, Request(**{"trials": trials, "jobs": 1, **request}), work=synthetic.train)  # type: ignore[arg-type]
+        return tune(loaded, Request(trials=trials, jobs=jobs, **request), work=work)
 
     return run

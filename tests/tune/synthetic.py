@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import math
 import os
 import signal
@@ -35,8 +36,8 @@ def train(task: Any, tell: Callable[[Any], Any]) -> dict[str, Any]:
     alpha, seed = given.get("strategies.mat.alpha", 0.5), task.seed or 0
     home = Path(task.recipe).parent
     _note(str(home.with_name(f"{home.name}.log")), f"{Path(task.folder).name} {alpha!r} {seed}")
-    if (home.with_name("die")).exists():
-        (home.with_name("die")).unlink()
+    with contextlib.suppress(FileNotFoundError):
+        home.with_name("die").unlink()
         os.kill(os.getpid(), signal.SIGKILL)
     best = (0.0,) * len(task.objectives)
     for epoch in range(1, task.epochs + 1):

@@ -18,6 +18,7 @@ from matx.tune.final import best_trial, paired
 from matx.tune.folder import StudyFolder
 from matx.tune.ledger import results
 from matx.tune.storage import open_storage
+from tune import synthetic
 from tune.conftest import Tuned
 
 NO_CORNERS = "Tune.corners={}"
@@ -121,6 +122,22 @@ def test_equal_configurations_are_answered_from_the_record(tuned: Tuned) -> None
     for trial in answered:
         twin = trials[trial.user_attrs["outcome"]["answered_by"]]
         assert (trial.params, trial.values) == (twin.params, twin.values), "with their twin's result"
+
+
+def test_what_another_worker_is_still_training_is_not_trained_again(tuned: Tuned, tmp_path: Path) -> None:
+    space = "Tune.space={'strategies.mat.alpha': ('categorical', [0.4, 0.5, 0.6])}"
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "die").touch()
+    folder, _ = tuned(12, space, "Tune.corners={}", "Tune.pruner='none'", jobs=2, work=synthetic.slow)
+    trials = results(record(folder))
+    assert len(trials) == 12, "every slot has its result"
+    searched = [line for line in trainings(folder) if line.endswith(" 0")]
+    assert len(searched) == 4, "three configurations are three trainings, and one more for the worker that was killed"
+    for trial in trials:
+        outcome = trial.user_attrs["outcome"]
+        if "answered_by" in outcome:
+            twin = next(other for other in trials if other.number == outcome["answered_by"])
+            assert (trial.params, trial.values) == (twin.params, twin.values), "the others have their twin's result"
 
 
 def test_nan_is_recorded_as_failed_with_its_reason_and_the_study_goes_on(tuned: Tuned) -> None:
