@@ -30,7 +30,8 @@ class ThreatModel:
     """All images x' in [0,1] with ||x' - x||_norm <= eps, on the pixel scale [0,1].
 
     `eps` is a number or an exact fraction such as `'8/255'`. It is kept as written; `radius` is its value, and two
-    threat models are equal when norm and exact value are ('8/255' equals '16/510').
+    threat models are equal when norm and exact value are ('8/255' equals '16/510'). Over 1 it is refused in linf: that
+    would be the whole box, and is mostly a forgotten '/255'.
     """
 
     norm: str
@@ -42,6 +43,11 @@ class ThreatModel:
             raise OptionError(f"ThreatModel.norm: got {self.norm!r}, allowed: {', '.join(NORMS)}{hint}")
         if self.exact <= 0:
             raise self._bad_eps()
+        if self.norm == "linf" and self.exact > 1:
+            raise OptionError(
+                f"ThreatModel.eps: got {self.eps!r} in linf, allowed: at most 1, for pixels lie in [0,1]"
+                + (f"; did you mean '{self.exact}/255'?" if self.exact.denominator == 1 and self.exact <= 255 else "")
+            )
 
     @classmethod
     def parse(cls, text: str) -> ThreatModel:

@@ -108,15 +108,16 @@ def test_nothing_feasible_lies_nearer(norm: str) -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("eps", [1e-7, 1e-3, 1e6])
+@pytest.mark.parametrize("eps", [1e-7, 1e-3, "whole"])
 @pytest.mark.parametrize("fill", [0.0, 1.0, 0.5])
-def test_edges_of_box_and_radius(norm: str, eps: float, fill: float) -> None:
-    threat = ThreatModel(norm=norm, eps=eps)
+def test_edges_of_box_and_radius(norm: str, eps: float | str, fill: float) -> None:
+    whole = {"linf": 1, "l2": 1e6, "l1": 1e6}[norm]
+    threat = ThreatModel(norm=norm, eps=whole if eps == "whole" else eps)
     clean = torch.full((9, 1, 4, 4), fill)
     points = clean + 3 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     got = threat.project(points, clean)
     assert threat.contains(got, clean).all(), "the projection leaves ball or box"
-    if eps == 1e6:
+    if eps == "whole":
         assert torch.equal(got, points.clamp(0, 1)), "in a huge ball only the box remains"
 
 
@@ -233,6 +234,11 @@ def test_threat_models_compare_by_exact_value() -> None:
         ("l2", "eight", "got 'eight'"),
         ("l2", float("nan"), "got nan"),
         ("l2", float("inf"), "got inf"),
+        ("linf", "8", "did you mean '8/255'?"),
+        ("linf", 8, "got 8 in linf, allowed: at most 1, for pixels lie in [0,1]; did you mean '8/255'?"),
+        ("linf", 8.0, "did you mean '8/255'?"),
+        ("linf", 1.5, "got 1.5 in linf, allowed: at most 1"),
+        ("linf", 256, "got 256 in linf, allowed: at most 1"),
     ],
 )
 def test_bad_threat_models_are_refused(norm: str, eps: float | str, said: str) -> None:

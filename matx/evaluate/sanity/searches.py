@@ -14,10 +14,11 @@ from matx.craft import guarded
 from matx.data import Batch, Split, batches
 from matx.draws import SampleGenerator, hashed
 from matx.evaluate.answers import correct
+from matx.evaluate.sanity.effort import FULL, Effort, evenly, lost
 from matx.evaluate.sanity.finding import Finding, graded
 from matx.interfaces import Attack, Goal, LogitObjective, Model, value_and_gradient
 from matx.losses import cross_entropy
-from matx.threat import ThreatModel
+from matx.threat import ThreatModel, exact_number
 
 __all__ = ["Bench", "ascend", "black_box", "growth", "huge_radius", "more_steps", "noise", "transfer"]
 
@@ -39,6 +40,11 @@ class Bench:
     seed: int
     batch_size: int
     device: torch.device
+    effort: Effort = FULL
+
+    def sample(self, which: Tensor) -> Tensor:
+        """Those images of the flagged ones that a search asks."""
+        return evenly(which, self.effort.searches, 4)
 
     def parts(self, which: Tensor) -> Iterator[Batch]:
         """Those images, batch by batch."""
@@ -85,12 +91,13 @@ def ascend(model: Model, batch: Batch, threat: ThreatModel, draws: SampleGenerat
     return best
 
 
-def growth(bench: Bench, threat: ThreatModel, images: int = 128) -> Finding:
+def growth(bench: Bench, threat: ThreatModel) -> Finding:
     """Does the loss grow with the radius, and is it above the clean one?"""
-    some = _first(bench.clean, images)
+    some = _first(bench.clean, bench.effort.climbs)
     losses = [_mean_loss(bench, some, lambda batch: batch.images)]
     for factor in _GROWTH:
-        ball = replace(threat, eps=str(threat.exact * ThreatModel(norm="linf", eps=factor).exact))
+        eps = threat.exact * exact_number(factor, "growth")
+        ball = replace(threat, eps=str(min(eps, 1) if threat.norm == "linf" else eps))
 
         def craft(batch: Batch, ball: ThreatModel = ball, factor: str = factor) -> Tensor:
             return ascend(bench.model, batch, ball, bench.draws(batch, "growth", factor), steps=20)
@@ -101,6 +108,7 @@ def growth(bench: Bench, threat: ThreatModel, images: int = 128) -> Finding:
     shown = ", ".join(f"{loss:.3g}" for loss in losses)
     return Finding(
         check="growth",
+        threat=threat.key,
         status="fail" if flat else graded(drop, passes=0.01, warns=0.05),
         sentence=f"{threat.key}: mean loss {shown} at 0, 1/4, 1/2, 1 and 2 eps"
         + (": gradients lead nowhere" if flat else ""),
@@ -114,10 +122,10 @@ def _mean_loss(bench: Bench, which: Tensor, craft: Callable[[Batch], Tensor]) ->
     return float(torch.cat(values).double().mean()) if values else 0.0
 
 
-def huge_radius(bench: Bench, images: int = 128) -> Finding:
+def huge_radius(bench: Bench) -> Finding:
     """In the whole box every image can become any other: ascent must leave nobody standing."""
     whole = ThreatModel(norm="linf", eps=1)
-    some = _first(bench.clean, images)
+    some = _first(bench.clean, bench.effort.climbs)
     broken = bench.broken(some, lambda b: ascend(bench.model, b, whole, bench.draws(b, "huge"), steps=50))
     left = int((some & ~broken).sum()) / max(1, int(some.sum()))
     return Finding(
@@ -130,62 +138,77 @@ def huge_radius(bench: Bench, images: int = 128) -> Finding:
 
 def noise(bench: Bench, threat: ThreatModel) -> Finding:
     """Random points of the ball."""
-    missed = torch.zeros_like(bench.clean)
+    which = bench.standing[threat.key]
+    asked, missed = bench.sample(which), torch.zeros_like(which)
     for draw in range(_DRAWS):
 
         def craft(batch: Batch, draw: int = draw) -> Tensor:
             return threat.random_start(batch.images, bench.draws(batch, "noise", draw))
 
-        missed |= bench.broken(bench.standing[threat.key] & ~missed, craft)
-    return _missed("noise", bench, threat, missed, f"{_DRAWS} random points each")
+        missed |= bench.broken(asked & ~missed, craft)
+    return _missed("noise", threat, missed, asked, which, f"{_DRAWS} random points each")
 
 
 def black_box(bench: Bench, attack: Attack) -> Finding:
-    """A search that asks no gradient, on all images that are right when clean."""
-    broken = bench.attacked(bench.clean, attack, "black box")
-    alone = 1.0 - float(broken[bench.clean].float().mean()) if bench.clean.any() else 0.0
+    """A search that asks no gradient, on images that are right when clean, whether they stand or not."""
+    asked = bench.sample(bench.clean)
+    broken = bench.attacked(asked, attack, "black box")
+    alone = 1.0 - float(broken[asked].float().mean()) if asked.any() else 0.0
     share = alone * float(bench.clean.float().mean())
     what = f"{type(attack).__name__}, which leaves {share:.2%} by itself,"
-    return _missed("black box", bench, attack.threat, broken & bench.standing[attack.threat.key], what)
+    standing = bench.standing[attack.threat.key]
+    return _missed("black box", attack.threat, broken & standing, asked, bench.clean, what)
 
 
 def transfer(bench: Bench, threat: ThreatModel, others: Mapping[str, Model]) -> Finding:
     """Examples crafted on other models by plain ascent."""
-    broken = torch.zeros_like(bench.clean)
+    which = bench.standing[threat.key]
+    asked, broken = bench.sample(which), torch.zeros_like(which)
     for name, other in others.items():
 
         def craft(batch: Batch, name: str = name, other: Model = other) -> Tensor:
             return ascend(other, batch, threat, bench.draws(batch, "transfer", name), steps=20)
 
-        broken |= bench.broken(bench.standing[threat.key], craft)
-    return _missed("transfer", bench, threat, broken, f"examples of {', '.join(others)}")
+        broken |= bench.broken(asked & ~broken, craft)
+    return _missed("transfer", threat, broken, asked, which, f"examples of {', '.join(others)}")
 
 
-def _missed(check: str, bench: Bench, threat: ThreatModel, broken: Tensor, what: str) -> Finding:
-    share = float(broken.float().mean())
+def _missed(check: str, threat: ThreatModel, broken: Tensor, asked: Tensor, which: Tensor, what: str) -> Finding:
+    share, surely = lost(broken, asked, which)
+    whole = bool((asked == which).all())
+    of = f"{len(broken)} images" if whole else f"a sample of {int(asked.sum())} images"
     return Finding(
         check=check,
-        status=graded(share, **_MISSED),
-        sentence=f"{threat.key}: {what} break {int(broken.sum())} of {len(broken)} images that the suite missed",
+        threat=threat.key,
+        status=graded(surely, **_MISSED),
+        sentence=f"{threat.key}: {what} break {int(broken.sum())} of {of} that the suite missed"
+        + ("" if whole else f": {share:.2%} of all, at least {surely:.2%}"),
         value=share,
     )
 
 
 def more_steps(bench: Bench, threat: ThreatModel, attacks: Sequence[Attack]) -> Finding | None:
-    """The suite again at ten times steps times restarts, on who still stands; None where no attack has steps."""
+    """These attacks again at ten times steps times restarts, on who stands; None where none has steps."""
     stronger = [more for attack in attacks if (more := _ten_times(attack)) is not None]
     if not stronger:
         return None
-    standing = bench.standing[threat.key].clone()
+    which = bench.standing[threat.key]
+    asked = evenly(which, bench.effort.again, 40)
+    standing = asked.clone()
     for position, attack in enumerate(stronger):
         if standing.any():
             standing &= ~bench.attacked(standing, attack, f"more steps {position}")
-    points = 100.0 * float((bench.standing[threat.key] & ~standing).float().mean())
+    share, surely = lost(asked & ~standing, asked, which)
+    whole = bool((asked == which).all())
+    sample = (
+        f" ({int((asked & ~standing).sum())} of a sample of {int(asked.sum())}; at least {100 * surely:.2f} points)"
+    )
     return Finding(
         check="more steps",
-        status=graded(points, passes=0.5, warns=1.5),
-        sentence=f"{threat.key}: ten times steps times restarts take {points:.2f} points",
-        value=points,
+        threat=threat.key,
+        status=graded(100 * surely, passes=0.5, warns=1.5),
+        sentence=f"{threat.key}: ten times steps times restarts take {100 * share:.2f} points{'' if whole else sample}",
+        value=100 * share,
     )
 
 
