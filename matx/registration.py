@@ -22,7 +22,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 class Registry(Generic[T]):
     """A shelf: component classes by name. `@shelf.register("name")` puts one on it, `shelf["name"]` takes it.
 
-    A name has one owner. The same module and qualified name may register again, as a notebook cell does.
+    A component is a dataclass; anything else is refused. A name has one owner. The same module and qualified name may
+    register again, as a notebook cell does.
     """
 
     kind: str
@@ -32,11 +33,16 @@ class Registry(Generic[T]):
     """The plug-ins that were loaded, for error messages."""
 
     def register(self, name: str) -> Callable[[C], C]:
-        """A decorator that puts a class on the shelf under a lower-case name."""
+        """A decorator that puts a dataclass on the shelf under a lower-case name."""
         if not _NAME.match(name):
             raise RegistrationError(f"{self.kind}: got the name {name!r}, allowed: lower-case letters, digits and _")
 
         def put(component: C) -> C:
+            if not isinstance(component, type) or "__dataclass_params__" not in vars(component):
+                raise RegistrationError(
+                    f"{self.kind}.{name}: got {place(component)}, allowed: a class made a dataclass by a line "
+                    f"@dataclass(frozen=True, kw_only=True) below the line @matx.{self.kind}.register({name!r})"
+                )
             owner = self.components.get(name)
             if owner is not None and _identity(owner) != _identity(component):
                 raise RegistrationError(
@@ -79,7 +85,9 @@ def _identity(component: type[Any]) -> tuple[str, str]:
 
 
 def place(component: type[Any]) -> str:
-    """`module.Class (file:line)` of a component, for messages and `matx show`."""
+    """`module.Class (file:line)` of a component, for messages and `matx show`; any other object as it prints."""
+    if not hasattr(component, "__qualname__"):
+        return repr(component)
     where = f"{component.__module__}.{component.__qualname__}"
     try:
         return f"{where} ({inspect.getsourcefile(component)}:{inspect.getsourcelines(component)[1]})"

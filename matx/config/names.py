@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
 from weakref import WeakKeyDictionary
 
@@ -80,30 +79,21 @@ _KNOWN: WeakKeyDictionary[type[Any], Mapping[str, Parameter]] = WeakKeyDictionar
 
 def _parameters(cls: type[Any]) -> Mapping[str, Parameter]:
     hints = _hints(cls)
-    if is_dataclass(cls):
-        return {
-            f.name: Parameter(
-                name=f.name,
-                hint=hints.get(f.name, Any),
-                required=f.default is MISSING and f.default_factory is MISSING,
-                default=f.default if f.default_factory is MISSING else f.default_factory(),
-            )
-            for f in fields(cls)
-            if f.init
-        }
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    options = [p for p in inspect.signature(cls).parameters.values() if p.kind in named]
     return {
-        p.name: Parameter(
-            name=p.name, hint=hints.get(p.name, Any), required=p.default is inspect.Parameter.empty, default=p.default
+        f.name: Parameter(
+            name=f.name,
+            hint=hints.get(f.name, Any),
+            required=f.default is MISSING and f.default_factory is MISSING,
+            default=f.default if f.default_factory is MISSING else f.default_factory(),
         )
-        for p in options
+        for f in fields(cls)
+        if f.init
     }
 
 
 def _hints(cls: type[Any]) -> dict[str, Any]:
     """Resolved annotations; none where they name what exists for the type checker alone."""
     try:
-        return get_type_hints(cls if is_dataclass(cls) else cls.__init__)
+        return get_type_hints(cls)
     except (NameError, TypeError, AttributeError):
         return {}

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gin
 import pytest
@@ -194,18 +194,3 @@ def test_describe_gives_rows_of_text() -> None:
     assert (rows["threat"].type, rows["threat"].default) == ("ThreatModel", "required"), rows["threat"]
     assert (rows["size"].type, rows["size"].default) == ("float | None", "None"), rows["size"]
     assert rows["steps"].doc == "How many steps.", "the string below a field is its description"
-
-
-def test_a_class_with_init_serves_as_a_component() -> None:
-    class Plain:
-        kind: ClassVar = "maximise"
-
-        def __init__(self, threat: ThreatModel, steps: int = 4) -> None:
-            self.threat, self.steps = threat, steps
-
-    matx.attacks.register("plain")(Plain)
-    overrides = ["l2/Peer.attacks=[@attacks.plain()]", "attacks.plain.threat=@ThreatModel()"]
-    with pytest.raises(ConfigError, match=r"attacks\.plain\.steps: got 'x', allowed: an integer"):
-        load_experiment(["base.gin"], [*overrides, "attacks.plain.steps='x'"])
-    attack: Any = load_experiment(["base.gin"], [*overrides, "attacks.plain.steps=5"]).experiment.peers["l2"].attacks[0]
-    assert attack.steps == 5, "a plain class is built like a dataclass"
