@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from matx import checkpoint
-from matx.checkpoint import atomic_write
+from matx.checkpoint import Checkpoint, atomic_write
 from matx.config import Loaded, load_experiment
 from matx.data import fingerprints
 from matx.engine import StepRecord, Training, fit, start
@@ -27,6 +27,7 @@ from matx.run.environment import describe, find_device
 from matx.run.folder import RunFolder, create, open_folder, refuse_existing, refuse_unwritable
 from matx.run.interrupt import Interrupted
 from matx.run.journal import check_metrics, lines, logged_to, plain
+from matx.run.lock import alone
 from matx.run.scoring import score_run
 from matx.run.training import UnderWay, train
 
@@ -71,7 +72,9 @@ def run(
         _write_json(folder.environment, {"experiment": loaded.name} | environment)
         checkpoint.save(folder.last, parts.checkpoint(0))
 
-    return _go(replace(parts, folder=create(out, loaded.name, fill)), metrics_bytes=0)
+    folder = create(out, loaded.name, fill)
+    with alone(folder.path):
+        return _go(replace(parts, folder=folder), metrics_bytes=0)
 
 
 def resume(
@@ -82,41 +85,27 @@ def resume(
     `loaded`: the experiment that the user believes it is (its own config.gin otherwise); another one is refused.
     """
     folder, display = open_folder(path), display or Display()
-    environment = read_environment(folder)
+    name, place = (str(read_environment(folder)[key]) for key in ("experiment", "device"))
     loaded = loaded or load_own(folder)
-    stored = checkpoint.load(folder.last)
     settings = checkpoint.settings(loaded.experiment)
-    checkpoint.refuse_others(stored, settings, folder.last)
     if folder.finished:
+        checkpoint.refuse_others(checkpoint.load(folder.last), settings, folder.last)
         display.say(f"{path}: this run is finished already; nothing was left to do")
         return folder
-    check_metrics(folder.metrics, stored.metrics_bytes)
-    training = _brought_to_life(loaded, device or str(environment["device"]))
-    torch.set_num_threads(int(stored.circumstances["threads"]))
-    data = dict(fingerprints(training.data, test=False))
-    if data != dict(stored.data):
-        raise CheckpointError(
-            f"{folder.last}: the images are not those of the start "
-            f"({'; '.join(checkpoint.differences(stored.data, data))})"
+    with alone(folder.path):
+        stored = checkpoint.load(folder.last)
+        checkpoint.refuse_others(stored, settings, folder.last)
+        training = _brought_back(folder, loaded, stored, device or place)
+        under_way = UnderWay(
+            name=name,
+            text=loaded.text,
+            training=training,
+            folder=folder,
+            settings=settings,
+            data=dict(stored.data),
+            display=display,
         )
-    try:
-        training.load_state_dict(stored.training)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # torch's own for other names or shapes
-        sentence = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{folder.last}: damaged: what it holds does not fit ({sentence})") from error
-    for difference in checkpoint.lost(stored.circumstances, checkpoint.circumstances(training.device)):
-        log.warning("resumed under other circumstances, so figures may differ in their last bits: %s", difference)
-    log.info("resumed in epoch %d, step %d", training.position.epoch + 1, training.position.step)
-    under_way = UnderWay(
-        name=str(environment["experiment"]),
-        text=loaded.text,
-        training=training,
-        folder=folder,
-        settings=settings,
-        data=data,
-        display=display,
-    )
-    return _go(under_way, metrics_bytes=stored.metrics_bytes)
+        return _go(under_way, metrics_bytes=stored.metrics_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +172,28 @@ def _brought_to_life(loaded: Loaded, device: str) -> Training:
     if found.type == "cpu" and math.prod(data.image_shape) < _WIDE and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
     return start(loaded.experiment, data, device=found)
+
+
+def _brought_back(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device: str) -> Training:
+    """The training where a checkpoint stands; a CheckpointError where metrics, images or weights do not fit it."""
+    check_metrics(folder.metrics, stored.metrics_bytes)
+    training = _brought_to_life(loaded, device)
+    torch.set_num_threads(int(stored.circumstances["threads"]))
+    data = dict(fingerprints(training.data, test=False))
+    if data != dict(stored.data):
+        raise CheckpointError(
+            f"{folder.last}: the images are not those of the start "
+            f"({'; '.join(checkpoint.differences(stored.data, data))})"
+        )
+    try:
+        training.load_state_dict(stored.training)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # torch's own for other names or shapes
+        sentence = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{folder.last}: damaged: what it holds does not fit ({sentence})") from error
+    for difference in checkpoint.lost(stored.circumstances, checkpoint.circumstances(training.device)):
+        log.warning("resumed under other circumstances, so figures may differ in their last bits: %s", difference)
+    log.info("resumed in epoch %d, step %d", training.position.epoch + 1, training.position.step)
+    return training
 
 
 def _go(parts: UnderWay, *, metrics_bytes: int) -> RunFolder:

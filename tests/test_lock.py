@@ -1,0 +1,83 @@
+"""One process at a time in a run folder; the system takes the lock back when its holder dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sample_runs import QUICK, sample
+
+from matx.cli import main
+from matx.errors import RunError
+from matx.run import resume, sweep
+from matx.run.lock import alone
+
+SLOW = """
+import time
+from pathlib import Path
+from sample_runs import *
+from matx.run import run
+
+def wait(goal):
+    if goal.step == 1:
+        Path("here").touch()
+        time.sleep(600)
+
+if __name__ == "__main__":
+    Watched.FATE = staticmethod(wait)
+    run(sample(epochs=1, checkpoint_every=1), out=Path("run"), device="cpu")
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    first = subprocess.Popen([sys.executable, "slow.py"], cwd=tmp_path, env=environment)
+    try:
+        while not (tmp_path / "here").exists():
+            assert first.poll() is None, "the first process trains until it is killed"
+            time.sleep(0.02)
+        before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+        with pytest.raises(RunError, match=rf"process {first.pid} on .* is at work in it; allowed: one process"):
+            resume(tmp_path / "run", loaded=sample(epochs=1))
+        after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+        assert after == before, "nothing was changed by the one that was refused"
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    assert (tmp_path / "run" / "lock").is_file(), "a killed process leaves its file behind"
+    assert resume(tmp_path / "run", loaded=sample(epochs=1)).finished, "which locks nothing"
+    assert not (tmp_path / "run" / "lock").exists(), "and is gone when the run is over"
+
+
+def test_a_queue_lists_the_run_that_another_process_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.gin").write_text(
+        QUICK.replace("epochs = 2", "epochs = 1").replace("train_limit = 150", "train_limit = 50")
+    )
+    assert main(["run", "tiny.gin", "--seeds", "0", "--jobs", "1"]) == 0, capsys.readouterr().err
+    (folder,) = (one.folder for one in sweep.plan(["tiny.gin"], [], [0]))
+    (folder / "results.json").unlink()
+    with alone(folder):
+        assert main(["run", "tiny.gin", "--seeds", "0", "--jobs", "1"]) == 1, "the queue did not do all"
+    said = capsys.readouterr().err
+    assert f"failed: {folder}: {folder}: process {os.getpid()}" in said, "it says which run, and who has it"
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot be written"), alone(tmp_path / "none"):
+        pass
+
+
+def test_the_lock_changes_hands(tmp_path: Path) -> None:
+    for _ in range(3):
+        with alone(tmp_path):
+            assert (tmp_path / "lock").read_text() == f"process {os.getpid()} on {os.uname().nodename}\n", "the holder"
+        assert list(tmp_path.iterdir()) == [], "nothing is left"
