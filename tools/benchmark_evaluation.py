@@ -1,13 +1,16 @@
 """Time our PGD-100 and AutoAttack against torchattacks' on the same models, images and machine, turn by turn.
 
     pip install torchattacks
-    OMP_NUM_THREADS=1 python tools/benchmark_evaluation.py --images 100 --rounds 3 --write docs/evaluation.md
-    OMP_NUM_THREADS=1 python tools/benchmark_evaluation.py --npz cifar10.npz --images 64 --rounds 3
+    OMP_NUM_THREADS=1 python tools/benchmark_evaluation.py --images 360 --write docs/evaluation.md
+    OMP_NUM_THREADS=1 python tools/benchmark_evaluation.py --npz cifar10.npz --images 256 --write docs/evaluation.md
+    OMP_NUM_THREADS=1 python tools/benchmark_evaluation.py --images 360 --count
 
 Every round runs ours, then theirs, in CPU seconds of this process, and the ratio is taken within the round. The budget
 is the same: torchattacks' APGD, APGD-T and FAB are set to the --steps of ours (they stop at 10 by default, the standard
 says 100), Square to the same queries and schedule. Theirs gets the model as it comes; ours what `matx eval` makes of it
 (channels last, batch norms folded). Ours judges its examples on the model as it comes, too.
+
+--count asks instead what no machine changes: how many forwards and backwards each makes an image of the test set.
 """
 
 from __future__ import annotations
@@ -36,6 +39,34 @@ torchattacks: Any = import_module("torchattacks")
 NORMS = {"linf": "Linf", "l2": "L2"}
 
 
+class _Pass(torch.autograd.Function):
+    """The identity, which counts the rows that come back through it."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, counted: Counted) -> Tensor:
+        ctx.counted = counted
+        return images.view_as(images)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        ctx.counted.backwards += len(gradients[0])
+        return gradients[0], None
+
+
+class Counted(nn.Module):
+    """A module that counts the images it is asked about, forwards and backwards."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module, self.forwards, self.backwards = module, 0, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.forwards += len(images)
+        images = _Pass.apply(images, self) if images.requires_grad else images
+        logits: Tensor = self.module(images)
+        return logits
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
     """One model under one threat model."""
@@ -50,7 +81,9 @@ class Case:
         """The robust accuracy that `matx eval` finds, in one batch."""
         attack: Any = matx.attacks[name]
         split = MemorySplit.of(self.images, self.labels)
-        light = copy.deepcopy(self.module).to(memory_format=torch.channels_last)
+        light = self.module
+        if not isinstance(light, Counted):
+            light = copy.deepcopy(light).to(memory_format=torch.channels_last)
         found = evaluate(
             {"model": light}, split, [attack(threat=self.threat, **options)], seed=0, batch_size=len(split.labels)
         )
@@ -129,20 +162,36 @@ def pairs(case: Case, steps: int, queries: int) -> dict[str, Pair]:
     }
 
 
+def counted_row(name: str, case: Case, attack: str, runs: Pair, counted: Counted) -> str:
+    """Accuracies, and forwards and backwards an image of the test set."""
+    cells = [name, case.threat.key, attack]
+    for run in runs:
+        counted.forwards = counted.backwards = 0
+        accuracy = run()
+        cells += [f"{accuracy:.3f}", *(f"{n / len(case.labels):.0f}" for n in (counted.forwards, counted.backwards))]
+    return f"| {' | '.join(cells)} |"
+
+
 def benchmark(images: Images, found: dict[str, nn.Module], options: argparse.Namespace) -> list[str]:
-    lines = [
-        "| model | threat | attack | ours: accuracy | torchattacks' | ours: CPU s | torchattacks' "
-        "| ratio: min | median | max |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = (
+        "ours: accuracy | forwards | backwards | torchattacks': accuracy | forwards | backwards"
+        if options.count
+        else "ours: accuracy | torchattacks' | ours: CPU s | torchattacks' | ratio: min | median | max"
+    )
+    lines = [f"| model | threat | attack | {heads} |", f"|---|---|---|{'---|' * (heads.count('|') + 1)}"]
     print("\n".join(lines), flush=True)
     seen, labels = images.test[: options.images], images.test_labels[: options.images]
     for name in options.models.split(","):
         module = found[name].to(memory_format=torch.contiguous_format)
+        counted = Counted(module)
         for threat in (threat for threat in images.threats if threat.norm in NORMS):
-            case = Case(module=module, images=seen.contiguous(), labels=labels, threat=threat)
-            for attack, (ours, theirs) in pairs(case, options.steps, options.queries).items():
-                lines.append(row(name, case, attack, [turn(ours, theirs) for _ in range(options.rounds)]))
+            asked = counted if options.count else module
+            case = Case(module=asked, images=seen.contiguous(), labels=labels, threat=threat)
+            for attack, runs in pairs(case, options.steps, options.queries).items():
+                if options.count:
+                    lines.append(counted_row(name, case, attack, runs, counted))
+                else:
+                    lines.append(row(name, case, attack, [turn(*runs) for _ in range(options.rounds)]))
                 print(lines[-1], flush=True)
     return lines
 
@@ -152,18 +201,23 @@ def main() -> None:
     parser.add_argument("--npz", type=Path, default=None)
     parser.add_argument("--folder", type=Path, default=Path("benchmark_models"), help="where trained models are kept")
     parser.add_argument("--models", default=",".join(NAMES))
+    parser.add_argument("--architecture", default="tiny", help="one of the shelf that has a width")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--train", type=int, default=8000)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--queries", type=int, default=5000)
+    parser.add_argument("--count", action="store_true", help="count passes instead of seconds")
     parser.add_argument("--write", type=Path, default=None, help="put the table between this file's markers")
     options = parser.parse_args()
     images = load(options.npz, options.train, 1000)
-    lines = benchmark(images, models(images, options.folder, options.epochs), options)
+    names = options.models.split(",")
+    found = models(images, options.folder, options.epochs, names=names, architecture=options.architecture)
+    lines = benchmark(images, found, options)
     if options.write is not None:
-        put(options.write, f"speed {images.name}", lines)
+        kind = "passes" if options.count else "speed"
+        put(options.write, f"{kind} {images.name} {options.architecture}", lines)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ once in some minutes and kept as a plain weights file in the folder given by --m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,15 @@ def load(npz: Path | None, train: int, test: int) -> Images:
     return Images(name=name, train=x, train_labels=y[:train], test=seen, test_labels=truth[:test])
 
 
-def models(images: Images, folder: Path, epochs: int) -> dict[str, nn.Module]:
+def models(
+    images: Images, folder: Path, epochs: int, *, names: Sequence[str] = NAMES, architecture: str = "tiny"
+) -> dict[str, nn.Module]:
     """{name: trained module in eval mode}; what lies in the folder is not trained again."""
     found = {}
-    for name in NAMES:
-        file = folder / f"{images.name}-{name}.pt"
-        module = _fresh(images)
+    kind = "" if architecture == "tiny" else f"-{architecture}"
+    for name in names:
+        file = folder / f"{images.name}{kind}-{name}.pt"
+        module = _fresh(images, architecture)
         if file.is_file():
             module.load_state_dict(torch.load(file, weights_only=True))
         else:
@@ -89,12 +92,12 @@ def models(images: Images, folder: Path, epochs: int) -> dict[str, nn.Module]:
     return found
 
 
-def _fresh(images: Images) -> nn.Module:
+def _fresh(images: Images, architecture: str) -> nn.Module:
     torch.manual_seed(0)
     shape = (images.train.shape[1], images.train.shape[2], images.train.shape[3])
     classes = int(images.train_labels.max()) + 1
-    tiny: Any = matx.architectures["tiny"]
-    network = tiny(width=16)(shape, classes)
+    family: Any = matx.architectures[architecture]
+    network = family(width=16)(shape, classes)
     module: nn.Module = Normalised(network, *channel_statistics(images.train))
     return module.to(memory_format=torch.channels_last)
 
