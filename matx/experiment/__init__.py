@@ -8,31 +8,25 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from matx.augment import Augment
-from matx.errors import OptionError, did_you_mean
-from matx.exchange import CLEAN, Mix, Needs, PeerInfo
+from matx.errors import OptionError
+from matx.exchange import PeerInfo
+from matx.experiment.checks import check_classes, check_needs, check_peers, crafting_order
+from matx.experiment.ranges import at_least, between, one_of
 from matx.interfaces import Architecture, Attack, Dataset, PerturbationUnion, Strategy
-from matx.losses import CLASSES_NEEDED
 from matx.search import Tune
 
-__all__ = ["Evaluation", "Experiment", "Optimizer", "Peer", "Schedule", "Tune", "check_classes", "peer_infos"]
-
-
-def one_of(where: str, got: str, allowed: Sequence[str]) -> None:
-    """Refuse a value that is not among the allowed words."""
-    if got not in allowed:
-        raise OptionError(f"{where}: got {got!r}, allowed: {', '.join(allowed)}{did_you_mean(str(got), allowed)}")
-
-
-def at_least(where: str, got: float, low: float) -> None:
-    """Refuse a number below a bound (or NaN)."""
-    if not got >= low:
-        raise OptionError(f"{where}: got {got}, allowed: {low} or more")
-
-
-def between(where: str, got: float, low: float, high: float) -> None:
-    """Refuse a number outside [low, high] (or NaN)."""
-    if not low <= got <= high:
-        raise OptionError(f"{where}: got {got}, allowed: {low} to {high}")
+__all__ = [
+    "Evaluation",
+    "Experiment",
+    "Optimizer",
+    "Peer",
+    "Schedule",
+    "Tune",
+    "check_classes",
+    "check_needs",
+    "crafting_order",
+    "peer_infos",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +222,7 @@ class Experiment:
         one_of("Experiment.batch_norm", self.batch_norm, ("joint", "separate"))
         one_of("Experiment.teacher_mode", self.teacher_mode, ("eval", "train"))
         one_of("Experiment.update_order", self.update_order, ("simultaneous", "alternating"))
-        _check_peers(self)
+        check_peers(self)
         check_needs(self.strategy.needs(peer_infos(self)), self)
 
     @property
@@ -253,100 +247,3 @@ def peer_info(name: str, peer: Peer) -> PeerInfo:
         frozen=peer.frozen,
         ema=peer.ema is not None,
     )
-
-
-def check_classes(experiment: Experiment, classes: int) -> None:
-    """Refuse attacks whose `objective` is not defined for so few classes, before anything is trained."""
-    evaluation = experiment.evaluation
-    suites = {f"attacks of peer {name!r}": peer.attacks for name, peer in experiment.peers.items()}
-    suites |= {"Evaluation.validation_attacks": evaluation.validation_attacks, "Evaluation.attacks": evaluation.attacks}
-    for where, attacks in suites.items():
-        for position, attack in enumerate(attacks):
-            objective = getattr(attack, "objective", None)
-            needed = CLASSES_NEEDED.get(objective, 0) if isinstance(objective, str) else 0
-            if classes < needed:
-                raise OptionError(
-                    f"{where}[{position}]: objective {objective!r}: got {classes} classes, allowed: at least {needed}; "
-                    "use 'cross_entropy' or 'margin'"
-                )
-
-
-def _check_peers(experiment: Experiment) -> None:
-    peers = experiment.peers
-    if not any(not peer.frozen for peer in peers.values()):
-        raise OptionError("Experiment.peers: got none that is trained, allowed: at least one peer that is not frozen")
-    for name in peers:
-        if not name.isidentifier() or name == CLEAN:
-            raise OptionError(f"Experiment.peers: got the name {name!r}, allowed: an identifier other than {CLEAN!r}")
-    for name in experiment.evaluation.scored:
-        one_of("Evaluation.scored", name, tuple(peers))
-    for name, peer in peers.items():
-        for attack in peer.attacks:
-            for source in getattr(attack, "sources", ()):
-                one_of(f"sources of an attack on peer {name!r}", source, tuple(peers))
-    crafting_order(peers, tuple(peers))
-
-
-def crafting_order(peers: Mapping[str, Peer], wanted: Sequence[str]) -> tuple[str, ...]:
-    """The wanted peers and those whose examples their attacks read, each after what it reads; cycles are refused."""
-    done: dict[str, None] = {}
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            cycle = " -> ".join((*path[path.index(name) :], name))
-            raise OptionError(
-                f"sources: got a cycle of attacks ({cycle}), allowed: an order in which all can be crafted"
-            )
-        if name in done:
-            return
-        for attack in peers[name].attacks:
-            for source in getattr(attack, "sources", ()):
-                visit(source, (*path, name))
-        done[name] = None
-
-    for name in wanted:
-        visit(name, ())
-    return tuple(done)
-
-
-def check_needs(needs: Needs, experiment: Experiment) -> None:
-    """Refuse needs that name unknown peers, ask for examples that nobody crafts, or train a frozen peer."""
-    peers = experiment.peers
-    trained = {name for name, peer in peers.items() if not peer.frozen}
-    served = {*needs.train, *needs.mix}
-    if served != trained:
-        raise OptionError(
-            f"strategy: trains {', '.join(sorted(served)) or 'nobody'}, "
-            f"but the peers that are not frozen are {', '.join(sorted(trained))}"
-        )
-    for mixed, mix in needs.mix.items():
-        _check_mix(mixed, mix, experiment)
-    asked = {(peer, source) for peer, sources in needs.train.items() for source in sources}
-    for peer, source in asked | needs.teach | needs.ema:
-        one_of("strategy: peer", peer, tuple(peers))
-        one_of("strategy: source", source, (CLEAN, *peers))
-        if source != CLEAN and not peers[source].attacks:
-            raise OptionError(f"strategy: wants examples of peer {source!r}, which has no attacks: set Peer.attacks")
-    for peer, _ in needs.ema:
-        if peers[peer].ema is None:
-            raise OptionError(f"strategy: asks the moving average of peer {peer!r}, which keeps none: set Peer.ema")
-    for peer, others in needs.craft.items():
-        for name in (peer, *others):
-            one_of("strategy: objective of peer", name, tuple(peers))
-
-
-def _check_mix(mixed: str, mix: Mix, experiment: Experiment) -> None:
-    """Refuse shares that are no average, times that never come, and members of another architecture."""
-    peers, where = experiment.peers, f"strategy: the mix of peer {mixed!r}"
-    for member, share in mix.members.items():
-        one_of(where, member, tuple(peers))
-        at_least(f"{where}: share of {member!r}", share, 0.0)
-        if peers[member].architecture != peers[mixed].architecture:
-            raise OptionError(
-                f"{where}: got member {member!r} of architecture {peers[member].architecture!r}, "
-                f"allowed: that of the mix, {peers[mixed].architecture!r}"
-            )
-    if not math.isclose(math.fsum(mix.members.values()), 1.0, abs_tol=1e-6):
-        raise OptionError(f"{where}: got shares that sum to {math.fsum(mix.members.values()):g}, allowed: 1")
-    if not 1 <= mix.every <= experiment.epochs:
-        raise OptionError(f"{where}: got every {mix.every} epochs, allowed: 1 to the {experiment.epochs} epochs")

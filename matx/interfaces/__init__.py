@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
-from matx import losses
 from matx.data import Data
-from matx.draws import SampleGenerator
-from matx.errors import OptionError, did_you_mean
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss, State
+from matx.interfaces.goals import (
+    OBJECTIVES,
+    FreeObjective,
+    Goal,
+    LogitObjective,
+    Model,
+    Objective,
+    check_objective,
+    value_and_gradient,
+)
 from matx.threat import ThreatModel
 
 __all__ = [
@@ -37,127 +43,6 @@ __all__ = [
     "check_objective",
     "value_and_gradient",
 ]
-
-Model = Callable[[Tensor], Tensor]
-"""(N, C, H, W) images in [0,1] -> (N, classes) logits."""
-
-
-class Objective(Protocol):
-    """What an attack climbs, one value a sample."""
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N,)."""
-        ...
-
-    def select(self, rows: Tensor) -> Objective:
-        """The objective of some of the samples."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class LogitObjective:
-    """loss(model(images), **tensors): an objective of one model's logits; `tensors` hold one row a sample."""
-
-    model: Model
-    loss: Callable[..., Tensor]
-    tensors: Mapping[str, Tensor]
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return self.evaluate(images)[0]
-
-    def evaluate(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """((N,) values, (N, classes) logits) from one forward."""
-        logits = self.model(images)
-        return self.loss(logits, **self.tensors), logits
-
-    def select(self, rows: Tensor) -> LogitObjective:
-        """The objective of some of the samples."""
-        return replace(self, tensors={name: tensor[rows] for name, tensor in self.tensors.items()})
-
-
-@dataclass(frozen=True, eq=False)
-class FreeObjective:
-    """function(images, **tensors): any objective (a moving target, several models); `tensors` hold one row a sample."""
-
-    function: Callable[..., Tensor]
-    tensors: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return self.function(images, **self.tensors)
-
-    def select(self, rows: Tensor) -> FreeObjective:
-        """The objective of some of the samples."""
-        return replace(self, tensors={name: tensor[rows] for name, tensor in self.tensors.items()})
-
-
-def _kl_to_clean(logits: Tensor, labels: Tensor, clean: Tensor) -> Tensor:
-    return losses.kl_divergence(clean, logits)
-
-
-OBJECTIVES: Mapping[str, Callable[..., Tensor]] = {
-    "cross_entropy": losses.cross_entropy,
-    "margin": losses.margin,
-    "dlr": losses.dlr,
-    "kl": _kl_to_clean,
-}
-"""The objectives on labels that an attack may name: CE, margin, DLR, and KL(p(x) || p(x')) to the clean answer."""
-
-
-def check_objective(name: str) -> None:
-    """Refuse a name that OBJECTIVES does not hold (for an attack's `__post_init__`)."""
-    if name not in OBJECTIVES:
-        raise OptionError(f"objective: got {name!r}, allowed: {', '.join(OBJECTIVES)}{did_you_mean(name, OBJECTIVES)}")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Goal:
-    """What one attack call is given: parameters are frozen, the mode is set, the model is differentiable in images."""
-
-    model: Model
-    images: Tensor
-    """(N, C, H, W) fp32 in [0,1], clean."""
-    labels: Tensor
-    """(N,) int64."""
-    generator: SampleGenerator
-    objective: Objective | None = None
-    """What to climb, where a strategy supplies it; None: the attack's own loss on the labels."""
-    sources: Mapping[str, Tensor] = field(default_factory=dict)
-    """{peer: (views, N, C, H, W)}: finished examples of the peers that the attack names in its `sources`."""
-    epoch: int = 0
-    step: int = 0
-    progress: float = 0.0
-
-    def climb(self, name: str) -> Objective:
-        """The objective that a strategy supplied, else the one on the labels of that name in OBJECTIVES."""
-        if self.objective is not None:
-            return self.objective
-        tensors = {"labels": self.labels}
-        if name == "kl":
-            with torch.no_grad():
-                tensors["clean"] = self.model(self.images)
-        return LogitObjective(self.model, OBJECTIVES[name], tensors)
-
-    def select(self, rows: Tensor) -> Goal:
-        """The goal for some of the samples (a boolean mask or indices into the batch)."""
-        return replace(
-            self,
-            images=self.images[rows],
-            labels=self.labels[rows],
-            generator=self.generator.select(rows),
-            objective=None if self.objective is None else self.objective.select(rows),
-            sources={name: views[:, rows] for name, views in self.sources.items()},
-        )
-
-
-def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Tensor]:
-    """((N,) detached values, gradient of their sum by the images); zeros where nothing depends on the images."""
-    with torch.enable_grad():
-        point = images.detach().requires_grad_()
-        values = objective(point)
-        if not values.requires_grad:
-            return values.detach(), torch.zeros_like(images)
-        (gradient,) = torch.autograd.grad(values.sum(), point, allow_unused=True)
-    return values.detach(), torch.zeros_like(images) if gradient is None else gradient
 
 
 @runtime_checkable
