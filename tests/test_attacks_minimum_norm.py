@@ -180,6 +180,8 @@ def test_few_and_many_classes_work(name: str, classes: int) -> None:
     model = Linear(classes=classes)
     goal = goal_for(model, pixels(4))
     options: dict[str, Any] = {"steps": 60, "constant": 1.0, "searches": 3} if name == "cw" else {"steps": 15}
+    if name == "fab":
+        options["candidates"] = 10 if classes == 1000 else 0
     variants = [options, {**options, "targets": 9}] if name == "fab" else [options]
     for chosen in variants:
         found = made(name, threat=threat("l2"), **chosen)(goal)
@@ -251,6 +253,16 @@ def test_fab_restarts_and_targets_never_take_an_example_back() -> None:
         attack = made("fab", threat=threat("l2"), steps=8, **options)
         sizes.append(attack.threat.size(attack(goal) - images))
     assert bool((sizes[1] <= sizes[0] + 1e-7).all()), "more restarts gave a larger distance"
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_fab_looks_at_all_classes_unless_told_otherwise(norm: str) -> None:
+    model, images = network(classes=15), pixels(12, low=0.0, high=1.0)
+    goal = goal_for(model, images)
+    found = {count: made("fab", threat=threat(norm), steps=8, candidates=count)(goal) for count in (0, 1, 14, 15, 100)}
+    for count in (14, 15, 100):
+        assert torch.equal(found[0], found[count]), f"0 candidates are not all: {count} of 14 give something else"
+    assert not torch.equal(found[0], found[1]), "the nearest boundary is always the likeliest class's: the test is idle"
 
 
 def test_the_nearest_plane_is_the_nearest_by_the_dual_norm() -> None:

@@ -42,15 +42,15 @@ def answers(model: Model, images: Tensor, rows: int) -> Tensor:
 
 
 def likeliest(logits: Tensor, labels: Tensor, count: int) -> Tensor:
-    """(n, k) int64: the other classes of the largest logits, first the largest; k = min(count, classes - 1)."""
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return others.topk(min(count, logits.shape[1] - 1), dim=1).indices
+    """(n, k) int64: the other classes of the largest logits, first the largest; k = min(count, classes - 1), 0: all."""
+    others, most = logits.scatter(1, labels[:, None], -torch.inf), logits.shape[1] - 1
+    return others.topk(min(count or most, most), dim=1).indices
 
 
 def nearest_plane(model: Model, images: Tensor, labels: Tensor, others: Tensor | int, norm: str) -> Plane:
     """The closest, by |gap| / ||normal||_dual, of the planes against some other classes, linearised at the images.
 
-    `others` is (n, k) classes, or a number: the so many likeliest at each point.
+    `others` is (n, k) classes, or a number: the so many likeliest at each point (0: all).
     """
     with torch.enable_grad():
         point = images.detach().requires_grad_()

@@ -114,5 +114,5 @@ class AutoAttack:
         square = Square(threat=threat, queries=self.queries)
         if self.version == "standard":
             return entropy, targeted, fab, square
-        untargeted = replace(fab, targets=0, candidates=classes, restarts=restarts)
+        untargeted = replace(fab, targets=0, restarts=restarts)
         return entropy, ratio, untargeted, square, targeted, fab

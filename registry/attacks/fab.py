@@ -28,9 +28,9 @@ class Fab:
         alpha   = min( alpha_max, ||d(x_k)|| / (||d(x_k)|| + ||d(x)||) )
 
     A misclassified x_{k+1} is kept if it is the closest so far, and pulled back to x + beta (x_{k+1} - x). Untargeted,
-    the boundary is that of the nearest of the `candidates` likeliest other classes; FAB-T (`targets` > 0) linearises
-    against one class at a time, for each of the so many likeliest on the clean image (no more than there are). All
-    targets of a sample run side by side. The first start is the clean image, later ones are random within eps / 2.
+    the boundary is that of the nearest other class, for which a step takes a backward pass a class: with many classes
+    set `candidates`, or use FAB-T. FAB-T (`targets` > 0, published: 9) linearises against one class at a time, for each
+    of the so many likeliest on the clean image (no more than there are). All targets of a sample run side by side. The first start is the clean image, later ones are random within eps / 2.
 
     Returns the closest misclassified image found, inside the threat model or not; the clean image where none was found.
     """
@@ -40,8 +40,8 @@ class Fab:
     restarts: int = 1
     targets: int = 0
     """FAB-T against so many classes; 0: untargeted."""
-    candidates: int = 10
-    """Untargeted: linearise against the so many likeliest classes, a backward pass each (the published code: all)."""
+    candidates: int = 0
+    """Untargeted: linearise against the so many likeliest classes, a backward pass each; 0: all, as published."""
     alpha_max: float = 0.1
     eta: float = 1.05
     beta: float = 0.9
@@ -52,7 +52,7 @@ class Fab:
     kind: ClassVar[Literal["minimum_norm"]] = "minimum_norm"
 
     def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("restarts", 1), ("targets", 0), ("candidates", 1), ("rows", 0)):
+        for name, low in (("steps", 1), ("restarts", 1), ("targets", 0), ("candidates", 0), ("rows", 0)):
             if getattr(self, name) < low:
                 raise OptionError(f"attacks.fab.{name}: got {getattr(self, name)}, allowed: {low} or more")
         for name, least, most in (("alpha_max", 0.0, 1.0), ("eta", 1.0, 2.0), ("beta", 0.0, 1.0)):
