@@ -1,21 +1,21 @@
-"""Compare our attacks with reference implementations: same trained model, same images, same budgets, several seeds.
+"""Compare fab, cw, deepfool and square with reference implementations, and write docs/parity.md.
 
-    pip install torchattacks foolbox adversarial-robustness-toolbox adv-lib     (and autoattack, from its repository)
-    python tools/parity_attacks.py --only square,fab --images 200 --seeds 5
-    python tools/parity_attacks.py --only autoattack --npz cifar10.npz --pool 2 --radii linf:4/255,l2:0.3,l1:4
+    pip install -e '.[parity]'                          (and adv-lib and autoattack as docs/parity.md says)
+    python tools/parity_attacks.py --cache parity --write docs/parity.md
+    python tools/parity_attacks.py --npz cifar10.npz --folder benchmark_models --cache parity --write docs/parity.md \
+        --images 400 --threats linf:4/255,l2:0.25,l1:4 --only fab,cw,deepfool --steps 20 --searches 5
 
-It trains a small network by PGD on sklearn's digits, or on an .npz of uint8 images (x_train, y_train, x_test, y_test,
-channels last), and prints a Markdown table: the robust accuracy as mean [lowest, highest] over the seeds (one seed for
-searches without chance), the median distance, and whether ours is at least as strong: its mean is not above the
-reference's by more than the reference's own range over the seeds, or 2 samples in 1,000 where nothing is drawn.
-A reference that is not installed is left out and named at the end.
+Same trained network, same images, same budget. Searches without chance are compared sample by sample: `same` where the
+flags agree on all but 2 samples in 1,000, `stronger` where ours alone fools more than the reference alone does. Random
+ones are compared over --seeds seeds: our mean not above the reference's by more than the reference's own range. Every
+search is kept under --cache, so that a comparison that was stopped goes on where it was. A reference that is not
+installed is left out and named at the end.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-import time
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -26,131 +26,40 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from benchmark_page import put
+from parity_bench import ORDER, ORIGINAL, Bench, Found, Search, found, optional, prepare, prepare_residual, seeded, show
 from torch import Tensor, nn
 
-import matx
-import registry
-from matx.draws import SampleGenerator
-from matx.interfaces import Attack
 from matx.threat import ThreatModel
 
-Search = Callable[[int], Tensor]
-"""seed -> images."""
-ORDER = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
-ORIGINAL = {"linf": "Linf", "l2": "L2", "l1": "L1"}
-CHANCE = ("square", "autoattack", "gaussian")
-"""The attacks that draw; the others run on one seed."""
-
-
-def made(name: str, **options: Any) -> Attack:
-    component: Any = matx.attacks[name]
-    attack: Attack = component(**options)
-    return attack
+HEAD = (
+    "| threat | attack | ours | reference | its accuracy | flags | median distances | seconds | as strong |",
+    "|---|---|---|---|---|---|---|---|---|",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Bench:
-    """A trained network and images that it classifies correctly."""
+class Case:
+    """Our search beside those of others at the same budget."""
 
-    model: nn.Module
-    images: Tensor
-    labels: Tensor
-    threat: ThreatModel
-    options: argparse.Namespace
-
-    def ours(self, name: str, **options: Any) -> Search:
-        attack = made(name, threat=self.threat, **options)
-
-        def search(seed: int) -> Tensor:
-            draws = SampleGenerator(seed, torch.arange(len(self.images)))
-            return attack(matx.Goal(model=self.model, images=self.images, labels=self.labels, generator=draws))
-
-        return search
-
-    def score(self, images: Tensor) -> tuple[float, float]:
-        """Robust accuracy, and the median distance of what is misclassified."""
-        fooled = self.model(images).argmax(1) != self.labels
-        size = self.threat.size(images - self.images).masked_fill(~fooled, torch.inf)
-        inside = size <= self.threat.radius * (1 + 1e-5)
-        return float((~inside).float().mean()), float(size.median())
+    title: str
+    ours: Search
+    references: dict[str, Search]
+    random: bool = False
 
 
-def train(bench: Bench, images: Tensor, labels: Tensor, epochs: int) -> None:
-    """Adversarial training by PGD in half the threat model, which leaves an accuracy to attack."""
-    model, optimizer = bench.model, torch.optim.Adam(bench.model.parameters(), 2e-3)
-    half = ThreatModel(norm=bench.threat.norm, eps=bench.threat.radius / 2)
-    attack = made("pgd", threat=half, steps=10 if half.norm == "l1" else 3, keep="last")
-    for epoch in range(epochs):
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(epoch))
-        for rows in torch.split(order, 128):
-            model.requires_grad_(False)
-            draws = SampleGenerator(epoch, rows)
-            seen = attack(matx.Goal(model=model, images=images[rows], labels=labels[rows], generator=draws))
-            model.requires_grad_(True)
-            optimizer.zero_grad()
-            torch.autograd.backward(F.cross_entropy(model(seen), labels[rows]))
-            optimizer.step()
-    model.eval().requires_grad_(False)
-
-
-def prepare(threat: ThreatModel, options: argparse.Namespace) -> Bench:
-    torch.manual_seed(0)
-    if options.npz is None:
-        digits: Any = import_module("sklearn.datasets").load_digits()
-        x = torch.tensor(digits.images / 16.0, dtype=torch.float32)[:, None]
-        y = torch.tensor(digits.target)
-        images, labels, test, truth = x[:1000], y[:1000], x[1000:], y[1000:]
-    else:
-        parts = np.load(options.npz)
-        images, test = (torch.tensor(parts[n]).permute(0, 3, 1, 2).float() / 255 for n in ("x_train", "x_test"))
-        labels, truth = (torch.tensor(parts[n]) for n in ("y_train", "y_test"))
-    if options.pool > 1:
-        images, test = F.avg_pool2d(images, options.pool), F.avg_pool2d(test, options.pool)
-    test = test.contiguous()  # references call view (fra31/auto-attack, issue 9)
-    side, classes = images.shape[2] // 4, int(labels.max()) + 1
-    model = nn.Sequential(
-        nn.Conv2d(images.shape[1], 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(), nn.Flatten(),
-        nn.Linear(32 * side * side, 64), nn.ReLU(), nn.Linear(64, classes),
-    )  # fmt: skip
-    bench = Bench(model=model, images=test, labels=truth, options=options, threat=threat)
-    train(bench, images, labels, options.epochs)
-    right = (model(test).argmax(1) == truth).nonzero()[: options.images, 0]
-    return Bench(model=model, images=test[right], labels=truth[right], options=options, threat=bench.threat)
-
-
-def optional(name: str, missing: set[str]) -> ModuleType | None:
-    sys.modules.setdefault("visdom", ModuleType("visdom"))  # adv-lib imports it for plots only
-    try:
-        return import_module(name)
-    except ImportError:
-        missing.add(name.split(".")[0])
-        return None
-
-
-def seeded(search: Callable[[], Any]) -> Search:
-    def run(seed: int) -> Tensor:
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        return torch.as_tensor(search()).detach()
-
-    return run
-
-
-Row = tuple[str, Search, dict[str, Search]]
-
-
-def fab(bench: Bench, missing: set[str]) -> Iterator[Row]:
+def fab(bench: Bench, missing: set[str]) -> Iterator[Case]:
     model, x, y, norm = bench.model, bench.images, bench.labels, bench.threat.norm
     steps = bench.options.steps
     original, adv_lib = optional("autoattack.fab_pt", missing), optional("adv_lib.attacks", missing)
-    for targets in (0, min(9, int(y.max()))):
+    for targets in (0, bench.options.targets):
         references: dict[str, Search] = {}
         if original is not None:
             references["autoattack"] = seeded(partial(_original_fab, original, bench, targets))
         if adv_lib is not None and not targets:
             references["adv-lib"] = seeded(lambda: adv_lib.fab(model, x, y, norm=ORDER[norm], n_iter=steps))
-        yield f"fab, {targets} targets", bench.ours("fab", steps=steps, targets=targets), references
+        ours = bench.ours("fab", steps=steps, targets=targets)
+        yield Case(title=f"fab, {targets or 'no'} targets, {steps} steps", ours=ours, references=references)
 
 
 def _original_fab(original: ModuleType, bench: Bench, targets: int) -> Tensor:
@@ -163,23 +72,22 @@ def _original_fab(original: ModuleType, bench: Bench, targets: int) -> Tensor:
     best, size = x.clone(), torch.full((len(x),), torch.inf, dtype=torch.float64)
     for rank in range(2, max(targets, 1) + 2):
         attack.target_class = rank
-        found = attack.attack_single_run(x, y, is_targeted=targets > 0)
-        distance = threat.size(found - x).masked_fill(bench.model(found).argmax(1) == y, torch.inf)
+        images = attack.attack_single_run(x, y, is_targeted=targets > 0)
+        distance = bench.distances(images)
         closer = distance < size
-        best[closer], size[closer] = found[closer], distance[closer]
+        best[closer], size[closer] = images[closer], distance[closer]
     return best
 
 
-def square(bench: Bench, missing: set[str]) -> Iterator[Row]:
+def square(bench: Bench, missing: set[str]) -> Iterator[Case]:
     threat, queries = bench.threat, bench.options.queries
     references: dict[str, Search] = {}
     for module, name in (("autoattack.square", "SquareAttack"), ("torchattacks", "Square")):
-        found = optional(module, missing)
-        if found is None or (module == "torchattacks" and threat.norm == "l1"):
-            continue
-
-        references[module.partition(".")[0]] = partial(_square, getattr(found, name), bench)
-    yield f"square, {queries} queries", bench.ours("square", queries=queries), references
+        library = optional(module, missing)
+        if library is not None and (module != "torchattacks" or threat.norm != "l1"):
+            references[module.partition(".")[0]] = partial(_square, getattr(library, name), bench)
+    ours = bench.ours("square", queries=queries)
+    yield Case(title=f"square, {queries} queries", ours=ours, references=references, random=True)
 
 
 def _square(make: Any, bench: Bench, seed: int) -> Tensor:
@@ -191,32 +99,35 @@ def _square(make: Any, bench: Bench, seed: int) -> Tensor:
     return run(bench.images, bench.labels)
 
 
-def cw(bench: Bench, missing: set[str]) -> Iterator[Row]:
+def cw(bench: Bench, missing: set[str]) -> Iterator[Case]:
     if bench.threat.norm != "l2":
         return
-    model, x, y, steps = bench.model, bench.images, bench.labels, bench.options.steps
+    model, x, y, steps, searches = bench.model, bench.images, bench.labels, bench.options.steps, bench.options.searches
     references: dict[str, Search] = {}
     adv_lib, foolbox = optional("adv_lib.attacks", missing), optional("foolbox", missing)
     if adv_lib is not None:
-        options = {"binary_search_steps": 9, "max_iterations": steps, "initial_const": 0.01}
+        options = {"binary_search_steps": searches, "max_iterations": steps, "initial_const": 0.01}
         references["adv-lib"] = seeded(lambda: adv_lib.carlini_wagner_l2(model, x, y, **options))
     if foolbox is not None:
-        attack = foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=9, steps=steps, initial_const=0.01)
+        attack = foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=searches, steps=steps, initial_const=0.01)
         references["foolbox"] = seeded(lambda: _foolbox(foolbox, attack, bench))
-    yield f"cw, 9 x {steps} steps", bench.ours("cw", steps=steps, constant=0.01), references
+    ours = bench.ours("cw", steps=steps, constant=0.01, searches=searches)
+    yield Case(title=f"cw, {searches} x {steps} steps", ours=ours, references=references)
     torchattacks = optional("torchattacks", missing)
     if torchattacks is not None:
         single = {"torchattacks": seeded(lambda: torchattacks.CW(model, c=1, steps=steps, lr=0.01)(x, y))}
-        yield f"cw, c = 1, {steps} steps", bench.ours("cw", steps=steps, constant=1.0, searches=1), single
+        ours = bench.ours("cw", steps=steps, constant=1.0, searches=1)
+        yield Case(title=f"cw, c = 1, {steps} steps", ours=ours, references=single)
 
 
 def _foolbox(foolbox: ModuleType, attack: Any, bench: Bench) -> Tensor:
     model = foolbox.PyTorchModel(bench.model, bounds=(0, 1), device="cpu")
-    found: Tensor = attack(model, bench.images, bench.labels, epsilons=None)[0]
-    return found
+    images: Tensor = attack(model, bench.images, bench.labels, epsilons=None)[0]
+    return images
 
 
-def deepfool(bench: Bench, missing: set[str]) -> Iterator[Row]:
+def deepfool(bench: Bench, missing: set[str]) -> Iterator[Case]:
+    """As published, without the bisection by which ours ends; then as it comes."""
     model, x, y, norm = bench.model, bench.images, bench.labels, bench.threat.norm
     references: dict[str, Search] = {}
     adv_lib, foolbox = optional("adv_lib.attacks", missing), optional("foolbox", missing)
@@ -235,79 +146,84 @@ def deepfool(bench: Bench, missing: set[str]) -> Iterator[Row]:
         )
         attack = art.DeepFool(wrapped, max_iter=50, epsilon=0.02, batch_size=len(x), verbose=False)
         references["art"] = seeded(lambda: attack.generate(x.numpy()))
-    yield "deepfool, 50 steps", bench.ours("deepfool"), references
+    if references:
+        yield Case(title="deepfool, no bisection", ours=bench.ours("deepfool", halvings=0), references=references)
+        yield Case(title="deepfool", ours=bench.ours("deepfool"), references=references)
 
 
-def autoattack(bench: Bench, missing: set[str]) -> Iterator[Row]:
-    x, y, threat, queries = bench.images, bench.labels, bench.threat, bench.options.queries
-    references: dict[str, Search] = {}
-    original = optional("autoattack", missing)
-    if original is not None:
-
-        def search(seed: int) -> Tensor:
-            whole = original.AutoAttack(
-                bench.model, norm=ORIGINAL[threat.norm], eps=threat.radius, seed=seed, device="cpu", verbose=False
-            )
-            whole.square.n_queries = queries
-            found: Tensor = whole.run_standard_evaluation(x, y, bs=len(x))
-            return found
-
-        references["autoattack"] = search
-    yield f"autoattack, {queries} queries", bench.ours("autoattack", queries=queries), references
-
-
-def gaussian(bench: Bench, missing: set[str]) -> Iterator[Row]:
-    yield "gaussian, 1 draw", bench.ours("gaussian"), {}
-
-
-ROWS = {
-    name: row
-    for name, row in globals().items()
-    if name in ("fab", "square", "cw", "deepfool", "autoattack", "gaussian")
+CASES: dict[str, Callable[[Bench, set[str]], Iterator[Case]]] = {
+    "fab": fab,
+    "cw": cw,
+    "deepfool": deepfool,
+    "square": square,
 }
 
 
-def measure(bench: Bench, search: Search, seeds: int) -> tuple[list[float], float, float]:
-    """Robust accuracies over the seeds, the first seed's median distance, mean seconds."""
-    start = time.perf_counter()
-    scores = [bench.score(search(seed)) for seed in range(seeds)]
-    return [score for score, _ in scores], scores[0][1], (time.perf_counter() - start) / seeds
+def verdict(threat: ThreatModel, mine: list[Found], its: list[Found], *, random: bool) -> tuple[str, str]:
+    """The flags that differ, and whether ours is as strong as asked."""
+    if not random:
+        ours, theirs = mine[0].fooled(threat), its[0].fooled(threat)
+        gained, lost = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+        few = math.ceil(0.002 * len(ours))
+        word = "same" if gained + lost <= few else "stronger" if lost <= few or gained > lost else "NO"
+        return f"+{gained} -{lost}", word
+    own, shares = accuracies(threat, mine), accuracies(threat, its)
+    within = np.mean(own) <= np.mean(shares) + max(shares) - min(shares) + 1e-9
+    return "", "stronger" if np.mean(own) < min(shares) else "same" if within else "NO"
 
 
-def show(scores: list[float]) -> str:
-    return f"{np.mean(scores):.4f} [{min(scores):.4f}, {max(scores):.4f}]"
+def accuracies(threat: ThreatModel, runs: list[Found]) -> list[float]:
+    return [1.0 - float(run.fooled(threat).double().mean()) for run in runs]
+
+
+def row(bench: Bench, case: Case, other: str) -> str:
+    seeds, threat = range(bench.options.seeds if case.random else 1), bench.threat
+    mine = [found(bench, case.ours, seed, f"{case.title} ours") for seed in seeds]
+    its = [found(bench, case.references[other], seed, f"{_unbisected(case.title)} {other}") for seed in seeds]
+    flags, word = verdict(threat, mine, its, random=case.random)
+    near, far = (float(run[0].distances.median()) for run in (mine, its))
+    spent, took = (float(np.mean([one.seconds for one in runs])) for runs in (mine, its))
+    cells = (threat.key, case.title, show(accuracies(threat, mine)), other, show(accuracies(threat, its)), flags)
+    return f"| {' | '.join(cells)} | {near:.4f}, {far:.4f} | {spent:.1f}, {took:.1f} | {word} |"
+
+
+def _unbisected(title: str) -> str:
+    """The references of deepfool run once for both of its cases."""
+    return title.partition(", no bisection")[0]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(ROWS))
-    parser.add_argument("--radii", default="linf:0.08,l2:0.5,l1:1.5")
-    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--only", default=",".join(CASES))
+    parser.add_argument("--threats", default="linf:0.1,l2:0.6,l1:2.0")
+    parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--searches", type=int, default=9, help="of cw's binary search")
+    parser.add_argument("--targets", type=int, default=9, help="of fab's second case")
+    parser.add_argument("--queries", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--npz", type=Path, default=None)
     parser.add_argument("--pool", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=None, help="of benchmark_models.py: attack its union network")
+    parser.add_argument("--cache", type=Path, default=None, help="keep every search here")
+    parser.add_argument("--write", type=Path, default=None, help="put the table between this page's markers")
     options = parser.parse_args()
-    assert "attacks" in registry.__all__
+    options.data = "digits" if options.npz is None else options.npz.stem
     missing: set[str] = set()
-    print("| norm | attack | ours | reference | its accuracy | distances, ours and its | seconds | as strong |")
-    print("|---|---|---|---|---|---|---|---|", flush=True)
-    for key in options.radii.split(","):
-        bench = prepare(ThreatModel.parse(key), options)
-        for name in options.only.split(","):
-            for title, ours, references in ROWS[name](bench, missing):
-                seeds = options.seeds if name in CHANCE else 1
-                mine, near, spent = measure(bench, ours, seeds)
-                for other, search in references.items() or [("none", ours)]:
-                    its, far, took = measure(bench, search, seeds) if references else (mine, near, spent)
-                    strong = np.mean(mine) <= np.mean(its) + max(max(its) - min(its), 0.002)
-                    cells = (bench.threat.key, title, show(mine), other, show(its), f"{near:.4f}, {far:.4f}")
-                    row = (*cells, f"{spent:.1f}, {took:.1f}", "yes" if strong else "NO")
-                    print(f"| {' | '.join(row)} |", flush=True)
-    if missing:
-        print(f"\nnot installed: {', '.join(sorted(missing))}")
+    lines = list(HEAD)
+    print("\n".join(lines), flush=True)
+    for key in options.threats.split(","):
+        threat = ThreatModel.parse(key)
+        bench = prepare(threat, options) if options.folder is None else prepare_residual(threat, options)
+        for case in (case for name in options.only.split(",") for case in CASES[name](bench, missing)):
+            for other in case.references:
+                lines.append(row(bench, case, other))
+                print(lines[-1], flush=True)
+    closing = f"{len(bench.labels)} images. Not installed: {', '.join(sorted(missing)) or 'none of the references'}."
+    print(f"\n{closing}")
+    if options.write is not None:
+        put(options.write, f"parity {options.data}", [*lines, "", closing])
 
 
 if __name__ == "__main__":

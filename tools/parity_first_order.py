@@ -3,7 +3,7 @@
     pip install torchattacks foolbox adversarial-robustness-toolbox adv-lib
     python tools/parity_first_order.py --images 400 --steps 40 --out docs/parity.md      (an hour on one core)
 
-The networks and images are those of parity_attacks.py (`--npz FILE --pool 2` for CIFAR-10). Searches without random
+The networks and images are those of parity_bench.py (`--npz FILE --pool 2` for CIFAR-10). Searches without random
 start are compared sample by sample: the same flags on all but 2 samples in 1,000, or more samples fooled by ours.
 Random ones are compared over the seeds: our mean not above the reference's by more than the reference's own range.
 References that are not installed are named at the end; those that do not offer a case are left out of it.
@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from parity_attacks import ORDER, ORIGINAL, Bench, Search, optional, prepare, seeded, show
+from parity_bench import ORDER, ORIGINAL, Bench, Search, optional, prepare, seeded, show
 from torch import Tensor, nn
 
 from matx.threat import ThreatModel
