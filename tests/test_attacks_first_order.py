@@ -126,9 +126,13 @@ def test_fgsm_on_a_linear_model_is_exact() -> None:
 
 @pytest.mark.parametrize("name", ["pgd", "pgd_topk", "slide", "apgd", "mim"])
 def test_l1_attacks_use_their_budget_up(name: str) -> None:
-    """D6: scaling instead of projecting, and dense l1 steps, stay far below the optimum."""
+    """D6: scaling instead of projecting, and dense l1 steps, stay far below the optimum.
+
+    So does, on one image, APGD as published: it spends steps on entries that the box does not let move.
+    """
     model, images, labels, weight = linear_case()
-    found = attack(name, threat=L1, steps=100, objective="margin")(goal_for(model, images, labels))
+    options: dict[str, Any] = {"exact": True} if name == "apgd" else {}
+    found = attack(name, threat=L1, steps=100, objective="margin", **options)(goal_for(model, images, labels))
     gain = ((found - images).flatten(1).double() * weight.double()).sum(1)
     wanted = best_gain(L1, images, weight)
     assert (gain >= 0.9 * wanted).all(), f"{name} reaches only {float((gain / wanted).min()):.3f} of the optimum"

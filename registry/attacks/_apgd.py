@@ -1,4 +1,8 @@
-"""One run of APGD: an ascent that halves its own steps, or thins its own l1 steps, and returns to the best point."""
+"""One run of APGD: an ascent that halves its own steps, or thins its own l1 steps, and returns to the best point.
+
+It follows the published code (github.com/fra31/auto-attack) to the sample: rises are counted against the value of the
+step before, even right after a return, and the first step's against 0, as an index of that code wraps around.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,8 @@ class Run:
     early_exit: bool
     eot: int = 1
     rho: float = 0.75
+    exact: bool = False
+    """l2: project onto ball and box together; l1: leave out entries that point out of the box. Else as published."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +40,8 @@ class State:
 
     now: Found
     previous: Tensor
+    last: Tensor
+    """The value that the last step reached, which is not now's after a return."""
     gradient: Tensor
     best: Found
     best_gradient: Tensor
@@ -45,7 +53,7 @@ class State:
     best_before: Tensor
     """The best value at the last checkpoint."""
     share: Tensor
-    """l1: the share of entries that a step moves."""
+    """l1: the share of entries that a step moves, rounded up."""
     moved: Tensor
     """l1: how many entries the best example moved at the last checkpoint."""
 
@@ -83,6 +91,7 @@ def _begin(goal: Goal, start: Tensor, run: Run) -> State:
     return State(
         now=now,
         previous=start,
+        last=torch.zeros_like(ones),
         gradient=gradient,
         best=Found(images=now.images.clone(), values=now.values.clone(), wrong=now.wrong.clone()),
         best_gradient=gradient,
@@ -90,7 +99,7 @@ def _begin(goal: Goal, start: Tensor, run: Run) -> State:
         rises=torch.zeros_like(ones),
         reduced=torch.ones_like(ones, dtype=torch.bool),
         best_before=now.values,
-        share=(moved / 1.5).ceil() / count if run.warm else ones * run.sparsity,
+        share=moved / count / 1.5 if run.warm else ones * run.sparsity,
         moved=moved,
     )
 
@@ -132,22 +141,38 @@ def _checkpoints(run: Run) -> dict[int, int]:
 def _advance(goal: Goal, state: State, run: Run, iteration: int, *, gradient: bool) -> State:
     """One step, with momentum after the first one in l_inf and l2."""
     here, threat = state.now.images, run.threat
-    edge = here if threat.norm == "l1" else None
-    direction = threat.steepest(state.gradient, edge, sparsity=state.share)
-    there = threat.project(here + per_sample(state.step, here) * direction, goal.images)
+    there = _project(here + per_sample(state.step, here) * _direction(state, run), goal.images, run)
     if threat.norm != "l1" and iteration > 1:
-        there = threat.project(here + 0.75 * (there - here) + 0.25 * (here - state.previous), goal.images)
+        there = _project(here + 0.75 * (there - here) + 0.25 * (here - state.previous), goal.images, run)
     now, slope = _look(goal, there, run, gradient=gradient)
     higher = now.values > state.best.values
     return replace(
         state,
         now=now,
         previous=here,
+        last=now.values,
         gradient=slope,
         best=state.best.replaced(now, higher),
         best_gradient=torch.where(per_sample(higher, slope), slope, state.best_gradient),
-        rises=state.rises + (now.values > state.now.values),
+        rises=state.rises + (now.values > state.last),
     )
+
+
+def _direction(state: State, run: Run) -> Tensor:
+    here, count = state.now.images, state.now.images[0].numel()
+    edge = here if run.exact and run.threat.norm == "l1" else None
+    kept = ((1.0 - state.share) * count).clamp(0, count - 1).floor()  # of fp32 shares, as published: a move up or down
+    return run.threat.steepest(state.gradient, edge, sparsity=1.0 - kept / count)
+
+
+def _project(images: Tensor, clean: Tensor, run: Run) -> Tensor:
+    """Into ball and box: in l2, unless `exact`, into one after the other, which may end short of the sphere."""
+    if run.exact or run.threat.norm != "l2":
+        return run.threat.project(images, clean)
+    delta = images - clean
+    size = delta.flatten(1).norm(dim=1)
+    fits: Tensor = per_sample((run.threat.radius / size.clamp_min(1e-12)).clamp_max(1.0), delta)
+    return (clean + fits * delta).clamp(0.0, 1.0)
 
 
 def _adapt(goal: Goal, state: State, run: Run, window: int) -> State:
@@ -157,7 +182,7 @@ def _adapt(goal: Goal, state: State, run: Run, window: int) -> State:
         back = moved < 0.95 * state.moved
         full = _first_length(run.threat)
         step = torch.where(back, full, state.step / 1.5).clamp(full / 10, full)
-        state = replace(state, step=step, share=(moved / 1.5).ceil() / goal.images[0].numel(), moved=moved)
+        state = replace(state, step=step, share=moved / goal.images[0].numel() / 1.5, moved=moved)
     else:
         stalled = ~state.reduced & (state.best_before >= state.best.values)
         back = (state.rises <= run.rho * window) | stalled

@@ -1,0 +1,51 @@
+"""APGD against flags and losses of the original code (github.com/fra31/auto-attack), from the same random starts.
+
+`golden/attacks/apgd.json` was made by `tools/parity_original.py`: weights and images come from numpy's default_rng.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import matx
+from matx import losses
+from matx.draws import SampleGenerator
+from registry.attacks.apgd import APGD
+
+CASES = json.loads((Path(__file__).parent / "golden" / "attacks" / "apgd.json").read_text())["cases"]
+IMAGES = 100
+
+
+def case() -> tuple[nn.Module, Tensor, Tensor]:
+    """(model, images with many pixels at the edges of the box, labels)."""
+    draws = np.random.default_rng(7)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 40), nn.SiLU(), nn.Linear(40, 6)).requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.copy_(torch.tensor(draws.normal(size=tuple(parameter.shape)) * 1.5, dtype=torch.float32))
+    pixels = np.clip(1.6 * draws.random((IMAGES, 1, 6, 6)) - 0.3, 0, 1)
+    images = torch.tensor(pixels, dtype=torch.float32)
+    return model, images, model(images).argmax(1)
+
+
+@pytest.mark.parametrize("wanted", CASES, ids=[case["name"] for case in CASES])
+def test_apgd_does_what_the_original_does(wanted: dict[str, Any]) -> None:
+    model, images, labels = case()
+    threat = matx.ThreatModel.parse(wanted["threat"])
+    goal = matx.Goal(model=model, images=images, labels=labels, generator=SampleGenerator(3, torch.arange(IMAGES)))
+    found = APGD(threat=threat, steps=wanted["steps"], **wanted["options"])(goal)
+    logits = model(found)
+    if "stands" in wanted:
+        stands = "".join("01"[int(right)] for right in logits.argmax(1) == labels)
+        others = sum(mine != its for mine, its in zip(stands, wanted["stands"], strict=True))
+        assert others <= 1, f"{others} of {IMAGES} images do not end as under the original: {stands}"
+        assert 0.1 < stands.count("1") / IMAGES < 0.9, "the case shows nothing: nearly all stand, or nearly none"
+        return
+    values = getattr(losses, wanted["options"]["objective"])(logits, labels).double()
+    near = torch.isclose(values, torch.tensor(wanted["values"], dtype=torch.float64), rtol=1e-3, atol=1e-4)
+    others = IMAGES // 5 if threat.norm == "l1" else IMAGES // 20  # l1 counts moved entries, down to rounding errors
+    assert int((~near).sum()) <= others, f"only {int(near.sum())} of {IMAGES} losses are the original's"
