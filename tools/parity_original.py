@@ -54,6 +54,12 @@ def whole(model: nn.Module, threat: ThreatModel, queries: int, seed: int) -> Any
     return made
 
 
+def start_at_clean(attack: Any) -> None:
+    """Make an APGD of the original start at the clean images."""
+    plain = attack.attack_single_run
+    attack.attack_single_run = lambda x, y: plain(x, y, x_init=x)
+
+
 def start_like_ours(attack: Any, images: Tensor, draws: SampleGenerator, names: Names) -> None:
     """Make an APGD of the original draw its starts as ours does: per image, run after run."""
     rows = {image.contiguous().numpy().tobytes(): row for row, image in enumerate(images)}
