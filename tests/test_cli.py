@@ -19,6 +19,7 @@ import matx
 from matx.cli import main
 from matx.plugins import import_all
 from matx.registration import SHELVES
+from matx.run import sweep
 
 PLUGIN = '''
 """A plug-in of the tests."""
@@ -156,6 +157,9 @@ def test_config_of_a_run_gives_the_same_experiment(finished: Path, home: Path) -
     first, second = (json.loads((path / "results.json").read_text()) for path in (finished, again))
     assert first["peers"] == second["peers"], "the flattened file gives the same figures"
     assert (finished / "resolved.txt").read_text() == (again / "resolved.txt").read_text(), "and the same values"
+    assert (first["experiment"], second["experiment"]) == ("quick", "quick"), "under the name of the run's experiment"
+    (planned,) = sweep.plan([str(finished / "config.gin")], [], [0])
+    assert planned.folder == Path("runs/quick-seed0"), "in a queue, too"
 
 
 def test_eval(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:

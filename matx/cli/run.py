@@ -62,7 +62,9 @@ def run(
         raise click.UsageError("Missing argument 'FILE...': a gin file or the name of a packaged recipe")
     loaded = load(files, bindings, seed)
     from matx import run as runs
+    from matx.run.flow import named
 
+    loaded = named(loaded, files[0])
     if dry_run:
         _show_dry(runs.dry_run(loaded, out=out, device=_auto(device)))
         return 0

@@ -51,13 +51,15 @@ def tune(
 
         _tell(*look(show, storage))
         return 0
-    loaded = load(files or ("mat_union",), bindings)
+    recipes = files or ("mat_union",)
+    loaded = load(recipes, bindings)
     from matx.run import Display
+    from matx.run.flow import named
     from matx.tune import flow
 
     request = flow.Request(trials=trials, folder=study, storage=storage, jobs=jobs, device=device or "auto")
     try:
-        folder, _ = flow.tune(loaded, request, display=Display(console()))
+        folder, _ = flow.tune(named(loaded, recipes[0]), request, display=Display(console()))
     except flow.Stopped as stop:
         click.echo(f"stopped; the same command continues the study {stop}", err=True)
         return 130

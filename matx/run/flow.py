@@ -148,6 +148,14 @@ def load_own(folder: RunFolder, bindings: Sequence[str] = ()) -> Loaded:
     return load_experiment([str(folder.config)], list(bindings))
 
 
+def named(loaded: Loaded, file: str) -> Loaded:
+    """What was read from this file; a run folder's own config.gin has the name of the run's experiment."""
+    folder = RunFolder(Path(file).parent)
+    if Path(file).name != folder.config.name or not folder.environment.is_file():
+        return loaded
+    return replace(loaded, name=str(read_environment(folder)["experiment"]))
+
+
 def read_environment(folder: RunFolder) -> dict[str, Any]:
     """environment.json of a run folder; a RunError where it is damaged."""
     try:

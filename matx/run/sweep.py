@@ -12,7 +12,7 @@ from matx.config import Loaded, load_experiment
 from matx.errors import OptionError, RunError
 from matx.plugins import load_plugin
 from matx.run.display import Display
-from matx.run.flow import resume, run
+from matx.run.flow import named, resume, run
 from matx.run.folder import RUNS, RunFolder
 from matx.run.journal import lines
 from matx.workers import Crew, usable_cores
@@ -84,7 +84,7 @@ def plan(
     for file in files:
         for seed in seeds:
             settings = (*bindings, f"Experiment.seed={seed}")
-            loaded = load_experiment([file], settings)
+            loaded = named(load_experiment([file], settings), file)
             if names.setdefault(loaded.name, file) != file:
                 raise RunError(
                     f"{names[loaded.name]} and {file} would both run as {loaded.name}; allowed: recipes of "
@@ -145,7 +145,7 @@ def do(task: Planned, tell: Callable[[Any], Any]) -> str:
     torch.set_num_threads(1)
     for plugin in task.plugins:
         load_plugin(plugin)
-    loaded = load_experiment([task.file], task.bindings)
+    loaded = named(load_experiment([task.file], task.bindings), task.file)
     if task.folder.is_dir():
         return str(resume(task.folder, loaded=loaded, device=None if task.device == "auto" else task.device).path)
     return str(run(loaded, out=task.folder, device=task.device, command=task.command).path)
