@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,16 +91,25 @@ class _Builder:
         if owner in ("", name) and parameter in bound:
             self.problems.add(bound[parameter].place, text)
             return _Failure()
-        for (other, _), theirs in self.plan.instances.items():
-            if other == owner != name and parameter in theirs:
-                self.problems.add(theirs[parameter].place, text)
-                return _Failure()
+        named = [
+            theirs[parameter]
+            for (other, _), theirs in self.plan.instances.items()
+            if other == owner != name and parameter in theirs
+        ]
+        if named:
+            self.problems.add(self._that_says(named, text).place, text)
+            return _Failure()
         for binding in bound.values():  # what a strategy says of the peers stands where it is chosen
             value = self.program.values.get(binding)
             if head and isinstance(value, Reference) and value.name == head[1]:
                 self.problems.add(binding.place, text)
                 return _Failure()
         return _Failure((text,))
+
+    def _that_says(self, bindings: Sequence[Binding], text: str) -> Binding:
+        """Of several bindings of one setting the first that holds what was got, else the first."""
+        got = re.search(r"got ('[^']*')", text)
+        return next((b for b in bindings if got and got[1] in literal(self.program.values[b])), bindings[0])
 
 
 def build(program: Program, plan: Plan, problems: Problems, root: Place) -> Any:

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from matx.errors import OptionError
+from matx.errors import OptionError, RegistrationError
 from matx.exchange import CLEAN, Mix, Needs
 from matx.experiment.ranges import at_least, one_of
+from matx.interfaces import Attack
 from matx.losses import CLASSES_NEEDED
+from matx.registration import attacks
 
 if TYPE_CHECKING:
     from matx.experiment import Experiment, Peer
@@ -22,8 +24,8 @@ def check_classes(experiment: Experiment, classes: int) -> None:
     evaluation = experiment.evaluation
     suites = {f"attacks of peer {name!r}": peer.attacks for name, peer in experiment.peers.items()}
     suites |= {"Evaluation.validation_attacks": evaluation.validation_attacks, "Evaluation.attacks": evaluation.attacks}
-    for where, attacks in suites.items():
-        for position, attack in enumerate(attacks):
+    for where, suite in suites.items():
+        for position, attack in enumerate(suite):
             objective = getattr(attack, "objective", None)
             needed = CLASSES_NEEDED.get(objective, 0) if isinstance(objective, str) else 0
             if classes < needed:
@@ -46,7 +48,7 @@ def check_peers(experiment: Experiment) -> None:
     for name, peer in peers.items():
         for attack in peer.attacks:
             for source in getattr(attack, "sources", ()):
-                one_of(f"sources of an attack on peer {name!r}", source, tuple(peers))
+                one_of(f"{_sources_of(attack)} of peer {name!r}", source, tuple(peers))
     crafting_order(peers, tuple(peers))
 
 
@@ -54,22 +56,30 @@ def crafting_order(peers: Mapping[str, Peer], wanted: Sequence[str]) -> tuple[st
     """The wanted peers and those whose examples their attacks read, each after what it reads; cycles are refused."""
     done: dict[str, None] = {}
 
-    def visit(name: str, path: tuple[str, ...]) -> None:
+    def visit(name: str, path: tuple[str, ...], where: str) -> None:
         if name in path:
             cycle = " -> ".join((*path[path.index(name) :], name))
             raise OptionError(
-                f"sources: got a cycle of attacks ({cycle}), allowed: an order in which all can be crafted"
+                f"{where}: got a cycle of attacks ({cycle}), allowed: an order in which all can be crafted"
             )
         if name in done:
             return
         for attack in peers[name].attacks:
             for source in getattr(attack, "sources", ()):
-                visit(source, (*path, name))
+                visit(source, (*path, name), _sources_of(attack))
         done[name] = None
 
     for name in wanted:
-        visit(name, ())
+        visit(name, (), "sources")
     return tuple(done)
+
+
+def _sources_of(attack: Attack) -> str:
+    """The setting that names the peers whose examples an attack reads, as in a gin file."""
+    try:
+        return f"attacks.{attacks.name_of(attack)}.sources"
+    except RegistrationError:  # an attack made in Python, on no shelf
+        return f"sources of {type(attack).__name__}"
 
 
 def check_needs(needs: Needs, experiment: Experiment) -> None:

@@ -60,6 +60,13 @@ class Odd:
         if self.names == ["value"]:
             raise ValueError("names say value")
 
+@matx.attacks.register("echo")
+@dataclass(frozen=True, kw_only=True)
+class Echo:
+    kind: ClassVar = "maximise"
+    threat: ThreatModel
+    sources: Sequence[str] = ()
+
 @matx.unions.register("both")
 @dataclass(frozen=True, kw_only=True)
 class Both:
