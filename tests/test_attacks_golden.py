@@ -1,6 +1,7 @@
-"""APGD against flags and losses of the original code (github.com/fra31/auto-attack), from the same random starts.
+"""APGD and AutoAttack against the original code (github.com/fra31/auto-attack).
 
-`golden/attacks/apgd.json` was made by `tools/parity_original.py`: weights and images come from numpy's default_rng.
+`golden/attacks` was made by `tools/parity_original.py`: flags and losses of APGD from our random starts (weights and
+images come from numpy's default_rng), and the settings that the original's set_version makes.
 """
 
 import json
@@ -16,8 +17,13 @@ import matx
 from matx import losses
 from matx.draws import SampleGenerator
 from registry.attacks.apgd import APGD
+from registry.attacks.autoattack import AutoAttack
+from registry.attacks.fab import Fab
+from registry.attacks.square import Square
 
-CASES = json.loads((Path(__file__).parent / "golden" / "attacks" / "apgd.json").read_text())["cases"]
+GOLDEN = Path(__file__).parent / "golden" / "attacks"
+CASES = json.loads((GOLDEN / "apgd.json").read_text())["cases"]
+VERSIONS = json.loads((GOLDEN / "autoattack.json").read_text())["versions"]
 IMAGES = 100
 
 
@@ -49,3 +55,28 @@ def test_apgd_does_what_the_original_does(wanted: dict[str, Any]) -> None:
     near = torch.isclose(values, torch.tensor(wanted["values"], dtype=torch.float64), rtol=1e-3, atol=1e-4)
     others = IMAGES // 5 if threat.norm == "l1" else IMAGES // 20  # l1 counts moved entries, down to rounding errors
     assert int((~near).sum()) <= others, f"only {int(near.sum())} of {IMAGES} losses are the original's"
+
+
+def told(member: APGD | Fab | Square) -> dict[str, Any]:
+    """A member's settings, by the names of the golden file."""
+    if isinstance(member, APGD):
+        name = {"cross_entropy": "apgd-ce", "dlr": "apgd-dlr", "targeted_dlr": "apgd-t"}[member.objective]
+        settings: dict[str, Any] = {"steps": member.steps, "eot": member.eot, "rho": member.rho}
+        settings["shrinking"] = member.epsilon_schedule
+    elif isinstance(member, Fab):
+        name = "fab-t" if member.targets else "fab"
+        settings = {part: getattr(member, part) for part in ("steps", "alpha_max", "eta", "beta")}
+    else:
+        name, settings = "square", {"queries": member.queries, "p": member.p, "rescale": member.rescale_schedule}
+    if name.endswith("-t"):
+        settings["targets"] = getattr(member, "targets", 0)
+    return {"attack": name, "restarts": member.restarts, **settings}
+
+
+@pytest.mark.parametrize("key", VERSIONS)
+def test_each_version_is_made_as_the_originals(key: str) -> None:
+    version, norm = key.split()
+    attack = AutoAttack(threat=matx.ThreatModel(norm=norm, eps=0.1), version=version)
+    members = attack.members(10)
+    assert [told(member) for member in members] == VERSIONS[key], f"{key} has other members or settings"
+    assert all(not getattr(member, "exact", False) for member in members), "a member leaves the published steps"

@@ -108,8 +108,39 @@ def golden(threat: ThreatModel, steps: int, options: dict[str, Any]) -> dict[str
     return {"stands": "".join("01"[int(right)] for right in logits.argmax(1) == labels)}
 
 
+def composition(norm: str, version: str) -> list[dict[str, Any]]:
+    """What set_version of the original makes AutoAttack of: its attacks in order, each with its settings."""
+    made = import_module("autoattack").AutoAttack(
+        nn.Identity(), norm=NORMS[norm], eps=0.1, version=version, device="cpu", verbose=False
+    )
+    whole = []
+    for name in made.attacks_to_run:
+        attack = {"fab": made.fab, "squ": made.square}.get(name[:3], made.apgd)
+        attack = made.apgd_targeted if name == "apgd-t" else attack
+        told = {"attack": name, "restarts": 1 if name == "fab-t" else attack.n_restarts}  # as run_standard_evaluation
+        if name.startswith("apgd"):
+            told |= {"steps": attack.n_iter, "eot": attack.eot_iter, "rho": attack.thr_decr}
+            told |= {"shrinking": attack.use_largereps}
+        if name.startswith("fab"):
+            told |= {"steps": attack.n_iter, "alpha_max": attack.alpha_max, "eta": attack.eta, "beta": attack.beta}
+        if name.endswith("-t"):
+            told["targets"] = attack.n_target_classes
+        if name == "square":
+            told |= {"queries": attack.n_queries, "p": attack.p_init, "rescale": attack.rescale_schedule}
+        whole.append(told)
+    return whole
+
+
+def compositions() -> dict[str, Any]:
+    """Of every version in every norm that it is meant for."""
+    pairs = [(version, norm) for version in ("standard", "plus", "rand") for norm in NORMS]
+    return {
+        f"{version} {norm}": composition(norm, version) for version, norm in pairs if (version, norm) != ("plus", "l1")
+    }
+
+
 def main() -> None:
-    """Write the golden file anew: PYTHONPATH=auto-attack:tests:. python tools/parity_original.py FILE."""
+    """Write both golden files anew: PYTHONPATH=auto-attack:tests:. python tools/parity_original.py FOLDER."""
     cases = []
     for key in ("linf:0.1", "l2:0.4", "l1:1.2"):
         schedule = {"epsilon_schedule": True} if key.startswith("l1") else {}
@@ -123,8 +154,11 @@ def main() -> None:
             name = f"{key} {options['objective']}{' flags' if 'early_exit' in options else ''}"
             part = {"name": name, "threat": key, "steps": 40, "options": options}
             cases.append({**part, **golden(ThreatModel.parse(key), 40, options)})
-    head = {"source": "github.com/fra31/auto-attack, autoattack/autopgd_base.py", "cases": cases}
-    Path(sys.argv[1]).write_text(json.dumps(head, indent=1) + "\n")
+    source, folder = "github.com/fra31/auto-attack, autoattack/", Path(sys.argv[1])
+    apgd_cases = {"source": f"{source}autopgd_base.py", "cases": cases}
+    versions = {"source": f"{source}autoattack.py, set_version", "versions": compositions()}
+    for name, content in (("apgd", apgd_cases), ("autoattack", versions)):
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":
