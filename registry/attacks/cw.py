@@ -30,8 +30,11 @@ class CarliniWagner:
 
     by Adam, from w of the clean image. The weight c starts at `constant`; after each of the `searches` it goes up
     (tenfold until the first success, then halfway) where no example was found and halfway down where one was, a sample
-    at a time. The last search takes the smallest c that succeeded. With `abort_early` a sample ends a search when its
-    loss fell by less than 0.01 % in a tenth of the steps (looked at for each sample; elsewhere often for the batch).
+    at a time. The last search takes the smallest c that succeeded.
+
+    `abort_early` saves some steps at a price: where a loss rises for a while, as after crossing the boundary, the
+    search ends although it would have fallen further. Others abort by default, but look at the loss of the whole batch,
+    which hardly ever stands still.
 
     Returns the closest misclassified image found, inside the threat model or not; the clean image where none was found.
     """
@@ -42,7 +45,8 @@ class CarliniWagner:
     constant: float = 1e-3
     lr: float = 0.01
     confidence: float = 0.0
-    abort_early: bool = True
+    abort_early: bool = False
+    """True: a sample ends a search when its loss fell by less than 0.01 % in a tenth of the steps."""
     kind: ClassVar[Literal["minimum_norm"]] = "minimum_norm"
 
     def __post_init__(self) -> None:
@@ -66,7 +70,7 @@ class CarliniWagner:
         l2 = ThreatModel(norm="l2", eps=0.5)
         return (
             cls(threat=l2, steps=20, searches=3, constant=1.0),
-            cls(threat=l2, steps=20, searches=2, constant=1.0, confidence=0.5, abort_early=False),
+            cls(threat=l2, steps=20, searches=2, constant=1.0, confidence=0.5, abort_early=True),
         )
 
     def __call__(self, goal: Goal) -> Tensor:

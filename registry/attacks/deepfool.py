@@ -28,8 +28,9 @@ class DeepFool:
     box does not bind that is the published |f| / ||w||_q^q |w|^{q-1} sign(w), in l2 |f| / ||w||^2 w. The nearest
     boundary is looked for among the `candidates` likeliest other classes.
 
-    The first misclassified image is then brought closer by `halvings` bisections of the way from the clean image (0: as
-    published). Returns it, inside the threat model or not; the clean image where none was found.
+    The first misclassified image is then brought closer by `halvings` bisections of the way from the clean image:
+    steps that stay inside the box are longer than the published ones, which it cuts off, and overshoot more (0: none).
+    Returns it, inside the threat model or not; the clean image where none was found.
     """
 
     threat: ThreatModel
