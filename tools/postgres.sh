@@ -12,8 +12,8 @@ find_programs() {
         return
     fi
     local found
-    found=$(find /usr/lib/postgresql -maxdepth 2 -name bin -type d 2>/dev/null | sort -V | tail -n 1)
-    PATH="${found:-/nonexistent}:$PATH"
+    found=$(find /usr/lib/postgresql -path '*/bin/initdb' 2>/dev/null | sort -V | tail -n 1)
+    if [ -n "$found" ]; then PATH="$(dirname "$found"):$PATH"; fi
     command -v initdb >/dev/null && command -v pg_ctl >/dev/null
 }
 
@@ -21,27 +21,61 @@ install_programs() {
     if find_programs; then
         return
     fi
-    local root=()
-    if [ "$(id -u)" -ne 0 ]; then root=(sudo -n); fi
-    "${root[@]}" apt-get update -qq >&2
-    DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends postgresql >&2
-    find_programs
+    local root=() quietly=(-qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120)
+    if ! command -v apt-get >/dev/null; then
+        refuse "there is no apt-get here either: install PostgreSQL's server so that initdb and pg_ctl are in PATH"
+    fi
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! sudo -n true 2>/dev/null; then
+            refuse "installing it needs root: run 'apt-get install postgresql' as root, or this script"
+        fi
+        root=(sudo -n)
+    fi
+    # One of several sources that cannot be reached need not be the one that has it.
+    "${root[@]}" apt-get update "${quietly[@]}" >&2 || true
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${quietly[@]}" \
+        postgresql >&2 </dev/null || refuse "apt-get cannot install it: its own message stands above"
+    find_programs || refuse "apt-get has installed postgresql, but initdb and pg_ctl are not in /usr/lib/postgresql"
+}
+
+refuse() {
+    echo "tools/postgres.sh: PostgreSQL's server is missing, and $1" >&2
+    exit 1
 }
 
 # The server refuses to run as root.
 as_owner() {
     if [ "$(id -u)" -eq 0 ]; then
-        runuser -u postgres -- env PATH="$PATH" "$@"
+        runuser -u "$(owner)" -- env PATH="$PATH" "$@"
     else
         "$@"
     fi
 }
 
+owner() {
+    if id postgres >/dev/null 2>&1; then echo postgres; else echo nobody; fi
+}
+
+# A new folder that the owner reaches: root's own temporary folder may be closed to others.
+new_folder() {
+    local place folder
+    for place in "${TMPDIR:-/tmp}" /tmp /var/tmp; do
+        folder=$(mktemp -d "$place/matx-postgres.XXXXXX" 2>/dev/null) || continue
+        if [ "$(id -u)" -eq 0 ]; then chown "$(owner)" "$folder"; fi
+        if as_owner test -w "$folder"; then
+            echo "$folder"
+            return
+        fi
+        rmdir "$folder"
+    done
+    echo "tools/postgres.sh: no folder can be made in ${TMPDIR:-/tmp}, /tmp or /var/tmp" >&2
+    return 1
+}
+
 start() {
     install_programs
     local folder port attempt
-    folder=$(mktemp -d "${TMPDIR:-/tmp}/matx-postgres.XXXXXX")
-    if [ "$(id -u)" -eq 0 ]; then chown postgres "$folder"; fi
+    folder=$(new_folder)
     cd "$folder"
     as_owner initdb --pgdata="$folder/data" --username=matx --auth=trust --encoding=UTF8 --locale=C --no-sync \
         >"$folder.log" 2>&1 || { cat "$folder.log" >&2; return 1; }
