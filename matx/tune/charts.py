@@ -72,9 +72,11 @@ def history(points: Sequence[Point], objective: int, name: str, *, maximize: boo
         if point.complete and (best is None or (value > best) == maximize):
             best = value
         if best is not None:
+            line += [f"{across(point.number):.1f},{line[-1].partition(',')[2]}"] if line else []
             line.append(f"{across(point.number):.1f},{down(best):.1f}")
     path = f'<polyline points="{" ".join(line)}" fill="none" stroke="{_BEST}" stroke-width="1.5"/>'
-    return _chart(f"History of {name}", [path, *marks], across, down, "trial")
+    numbers = [number for number in _round_values(across.low, across.high) if number == int(number)]
+    return _chart(f"History of {name}", [path, *marks], across, down, "trial", numbers)
 
 
 def slices(points: Sequence[Point], axis: Axis, objective: int, name: str) -> str:
@@ -97,7 +99,7 @@ def slices(points: Sequence[Point], axis: Axis, objective: int, name: str) -> st
         f'<text x="{x:.0f}" y="{_HEIGHT - _BOTTOM + 14}" text-anchor="middle">{escape(label)}</text>'
         for x, label in labels
     ]
-    return _frame(f"{name} by {axis.name}", [*marks, *ticks, *_heights(down)])
+    return _frame(f"{name} by {axis.name}", [*_heights(down), *marks, *ticks])
 
 
 def importance(shares: Mapping[str, float], name: str) -> str:
@@ -159,7 +161,8 @@ def front(points: Sequence[Point], names: Sequence[str], members: Sequence[int])
         _dot(across(p.values[0]), down(p.values[1]), p, f"trial {p.number}: {p.values[0]:.4f}, {p.values[1]:.4f}")
         for p in drawn
     ]
-    return _chart(f"Pareto front: {names[1]} by {names[0]}", marks, across, down, names[0])
+    rounds = _round_values(across.low, across.high)
+    return _chart(f"Pareto front: {names[1]} by {names[0]}", marks, across, down, names[0], rounds)
 
 
 def _along(axis: Axis, start: float, end: float) -> tuple[Any, list[tuple[float, str]]]:
@@ -178,20 +181,29 @@ def _dot(x: float, y: float, point: Point, title: str) -> str:
     return f"{circle}<title>{escape(title)}</title></circle>"
 
 
-def _chart(title: str, marks: Sequence[str], across: _Scale, down: _Scale, below: str) -> str:
+def _chart(title: str, marks: Sequence[str], across: _Scale, down: _Scale, below: str, values: Sequence[float]) -> str:
     bottom = _HEIGHT - _BOTTOM + 14
-    ticks = [
-        f'<text x="{_LEFT}" y="{bottom}">{across.low:.4g}</text>',
-        f'<text x="{_WIDTH - _RIGHT}" y="{bottom}" text-anchor="end">{escape(below)} {across.high:.4g}</text>',
-    ]
-    return _frame(title, [*marks, *ticks, *_heights(down)])
+    ticks = [f'<text x="{across(value):.1f}" y="{bottom}" text-anchor="middle">{value:.4g}</text>' for value in values]
+    name = f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 3}" text-anchor="end">{escape(below)}</text>'
+    return _frame(title, [*_heights(down), *marks, *ticks, name])
 
 
 def _heights(down: _Scale) -> list[str]:
-    return [
-        f'<text x="{_LEFT - 5}" y="{down(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>'
-        for value in (down.low, down.high)
-    ]
+    """Round values up the side, each with a faint line across."""
+    parts = []
+    for value in _round_values(down.low, down.high):
+        y = down(value)
+        parts.append(f'<path d="M{_LEFT},{y:.1f} H{_WIDTH - _RIGHT}" stroke="#000" stroke-opacity="0.08"/>')
+        parts.append(f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>')
+    return parts
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """Three to seven multiples of 1, 2 or 5 times a power of ten between two values."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 3))
+    step = max(factor * power for factor in (1, 2, 5) if (high - low) / (factor * power) >= 3)
+    first = math.ceil(low / step - 1e-9)
+    return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def _frame(title: str, parts: Sequence[str]) -> str:

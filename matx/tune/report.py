@@ -28,8 +28,10 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 84em; margin: 2em auto; padding: 0 1em; color: #222; }
 table { border-collapse: collapse; margin: 1em 0; font-size: 13px; }
 th, td { padding: .2em .7em; border-bottom: 1px solid #ddd; text-align: right; }
-th:last-child, td:last-child { text-align: left; }
-svg { margin: 0 1em 1em 0; } svg text { font: 11px system-ui, sans-serif; fill: #444; }
+th:last-child, td:last-child, .trials :nth-last-child(2) { text-align: left; }
+p { margin: .6em 0 0; } li { margin-left: 1.5em; } h2 { margin: 1.2em 0 .3em; }
+svg { margin: 0 1em 1em 0; vertical-align: top; }
+svg text { font: 11px system-ui, sans-serif; fill: #444; paint-order: stroke; stroke: #fff; stroke-width: 3px; }
 """
 
 
@@ -152,7 +154,7 @@ def _csv(over: Sequence[FrozenTrial], tune: Tune) -> str:
 
 def _page(name: str, study: optuna.Study, over: Sequence[FrozenTrial], tune: Tune, verdict: Verdict | None) -> str:
     points, axes = _points(over, tune), tune.axes
-    body = [f"<h1>{escape(name)}</h1>", *(f"<p>{escape(line)}</p>" for line in lines(study, tune, verdict))]
+    body = [f"<h1>{escape(name)}</h1>", *_prose(lines(study, tune, verdict))]
     if verdict is not None:
         head, rows = _final(verdict)
         body += ["<h2>Fresh seeds</h2>", _table(head, rows)]
@@ -167,10 +169,27 @@ def _page(name: str, study: optuna.Study, over: Sequence[FrozenTrial], tune: Tun
         body += [slices(points, axis, objective, metric) for axis in axes]
         body.append(parallel(points, axes, objective, metric))
     head, rows = ranking(study, tune)
-    body += ["<h2>Trials</h2>", _table(head, rows)]
+    why = {str(trial.number): _why(trial) for trial in over}
+    body += ["<h2>Trials</h2>", _table([*head, "reason"], [[*row, why[row[0]]] for row in rows], "trials")]
     head_html = f'<meta charset="utf-8"><title>{escape(name)}</title><style>{_STYLE}</style>'
     inner = "\n".join(part for part in body if part)
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head_html}</head><body>\n{inner}\n</body></html>\n'
+
+
+def _prose(told: Sequence[str]) -> list[str]:
+    """Paragraphs, and lists of the lines that are indented."""
+    parts = []
+    for line in told:
+        item = line.startswith("  ")
+        parts.append(f"<li>{escape(line.strip())}</li>" if item else f"<p>{escape(line)}</p>")
+    return parts
+
+
+def _why(trial: FrozenTrial) -> str:
+    """Why a trial ended as it did, where there is something to say."""
+    outcome = trial.user_attrs["outcome"]
+    answered = f"as trial {outcome['answered_by']}, which has equal values" if "answered_by" in outcome else ""
+    return str(outcome.get("reason", answered))
 
 
 def _final(verdict: Verdict) -> tuple[list[str], list[list[str]]]:
@@ -182,10 +201,10 @@ def _final(verdict: Verdict) -> tuple[list[str], list[list[str]]]:
     return [*(f"seed {seed}" for seed in seeds), "configuration"], rows
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     inner = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>\n{inner}</tbody></table>"
+    return f"<table class='{kind}'><thead><tr>{top}</tr></thead><tbody>\n{inner}</tbody></table>"
 
 
 def _shown(value: Any) -> str:

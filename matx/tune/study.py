@@ -95,6 +95,7 @@ def opened(
     refuse_others(study, about, f"{shown(where)}: study {name!r}")
     if _ABOUT not in study.user_attrs:
         study.set_user_attr(_ABOUT, about)
+        study.set_metric_names(list(loaded.experiment.tune.objectives))  # what optuna's dashboard calls them
         refuse_others(study, about, f"{shown(where)}: study {name!r}")
     folder.path.mkdir(parents=True, exist_ok=True)
     atomic_write(folder.recipe, loaded.text)
