@@ -1,4 +1,4 @@
-"""`matx eval --sanity --transfer`: what is shown, what is written, and what is refused."""
+"""What `matx eval` says beside scores: the sentinel's verdicts and the matrix of transfer; what is refused."""
 
 from __future__ import annotations
 
@@ -25,13 +25,20 @@ def test_every_score_has_its_findings_and_peers_their_matrix(
 ) -> None:
     out = tmp_path / "eval"
     words = ["eval", str(run), "--checkpoint", "last", "-n", "20", "--device", "cpu", "--out", str(out)]
-    assert main([*words, "--no-ensemble", "--sanity", "--beside", str(run)]) == 0, "the evaluation failed"
+    assert main([*words, "--no-ensemble", "--beside", str(run)]) == 0, "the evaluation failed"
     shown = capsys.readouterr().out
-    findings = json.loads((out / "sanity.json").read_text(encoding="utf-8"))["findings"]["last"]
+    stored = json.loads((out / "sanity.json").read_text(encoding="utf-8"))
+    assert stored["effort"] == "quick", "scores are not doubted unless it is asked for"
+    findings = stored["findings"]["last"]
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     for peer in ("one", "two"):
         checks = {finding["check"] for finding in findings[peer]}
         assert {"black box", "transfer", "more steps", "noise"} <= checks, f"searches are missing for {peer}: {checks}"
-        assert f"sanity      last {peer}: " in shown, f"nothing is shown beside the score of {peer}"
+        verdict = results["peers"][peer]["sanity"]["verdict"]
+        assert verdict in {finding["status"] for finding in findings[peer]}, f"the verdict on {peer} is nobody's"
+        row = next(line for line in shown.splitlines() if line.startswith(f"│ {peer} "))
+        assert verdict in row, f"nothing is shown beside the score of {peer}: {row}"
+        assert stored["seconds"]["last"][peer] > 0, f"what the checks of {peer} cost is not kept"
     matrix = json.loads((out / "transfer.json").read_text(encoding="utf-8"))
     first, second = matrix["runs"].values()
     assert first == second, "a run beside itself has another matrix"
@@ -40,9 +47,36 @@ def test_every_score_has_its_findings_and_peers_their_matrix(
     assert "the column answers the row's examples as the row does" in shown, "the matrix is not shown"
 
 
-def test_sanity_needs_figures_a_norm(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", str(run), "--sanity", "--union-only"]) == 2, "scores without columns are doubted"
-    assert "leave --union-only away" in capsys.readouterr().err, "the way out is not named"
+def test_doubts_are_kept_peer_by_peer_and_deepened(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "eval"
+    words = ["eval", str(run), "--checkpoint", "last", "-n", "10", "--device", "cpu", "--out", str(out)]
+    words += ["--no-ensemble", "--union-only"]
+    assert main([*words, "--no-sanity"]) == 0, "an evaluation without doubts failed"
+    assert "not checked" in capsys.readouterr().out, "scores that nobody doubted do not say so"
+    assert not (out / "sanity.json").exists(), "they were doubted"
+    assert main(words) == 0, "the same with doubts failed"
+    shown = capsys.readouterr()
+    assert "finished already" in shown.err, "the evaluation was begun anew"
+    assert "not checked" not in shown.out, "doubts are not added to what is finished"
+    file = out / "sanity.json"
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    stored["findings"]["last"]["one"][0]["sentence"] = "kept"
+    del stored["findings"]["last"]["two"]
+    file.write_text(json.dumps(stored), encoding="utf-8")
+    (out / "results.json").unlink()
+    assert main(words) == 0, "stopped between two peers, it does not continue"
+    again = json.loads(file.read_text(encoding="utf-8"))["findings"]["last"]
+    assert again["one"][0]["sentence"] == "kept", "a peer was doubted twice"
+    assert len(again["two"]) == len(again["one"]), "the other peer was not"
+    assert main([*words, "--sanity", "full"]) == 0, "more effort failed"
+    assert json.loads(file.read_text(encoding="utf-8"))["effort"] == "full", "it was not made"
+
+
+def test_no_doubts_and_doubts_exclude_each_other(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", str(run), "--sanity", "full", "--no-sanity"]) == 2, "both are taken"
+    assert "leave one of them away" in capsys.readouterr().err, "the way out is not named"
 
 
 def test_one_peer_has_nobody_to_transfer_to(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

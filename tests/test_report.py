@@ -13,7 +13,20 @@ from rich.console import Console
 
 from matx.errors import OptionError, RunError
 from matx.evaluate import Flags, PeerScores
-from matx.report import Results, curves, html, markdown, read_metrics, read_results, results, table, write_results
+from matx.evaluate.sanity import Finding
+from matx.report import (
+    Results,
+    Seconds,
+    curves,
+    html,
+    markdown,
+    put_verdicts,
+    read_metrics,
+    read_results,
+    results,
+    tables,
+    write_results,
+)
 
 
 def _scores(clean: int, linf: int, l1: int) -> PeerScores:
@@ -102,10 +115,14 @@ def test_markdown_says_what_results_say() -> None:
     text = markdown(_found())
     assert text == markdown(json.loads(json.dumps(_found()))), "the report depends on more than results.json"
     lines = text.splitlines()
-    assert "| peer | clean | linf:8/255 | l1:12 | union |" in lines, "the columns are not clean, threats, union"
+    assert "| peer | clean | linf:8/255 | l1:12 | union | sanity |" in lines, (
+        "the columns are not clean, threats, union"
+    )
     row = next(line for line in lines if line.startswith("| generalist |"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert [cell.split()[0] for cell in cells[1:]] == ["80.0", "50.0", "60.0", "30.0"], "a figure differs from results"
+    assert [cell.split()[0] for cell in cells[1:]] == ["80.0", "50.0", "60.0", "30.0", "not"], (
+        "a figure differs from results"
+    )
     assert cells[1] == "80.0 [58.4, 91.9]", "a figure stands without its interval"
     assert lines.index("## Checkpoint best, epoch 7") < lines.index("## Checkpoint last, epoch 10"), (
         "a block is missing"
@@ -113,18 +130,88 @@ def test_markdown_says_what_results_say() -> None:
     assert "forward 25.0, backward input 10.0, backward weights 2.0" in text, "the passes are not reported"
 
 
-def _printed(found: Results, checkpoint: str | None = None) -> str:
+def _printed(found: Results, seconds: Seconds | None = None) -> str:
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(table(found, checkpoint=checkpoint))
+    for one in tables(found, seconds):
+        console.print(one)
     return console.export_text()
 
 
-def test_terminal_table_shows_peers_with_intervals() -> None:
+def test_terminal_tables_show_peers_with_intervals() -> None:
     shown = _printed(_found())
     assert all(title in shown for title in ("peer", "clean", "linf:8/255", "l1:12", "union")), "a column is missing"
     assert "80.0 [58.4, 91.9]" in shown, "a figure or its interval is missing"
     assert "checkpoint best, epoch 7" in shown, "the table does not say whose figures it shows"
-    assert "85.0 [" in _printed(_found(), "last"), "the table of the last checkpoint shows another's figures"
+    assert "85.0 [" in shown.partition("checkpoint last")[2], "the table of the last checkpoint is missing"
+    same = _found() | {"best_epoch": 10}
+    assert "checkpoint last is the same: epoch 10" in _printed(same), "one epoch is shown twice"
+
+
+def _doubted() -> Results:
+    """The generalist is fooled in l1 alone; nobody doubted the other peer, nor the checkpoint last."""
+    found = _found()
+    general = Finding(check="logits", status="pass", sentence="logits are fine", value=0.0)
+    masked = Finding(check="black box", status="fail", sentence="l1:12: Square breaks 9", value=0.4, threat="l1:12")
+    put_verdicts(found)
+    put_verdicts(found, {"best": {"generalist": (general, masked)}}, "quick")
+    return found
+
+
+def test_a_verdict_stands_beside_every_score() -> None:
+    found = _doubted()
+    assert found["peers"]["generalist"]["sanity"] == {
+        "effort": "quick",
+        "verdict": "fail",
+        "threats": {"linf:8/255": "pass", "l1:12": "fail"},
+        "because": ["fail, black box: l1:12: Square breaks 9"],
+    }, "results.json does not say what was found"
+    assert found["last"]["peers"]["generalist"]["sanity"] == {"verdict": "not checked"}, (
+        "an unchecked score says nothing"
+    )
+    cells = next(line for line in markdown(found).splitlines() if line.startswith("| generalist |")).split(" | ")
+    assert [cell.split()[-1] for cell in cells[2:4]] == ["pass", "fail"], "a score has no verdict beside it"
+    assert cells[-1].strip(" |") == "fail", "the row's verdict is not the gravest"
+    for text in (markdown(found), html(found), _printed(found)):
+        assert "not checked" in text, "a score that was not checked does not say so"
+    assert "best generalist: fail, black box: l1:12: Square breaks 9" in markdown(found), "the reason is not given"
+    assert '<span class="fail">fail</span>' in html(found), "the page does not mark what fails"
+
+
+def _block(*names: str) -> dict[str, object]:
+    return {"peers": {name: _scores(15, 9, 2).row() for name in names}, "scored": {"peers": [], "mean": {}}}
+
+
+def test_averages_stand_beside_the_weights_that_they_average() -> None:
+    found = _found()
+    found["ema"] = _block("generalist")
+    put_verdicts(found, {"best-ema": {"generalist": ()}}, "full")
+    lines = [line.split(" | ")[0] for line in markdown(found).splitlines() if line.startswith("| ")]
+    assert lines[:5] == ["| peer", "| ---", "| linf", "| generalist", "| generalist (EMA)"], f"the rows are {lines}"
+    assert found["ema"]["peers"]["generalist"]["sanity"]["verdict"] == "pass", "averages have no verdict of their own"
+    alone = _found() | {"weights": "ema"}
+    assert "averaged weights (EMA)" in markdown(alone), "averages alone are not called so"
+
+
+def test_seconds_are_shown_with_their_sums() -> None:
+    spent = {"best": {"linf": {"clean": 0.5, "linf:8/255": 2.0, "all": 2.5, "sanity": 1.0}}}
+    lines = markdown(_found(), spent).splitlines()
+    assert "| peer | clean | linf:8/255 | total | sanity |" in lines, "seconds are not shown by threat model"
+    assert "| linf | 0.5 | 2.0 | 2.5 | 1.0 |" in lines, "a peer's seconds are wrong"
+    assert "| all | 0.5 | 2.0 | 2.5 | 1.0 |" in lines, "their sums are wrong"
+    assert "Seconds" not in markdown(_found()), "a run's report, which repeats byte for byte, holds seconds"
+
+
+def test_radii_have_a_table_and_a_chart_a_norm() -> None:
+    found = _found()
+    row = [
+        {"eps": eps, "accuracy": share, "low": 0.0, "high": 1.0, "n": 20}
+        for eps, share in (("2/255", 0.7), ("4/255", 0.6))
+    ]
+    found["grid"] = {"generalist": {"linf": row}}
+    text = markdown(found)
+    assert "| peer | 2/255 | 4/255 |" in text, "the radii are no columns"
+    assert "| generalist | 70.0 [0.0, 100.0] | 60.0 [0.0, 100.0] |" in text, "a figure stands without its interval"
+    assert "accuracy by radius in linf, %" in html(found).partition("<svg")[2], "the page draws no curve"
 
 
 def test_peers_without_a_threat_model_show_a_dash() -> None:

@@ -294,8 +294,8 @@ def test_scores_anew_equal_the_run(straight: RunFolder) -> None:
     with pytest.raises(RunError, match="did you mean 'two'"):
         score_folder(sample(), "sample", straight, Scope(peers=("tow",)), "cpu", Display())
     with pytest.raises(CheckpointError, match="keeps no moving average"):
-        score_folder(sample(), "sample", straight, Scope(ema=True), "cpu", Display())
-    averaged = score_folder(sample(), "sample", straight, Scope(ema=True, peers=("one",)), "cpu", Display())
+        score_folder(sample(), "sample", straight, Scope(weights=("ema",)), "cpu", Display())
+    averaged = score_folder(sample(), "sample", straight, Scope(weights=("ema",), peers=("one",)), "cpu", Display())
     assert averaged["peers"]["one"]["clean"]["n"] == 30, "the moving average is scored where there is one"
 
 

@@ -16,8 +16,9 @@ from matx.craft import attackable
 from matx.data import Data, carve
 from matx.draws import SampleGenerator
 from matx.evaluate import evaluate
-from matx.evaluate.sanity import Finding, inspect, verdict
-from matx.evaluate.sanity.finding import graded, worst
+from matx.evaluate.sanity import EFFORTS, FULL, QUICK, Effort, Finding, inspect, verdict, worst
+from matx.evaluate.sanity.effort import evenly, lost
+from matx.evaluate.sanity.finding import graded
 from matx.interfaces import Attack
 from matx.learner import Normalised
 from matx.plugins import import_all
@@ -63,15 +64,21 @@ def trained(seed: int = 0, adversarial: bool = False, width: int = 6) -> nn.Modu
 
 
 def inspected(
-    module: nn.Module, *, count: int = 80, others: Sequence[nn.Module] = (), restarts: int = 1
+    module: nn.Module,
+    *,
+    count: int = 80,
+    others: Sequence[nn.Module] = (),
+    restarts: int = 1,
+    steps: int = 20,
+    effort: Effort = FULL,
 ) -> tuple[Finding, ...]:
     """The findings on a score by PGD-20 at linf 0.1."""
-    suite = [made("pgd", threat=LINF, steps=20, restarts=restarts, early_exit=True)]
+    suite = [made("pgd", threat=LINF, steps=steps, restarts=restarts, early_exit=True)]
     split = digits().test
     flags = evaluate({"model": module}, split, suite, seed=1, limit=count)["model"].flags
     boxes = [made("square", threat=LINF, queries=100)]
     named = {f"other{place}": other for place, other in enumerate(others)}
-    return inspect(module, split, suite, flags, seed=2, black_boxes=boxes, others=named)
+    return inspect(module, split, suite, flags, seed=2, black_boxes=boxes, others=named, effort=effort)
 
 
 def failing(findings: Sequence[Finding]) -> set[str]:
@@ -138,25 +145,27 @@ class Threshold(Around):
 
 
 @pytest.mark.parametrize(
-    ("planted", "checks"),
+    ("planted", "effort", "checks"),
     [
-        (Saturated, {"logits", "zero gradients", "growth", "black box", "huge radius"}),
-        (Probabilities, {"logits"}),
-        (Noisy, {"repetition"}),
-        (AlwaysTraining, {"eval mode", "batching"}),
-        (BatchStatistics, {"batching"}),
-        (Threshold, {"zero gradients", "black box"}),
+        (Saturated, "quick", {"logits", "zero gradients", "growth", "black box", "huge radius"}),
+        (Saturated, "full", {"logits", "zero gradients", "growth", "black box", "huge radius"}),
+        (Probabilities, "quick", {"logits"}),
+        (Noisy, "quick", {"repetition"}),
+        (AlwaysTraining, "quick", {"eval mode", "batching"}),
+        (BatchStatistics, "quick", {"batching"}),
+        (Threshold, "quick", {"zero gradients", "black box"}),
+        (Threshold, "full", {"zero gradients", "black box"}),
     ],
 )
-def test_each_planted_fault_fails_the_checks_made_for_it(planted: type[Around], checks: set[str]) -> None:
-    found = inspected(planted())
+def test_each_planted_fault_fails_the_checks_made_for_it(planted: type[Around], effort: str, checks: set[str]) -> None:
+    found = inspected(planted(), effort=EFFORTS[effort])
     assert checks <= failing(found), f"{planted.__doc__} was seen by {sorted(failing(found))} alone"
     assert verdict(found) == "fail", "a failing check does not make the verdict"
 
 
-@pytest.mark.parametrize(("seed", "adversarial"), [(0, False), (1, True)])
-def test_an_honest_model_does_not_fail(seed: int, adversarial: bool) -> None:
-    found = inspected(trained(seed, adversarial), others=[trained(2)], restarts=4)
+@pytest.mark.parametrize(("seed", "adversarial", "effort"), [(0, False, "quick"), (1, True, "full")])
+def test_an_honest_model_does_not_fail(seed: int, adversarial: bool, effort: str) -> None:
+    found = inspected(trained(seed, adversarial), others=[trained(2)], count=60, restarts=4, effort=EFFORTS[effort])
     assert failing(found) == set(), f"an honest model fails: {[f.sentence for f in found if f.status == 'fail']}"
     names = {finding.check for finding in found}
     expected = {
@@ -166,23 +175,30 @@ def test_an_honest_model_does_not_fail(seed: int, adversarial: bool) -> None:
     assert names == expected, f"these checks did not run, or are new: {names ^ expected}"
 
 
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_a_suite_that_is_too_weak_fails(effort: str) -> None:
+    found = inspected(trained(), steps=1, effort=EFFORTS[effort])
+    assert "more steps" in failing(found), "one step was believed to be enough"
+
+
 def test_examples_of_another_model_reveal_a_masked_one() -> None:
-    found = inspected(Threshold(), others=[trained()])
+    found = inspected(Threshold(), others=[trained()], effort=QUICK)
     assert "transfer" in failing(found), "examples of the network behind the threshold were not held against it"
 
 
-def test_the_model_is_left_as_it_was() -> None:
-    module = trained().train()
-    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    inspected(module, count=20)
-    assert all(part.training for part in module.modules()), "the mode of the model was changed"
-    after = module.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before), "weights or buffers were changed"
-    module.eval()
+def test_models_are_left_as_they_were() -> None:
+    modules = (trained().train(), trained(2).train())
+    before = [{name: tensor.clone() for name, tensor in module.state_dict().items()} for module in modules]
+    inspected(modules[0], count=20, others=modules[1:], effort=QUICK)
+    for module, stored in zip(modules, before, strict=True):
+        assert all(part.training for part in module.modules()), "the mode of a model was changed"
+        after = module.state_dict()
+        assert all(torch.equal(stored[name], after[name]) for name in stored), "weights or buffers were changed"
+        module.eval()
 
 
 def test_the_same_seed_finds_the_same() -> None:
-    first, second = (inspected(trained(), count=30) for _ in range(2))
+    first, second = (inspected(trained(), count=30, effort=QUICK) for _ in range(2))
     assert first == second, "two inspections with the same seed differ"
 
 
@@ -191,6 +207,29 @@ def test_the_same_seed_finds_the_same() -> None:
 )
 def test_grades_have_their_limits_inside(value: float, status: str) -> None:
     assert graded(value, passes=0.002, warns=0.01) == status, f"{value} is not a {status}"
+
+
+def test_a_sample_is_graded_by_what_surely_falls() -> None:
+    which = torch.arange(100) < 80
+    asked = evenly(which, 20, 1000)
+    assert int(asked.sum()) == 20, "the sample has another size"
+    assert asked.nonzero().flatten().tolist() == list(range(0, 80, 4)), "it is not spread evenly"
+    assert int(evenly(which, 20, 2).sum()) == 40, "of many images no more are asked"
+    assert torch.equal(evenly(which, None, 2), which), "without a size not all are asked"
+    broken = torch.zeros(100, dtype=torch.bool)
+    broken[:5] = True  # two of which, 0 and 4, are in the sample
+    share, surely = lost(broken, asked, which)
+    assert share == pytest.approx(0.1 * 0.8), "the estimate is not the sample's share times what was sampled"
+    assert surely == pytest.approx(0.8 * 0.0279, abs=1e-3), "what surely falls is not Wilson's lower end"
+    assert lost(broken, which, which) == pytest.approx((0.05, 0.05)), "where all were asked the share is no estimate"
+
+
+def test_findings_concern_their_own_scores() -> None:
+    general = Finding(check="logits", status="warn", sentence="", value=0.0)
+    own = Finding(check="noise", status="fail", sentence="", value=0.0, threat="l2:0.5")
+    assert verdict([general, own], "linf:0.1") == "warn", "a score is blamed for another's failure"
+    assert verdict([general, own], "l2:0.5") == "fail", "a score is not blamed for its own"
+    assert verdict([general, own]) == "fail", "the verdict of all is not the gravest"
 
 
 def test_what_is_no_number_fails() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from matx.cli.options import common, console, device, settings
-from matx.cli.results import show_doubts, show_results, show_transfer
+from matx.cli.results import show_results, show_transfer
 
 if TYPE_CHECKING:
     from matx.run import Foreign, Scope, Subject
@@ -27,7 +27,8 @@ __all__ = ["evaluate"]
 @click.option("--normalise", type=click.Choice(["dataset", "none"]), help="What stands before --weights' networks.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="One of the two; otherwise both.")
 @click.option("--peer", "peers", multiple=True, metavar="NAME", help="This peer alone; may be repeated.")
-@click.option("--ema", is_flag=True, help="The averages of the weights (Peer.ema, Peer.swa_from) instead.")
+@click.option("--ema", is_flag=True, help="Beside the weights their averages (Peer.ema, Peer.swa_from), a row each.")
+@click.option("--ema-only", is_flag=True, help="The averages of the weights alone.")
 @click.option("--threat", "threats", multiple=True, metavar="NORM:EPS", help="As in linf:8/255; may be repeated.")
 @click.option("--suite", metavar="NAME", help="The attacks: pgd, autoattack, maini, or a gin file.")
 @click.option("--grid", "grids", multiple=True, metavar="NORM:EPS,EPS,...", help="Accuracy at these radii, too.")
@@ -36,7 +37,8 @@ __all__ = ["evaluate"]
 @click.option("--union-only", is_flag=True, help="Attack only what still stands: quicker, but no figures a norm.")
 @click.option("--ensemble/--no-ensemble", default=True, help="Whether several peers are scored as one, too.")
 @click.option("--verify", is_flag=True, help="Look again at every example found: inside, and still wrong?")
-@click.option("--sanity", is_flag=True, help="Doubt every score: masked gradients, randomness, attacks too weak.")
+@click.option("--sanity", type=click.Choice(["quick", "full"]), help="How hard scores are doubted; unless said quick.")
+@click.option("--no-sanity", is_flag=True, help="Doubt no score: each is shown as 'not checked'.")
 @click.option("--transfer", is_flag=True, help="Also: whose examples fool whom, and how alike peers answer.")
 @click.option("--beside", type=click.Path(path_type=Path), metavar="RUN", help="Transfer of this run's peers beside.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Otherwise evals/<name>-<n>.")
@@ -53,6 +55,7 @@ def evaluate(
     checkpoint: str | None,
     peers: tuple[str, ...],
     ema: bool,
+    ema_only: bool,
     threats: tuple[str, ...],
     suite: str | None,
     grids: tuple[str, ...],
@@ -61,7 +64,8 @@ def evaluate(
     union_only: bool,
     ensemble: bool,
     verify: bool,
-    sanity: bool,
+    sanity: str | None,
+    no_sanity: bool,
     transfer: bool,
     beside: Path | None,
     out: Path | None,
@@ -76,8 +80,10 @@ def evaluate(
     _refuse_mixtures(run, weights, architecture, model, dataset, normalise, checkpoint)
     if grids and union_only:
         raise click.UsageError("--grid shows figures a norm, which need the full run: leave --union-only away")
-    if sanity and union_only:
-        raise click.UsageError("--sanity doubts figures a norm, which need the full run: leave --union-only away")
+    if sanity is not None and no_sanity:
+        raise click.UsageError("--sanity doubts every score, --no-sanity none: leave one of them away")
+    if ema and ema_only:
+        raise click.UsageError("--ema shows weights and averages, --ema-only averages alone: leave one of them away")
     from matx import run as runs
 
     scope = runs.Scope(
@@ -85,7 +91,7 @@ def evaluate(
         peers=peers,
         images=images,
         seed=seed,
-        ema=ema,
+        weights=("raw", "ema") if ema else ("ema",) if ema_only else ("raw",),
         threats=[_threat(text) for text in threats],
         grid=[threat for text in grids for threat in _grid(text)],
         union_only=union_only,
@@ -100,7 +106,9 @@ def evaluate(
             dataset=str(dataset), suite=suite or "pgd", bindings=bindings, normalise=normalise != "none"
         )
         subject = _foreign(weights, architecture, model, foreign, scope, where)
-    further = Further(verify=verify, sanity=sanity, transfer=transfer or beside is not None)
+    further = Further(
+        verify=verify, sanity=None if no_sanity else sanity or "quick", transfer=transfer or beside is not None
+    )
     if beside is not None:
         further.beside = runs.from_run(runs.open_folder(beside), replace(scope, peers=()), where)
     return _evaluate(subject, scope, out, further)
@@ -157,13 +165,15 @@ class Further:
     """What is asked beside the scores."""
 
     verify: bool
-    sanity: bool
+    sanity: str | None
+    """How hard scores are doubted: 'quick' or 'full'; None: not at all."""
     transfer: bool
     beside: Subject | None = None
 
 
 def _evaluate(subject: Subject, scope: Scope, out: Path | None, further: Further) -> int:
     from matx import run as runs
+    from matx.evaluate.sanity import EFFORTS
 
     if further.transfer and len(subject.modules) < 2:
         raise click.UsageError("--transfer: got one model, allowed: at least two peers")
@@ -173,17 +183,14 @@ def _evaluate(subject: Subject, scope: Scope, out: Path | None, further: Further
     judge = runs.Judge(subject, scope, display)
     folder = runs.open_evaluation(out, runs.identity(judge), display)
     try:
-        found = runs.run_evaluation(runs.Judge(subject, scope, display, folder.records), folder)
+        effort = None if further.sanity is None else EFFORTS[further.sanity]
+        found = runs.run_evaluation(runs.Judge(subject, scope, display, folder.records), folder, effort)
         checked = runs.verify_evaluation(judge, folder) if further.verify else None
-        doubts = runs.inspect_evaluation(judge, folder) if further.sanity else None
-        matrix = runs.transfer_evaluation(judge, folder, further.beside) if further.transfer else None
+        matrix = runs.transfer_evaluation(judge, folder.path, further.beside) if further.transfer else None
     except KeyboardInterrupt:
         click.echo(f"stopped; the same command continues in {folder.path}", err=True)
         return 130
-    show_results(found)
-    _show_seconds(folder.timing)
-    if doubts is not None:
-        show_doubts(doubts)
+    show_results(found, runs.read_seconds(folder))
     if matrix is not None:
         show_transfer(matrix)
     click.echo(f"results     {folder.results}")
@@ -191,11 +198,3 @@ def _evaluate(subject: Subject, scope: Scope, out: Path | None, further: Further
         return 0
     click.echo(checked.sentence())
     return 0 if checked.sound else 1
-
-
-def _show_seconds(timing: Path) -> None:
-    import json
-
-    for which, peers in json.loads(timing.read_text(encoding="utf-8"))["seconds"].items():
-        shown = ", ".join(f"{peer} {seconds['all']:.1f}" for peer, seconds in peers.items())
-        click.echo(f"seconds     {which}: {shown}")

@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-    from matx.report import Results
+    from matx.report import Results, Seconds
     from matx.run import RunFolder
-    from matx.run.doubts import Doubts
 
-__all__ = ["show_doubts", "show_results", "show_run", "show_transfer"]
+__all__ = ["show_results", "show_run", "show_transfer"]
 
 
 def show_run(folder: RunFolder) -> None:
@@ -34,34 +30,19 @@ def show_run(folder: RunFolder) -> None:
         click.echo(f"{what:<11} {path}")
 
 
-def show_results(found: Results) -> None:
-    """A table for each checkpoint that the results hold; `last` is left out where it is the best epoch itself."""
+def show_results(found: Results, seconds: Seconds | None = None) -> None:
+    """The tables of each checkpoint that the results hold; `last` is left out where it is the best epoch itself."""
     from rich.console import Console
 
-    from matx.report import radii_table, table
+    from matx.report import reasons, tables
 
     stdout = Console()
     if not stdout.is_terminal:
         stdout = Console(width=160)
-    _print(stdout, table(found), radii_table(found))
-    last = found.get("last")
-    if last is None:
-        return
-    if last["epoch"] == found["best_epoch"]:
-        stdout.print(f"checkpoint last is the same: epoch {last['epoch']}", highlight=False)
-    else:
-        _print(stdout, table(found, checkpoint="last"), radii_table(found, checkpoint="last"))
-
-
-def show_doubts(found: Doubts) -> None:
-    """Pass, warn or fail of every check, a block for each score."""
-    from matx.evaluate.sanity import verdict
-
-    for which, peers in found.items():
-        for name, findings in peers.items():
-            click.echo(f"\nsanity      {which} {name}: {verdict(findings)}")
-            for one in findings:
-                click.echo(f"  {one.status:<4}  {one.check:<15} {one.sentence}")
+    for one in tables(found, seconds):
+        stdout.print(one, highlight=False)
+    for line in reasons(found):
+        click.echo(f"sanity      {line}")
 
 
 def show_transfer(found: Mapping[str, Any]) -> None:
@@ -69,9 +50,3 @@ def show_transfer(found: Mapping[str, Any]) -> None:
     from matx.report.transfer import transfer_text
 
     click.echo("\n" + transfer_text(found) + "\n")
-
-
-def _print(stdout: Console, *tables: Table | None) -> None:
-    for one in tables:
-        if one is not None:
-            stdout.print(one)

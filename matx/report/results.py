@@ -11,13 +11,18 @@ from typing import Any
 from matx.errors import OptionError, RunError, did_you_mean
 from matx.evaluate import ENSEMBLE, PeerScores
 
-__all__ = ["SCHEMA", "Results", "block", "read_metrics", "read_results", "results", "write_results"]
+__all__ = ["SCHEMA", "Results", "block", "named", "read_metrics", "read_results", "results", "write_results"]
 
 SCHEMA = 1
 """The version of results.json that this code writes and reads."""
 
 Results = dict[str, Any]
 """The content of a results.json."""
+
+
+def named(checkpoint: str, weights: str) -> str:
+    """Under which name a checkpoint's raw or averaged weights are kept: `best`, or `best-ema`."""
+    return checkpoint if weights == "raw" else f"{checkpoint}-{weights}"
 
 
 def results(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,16 @@ from matx.checkpoint import circumstances
 from matx.errors import OptionError
 from matx.plugins import loaded_files
 
-__all__ = ["describe", "find_device", "git_state"]
+__all__ = ["describe", "find_device", "git_state", "spare_threads"]
+
+_WIDE = 1024
+"""Values in an image from which several threads pay on a CPU; below, a busy machine makes them far slower than one."""
+
+
+def spare_threads(device: torch.device, image_shape: Sequence[int]) -> None:
+    """One thread for small images on a CPU, unless OMP_NUM_THREADS says how many."""
+    if device.type == "cpu" and math.prod(image_shape) < _WIDE and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def find_device(name: str) -> torch.device:

@@ -15,14 +15,16 @@ from torch import Tensor
 from matx.checkpoint import atomic_write, circumstances
 from matx.errors import RunError
 from matx.evaluate import FolderRecords, Verified, verify
-from matx.report import Results, html, markdown, read_results, write_results
+from matx.evaluate.sanity import Effort
+from matx.report import Results, Seconds, html, markdown, put_verdicts, read_results, write_results
 from matx.run.display import Display
+from matx.run.doubts import inspect_scores, read_doubts
 from matx.run.folder import RunFolder, create, refuse_existing
 from matx.run.journal import plain
-from matx.run.lock import alone
-from matx.run.scoring import Judge, Scored, score, store_flags
+from matx.run.judge import Judge, Scored
+from matx.run.scoring import score, store_flags
 
-__all__ = ["EVALS", "EvalFolder", "identity", "open_evaluation", "run_evaluation", "verify_evaluation"]
+__all__ = ["EVALS", "EvalFolder", "identity", "open_evaluation", "read_seconds", "run_evaluation", "verify_evaluation"]
 
 EVALS = Path("evals")
 """Where evaluations without `--out` go, below the working directory."""
@@ -61,6 +63,11 @@ class EvalFolder:
         return self.path / "timing.json"
 
     @property
+    def sanity(self) -> Path:
+        """What the sentinel found, model by model."""
+        return self.path / "sanity.json"
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
         return self.results.is_file()
@@ -74,7 +81,7 @@ def identity(judge: Judge) -> dict[str, Any]:
         "schema": _SCHEMA,
         "name": subject.name,
         "models": {f"{which}/{peer}": _hash(w) for which, peers in subject.states.items() for peer, w in peers.items()},
-        "ema": scope.ema,
+        "weights": list(scope.weights),
         "images": f"{judge.images} of {subject.data.test.fingerprint()}",
         "seed": judge.seed,
         "batch_size": subject.evaluation.batch_size,
@@ -138,34 +145,54 @@ def _short(value: object) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-def run_evaluation(judge: Judge, folder: EvalFolder) -> Results:
-    """Evaluate into a folder, or read what is there where it is finished; the judge keeps its records there."""
+def run_evaluation(judge: Judge, folder: EvalFolder, effort: Effort | None = None) -> Results:
+    """Evaluate into a folder and doubt every score; the judge keeps its records there.
+
+    What is finished is read, not done again. No effort: scores that nobody has doubted stay 'not checked'.
+    """
+    doubted = read_doubts(folder.sanity)
     if folder.finished:
-        return read_results(folder.results)
-    with alone(folder.path):
-        found, scored = score(judge)
-        found["evaluation"] = {key: value for key, value in _read(folder).items() if key in ("attacks", "seed", "ema")}
-        store_flags(folder.flags, judge, scored)
-        atomic_write(folder.timing, json.dumps({"seconds": _seconds(scored)}, indent=2) + "\n")
-        atomic_write(folder.path / "report.md", markdown(found))
-        atomic_write(folder.path / "report.html", html(found))
-        write_results(folder.results, found)
+        found = read_results(folder.results)
+        if effort is None or (found.get("evaluation", {}).get("sanity") == effort.name == doubted.effort):
+            return found
+    found, scored = score(judge)
+    if effort is not None:
+        doubted = inspect_scores(judge, scored, effort, folder.sanity)
+        put_verdicts(found, doubted.findings, effort.name)
+    found["evaluation"] = {key: value for key, value in _read(folder).items() if key in ("attacks", "seed", "weights")}
+    found["evaluation"] |= {"ema": "ema" in judge.scope.weights, "sanity": "" if effort is None else effort.name}
+    seconds = _seconds(scored, {} if effort is None else doubted.seconds)
+    store_flags(folder.flags, judge, scored)
+    atomic_write(folder.timing, json.dumps({"seconds": seconds}, indent=2) + "\n")
+    atomic_write(folder.path / "report.md", markdown(found, seconds))
+    atomic_write(folder.path / "report.html", html(found, seconds=seconds))
+    write_results(folder.results, found)
     return found
 
 
-def _seconds(scored: Mapping[str, Scored]) -> dict[str, dict[str, dict[str, float]]]:
-    """{checkpoint: {peer: {'clean', threat key, 'all': seconds}}}."""
-    return {
-        which: {
-            peer: {key: round(value, 3) for key, value in _with_total(one.flags.seconds).items()}
-            for peer, one in content.peers.items()
-        }
-        for which, content in scored.items()
-    }
+def _seconds(
+    scored: Mapping[str, Scored], doubted: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """{checkpoint: {peer: {'clean', threat key, 'all', 'sanity': seconds}}}; all: of the evaluation alone."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for which, content in scored.items():
+        found[which] = {}
+        for peer, one in content.peers.items():
+            seconds = dict(one.flags.seconds)
+            total = {**seconds, "all": sum(seconds.values())}
+            if peer in doubted.get(which, {}):
+                total["sanity"] = doubted[which][peer]
+            found[which][peer] = {key: round(value, 3) for key, value in total.items()}
+    return found
 
 
-def _with_total(seconds: Mapping[str, float]) -> dict[str, float]:
-    return {**seconds, "all": sum(seconds.values())}
+def read_seconds(folder: EvalFolder) -> Seconds:
+    """What timing.json holds; nothing where it cannot be read."""
+    try:
+        found: Seconds = json.loads(folder.timing.read_text(encoding="utf-8"))["seconds"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return found
 
 
 def verify_evaluation(judge: Judge, folder: EvalFolder) -> Verified:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +21,7 @@ from matx.errors import CheckpointError, RunError
 from matx.plugins import load_plugin
 from matx.report import html, markdown, read_metrics, write_results
 from matx.run.display import Display
-from matx.run.environment import describe, find_device
+from matx.run.environment import describe, find_device, spare_threads
 from matx.run.folder import RunFolder, create, open_folder, refuse_existing, refuse_unwritable
 from matx.run.interrupt import Interrupted
 from matx.run.journal import check_metrics, lines, logged_to, plain
@@ -34,9 +32,6 @@ from matx.run.training import UnderWay, train
 __all__ = ["DryRun", "dry_run", "resume", "run"]
 
 log = logging.getLogger("matx.run")
-
-_WIDE = 1024
-"""Values in an image from which several threads pay on a CPU; below, a busy machine makes them far slower than one."""
 
 
 def run(
@@ -177,8 +172,7 @@ def _brought_to_life(loaded: Loaded, device: str) -> Training:
         log.warning("%s", warning)
     found = find_device(device)
     data = loaded.experiment.dataset()
-    if found.type == "cpu" and math.prod(data.image_shape) < _WIDE and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    spare_threads(found, data.image_shape)
     return start(loaded.experiment, data, device=found)
 
 

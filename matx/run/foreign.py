@@ -18,8 +18,8 @@ from matx.errors import CheckpointError, MatxError, ModelError, OptionError, Run
 from matx.experiment import Experiment, Peer
 from matx.learner import bring_to_life
 from matx.registration import architectures, datasets
-from matx.run.environment import find_device
-from matx.run.scoring import Scope, Subject
+from matx.run.environment import find_device, spare_threads
+from matx.run.judge import Scope, Subject
 from matx.run.subjects import load_suite
 
 __all__ = ["WEIGHTS", "Foreign", "from_module", "from_weights"]
@@ -90,6 +90,7 @@ def from_module(spec: str, foreign: Foreign, scope: Scope, device: str) -> Subje
 
 
 def _subject(loaded: Loaded, data: Data, device: torch.device, modules: Mapping[str, nn.Module], name: str) -> Subject:
+    spare_threads(device, data.image_shape)
     states = {WEIGHTS: {peer: dict(module.state_dict()) for peer, module in modules.items()}}
     known = {"both": False, "scored": list(modules), "best_epoch": None, "last_epoch": None, "checkpoint": WEIGHTS}
     return Subject(
@@ -106,7 +107,7 @@ def _subject(loaded: Loaded, data: Data, device: torch.device, modules: Mapping[
 
 
 def _refuse_scope(scope: Scope) -> None:
-    if scope.ema:
+    if tuple(scope.weights) != ("raw",):
         raise OptionError("--ema: allowed with a run, whose checkpoints hold moving averages")
 
 

@@ -20,10 +20,11 @@ from matx.experiment import Evaluation, Experiment
 from matx.learner import bring_to_life
 from matx.report import Results
 from matx.run.display import Display
-from matx.run.environment import find_device
+from matx.run.environment import find_device, spare_threads
 from matx.run.flow import load_own, read_environment
 from matx.run.folder import RunFolder
-from matx.run.scoring import Judge, Scope, Subject, facts, score, weights_of
+from matx.run.judge import Judge, Scope, Subject
+from matx.run.scoring import facts, score, weights_of
 
 __all__ = ["SUITES", "from_run", "load_suite", "of_folder", "score_folder"]
 
@@ -81,6 +82,7 @@ def of_folder(loaded: Loaded, name: str, folder: RunFolder, scope: Scope, device
         _refuse_other_models(found.settings, checkpoint.settings(experiment), folder)
         stored[which] = found.training
     data = experiment.dataset()
+    spare_threads(place, data.image_shape)
     modules = {peer: _bare(peer, experiment, data, place) for peer in peers}
     known = facts(experiment, scope, next(reversed(stored.values())), peers)
     if len(stored) > 1 and stored["best"]["position"] == stored["last"]["position"]:
@@ -92,7 +94,7 @@ def of_folder(loaded: Loaded, name: str, folder: RunFolder, scope: Scope, device
         data=data,
         device=place,
         modules=modules,
-        states={which: weights_of(state, modules, ema=scope.ema) for which, state in stored.items()},
+        states=weights_of(stored, modules, scope.weights),
         facts=known,
     )
 

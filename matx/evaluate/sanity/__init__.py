@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from matx.craft import attackable, forked
 from matx.data import Split, batches
 from matx.draws import seed_for
 from matx.evaluate.answers import plain_fp32
+from matx.evaluate.sanity.effort import EFFORTS, FULL, QUICK, Effort
 from matx.evaluate.sanity.finding import Finding, Status, worst
 from matx.evaluate.sanity.manners import manners
 from matx.evaluate.sanity.searches import Bench, black_box, growth, huge_radius, more_steps, noise, transfer
@@ -18,7 +21,7 @@ from matx.evaluate.scores import Flags
 from matx.evaluate.threats import by_threat
 from matx.interfaces import Attack
 
-__all__ = ["Finding", "Status", "inspect", "verdict"]
+__all__ = ["EFFORTS", "FULL", "QUICK", "Effort", "Finding", "Status", "inspect", "verdict", "worst"]
 
 
 def inspect(
@@ -30,36 +33,54 @@ def inspect(
     seed: int,
     black_boxes: Sequence[Attack] = (),
     others: Mapping[str, nn.Module] | None = None,
+    effort: Effort = FULL,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
 ) -> tuple[Finding, ...]:
     """Every check of one model's score: `flags` of `attacks` on the first images of the split.
 
     `black_boxes` are attacks that ask no gradient, one for each threat model that they shall doubt; `others` are models
-    to transfer from. Without them these two checks are left out, as is 'more steps' where no attack has steps. The
-    model is left bit for bit as it was.
+    to transfer from. Without them these two checks are left out, as is 'more steps' where no attack has steps. With
+    the effort QUICK searches ask a sample, and are graded by what surely falls. Models are left bit for bit as they
+    were.
     """
     place, others = torch.device(device), others or {}
     sample = torch.arange(min(len(flags.clean), batch_size, 128))
     with plain_fp32(place), forked(seed_for(seed, "sanity"), place):
         (batch,) = batches(split, sample, len(sample), device=place)
         found = manners(module, batch.images, batch.labels)
-        with attackable(module) as model:
+        with ExitStack() as stack:
+            model = stack.enter_context(attackable(module))
+            sources = {name: stack.enter_context(attackable(other)) for name, other in others.items()}
             bench = Bench(
                 model=model, split=split, clean=flags.clean, standing=flags.threats, seed=seed, batch_size=batch_size,
-                device=place,
+                device=place, effort=effort,
             )  # fmt: skip
             found.append(huge_radius(bench))
             for threat, members in by_threat(attacks).items():
                 found += [growth(bench, threat), noise(bench, threat)]
                 found += [black_box(bench, attack) for attack in black_boxes if attack.threat == threat]
-                if others:
-                    found.append(transfer(bench, threat, others))
-                again = more_steps(bench, threat, members)
+                if sources:
+                    found.append(transfer(bench, threat, sources))
+                again = more_steps(
+                    bench, threat, members if effort.whole_suite else _first(members, bench, batch.images)
+                )
                 found += [] if again is None else [again]
     return tuple(found)
 
 
-def verdict(findings: Sequence[Finding]) -> Status:
-    """The gravest status."""
-    return worst("pass", *(finding.status for finding in findings))
+def _first(members: Sequence[Attack], bench: Bench, images: Tensor) -> Sequence[Attack]:
+    """The first search of the first attack."""
+    first: Any = members[0]
+    if not hasattr(first, "members"):
+        return members[:1]
+    with torch.no_grad():
+        classes = bench.model(images[:1]).shape[1]
+    searches: Sequence[Attack] = first.members(classes, bench.batch_size)
+    return searches[:1]
+
+
+def verdict(findings: Sequence[Finding], threat: str | None = None) -> Status:
+    """The gravest status; with a threat key, of what concerns this score: general findings and its own."""
+    concerned = [finding for finding in findings if threat is None or finding.threat in (None, threat)]
+    return worst("pass", *(finding.status for finding in concerned))

@@ -21,11 +21,19 @@ class Finding:
     status: Status
     sentence: str
     value: float
-    """The figure that was graded."""
+    """The figure behind it; of a sample, the estimate for all images."""
+    threat: str | None = None
+    """The key of the threat model whose score is doubted; None: every score of the model."""
 
     def row(self) -> dict[str, Any]:
-        """{"check", "status", "sentence", "value"}, as sanity.json holds it."""
-        return {"check": self.check, "status": self.status, "sentence": self.sentence, "value": self.value}
+        """{"check", "threat", "status", "sentence", "value"}, as sanity.json holds it."""
+        return {
+            "check": self.check,
+            "threat": self.threat,
+            "status": self.status,
+            "sentence": self.sentence,
+            "value": self.value,
+        }
 
 
 def graded(value: float, *, passes: float, warns: float) -> Status:

@@ -24,6 +24,7 @@ __all__ = ["Bench", "ascend", "black_box", "growth", "huge_radius", "more_steps"
 
 _MISSED = {"passes": 0.002, "warns": 0.01}
 _DRAWS = 20
+_ENOUGH = 50
 _GROWTH = ("1/4", "1/2", "1", "2")
 
 
@@ -62,16 +63,19 @@ class Bench:
             found[which] = torch.cat(wrong)
         return found
 
-    def attacked(self, which: Tensor, attack: Attack, purpose: str) -> Tensor:
-        """(N,) bool: which of those images the attack breaks."""
-
-        def craft(batch: Batch) -> Tensor:
-            draws = self.draws(batch, purpose)
-            return guarded(attack)(
-                Goal(model=self.model, images=batch.images, labels=batch.labels, generator=draws, progress=1.0)
-            )
-
-        return self.broken(which, craft)
+    def attacked(self, which: Tensor, attack: Attack, purpose: str, copies: int = 1) -> Tensor:
+        """(N,) bool: which of those images the attack breaks, in any of so many copies side by side."""
+        found, wrong = torch.zeros_like(which), []
+        for batch in self.parts(which):
+            images, labels = batch.images.repeat_interleave(copies, 0), batch.labels.repeat_interleave(copies)
+            indices = (batch.indices[:, None] * copies + torch.arange(copies, device=batch.indices.device)).flatten()
+            draws = SampleGenerator(hashed(self.seed, "sanity", purpose), indices)
+            goal = Goal(model=self.model, images=images, labels=labels, generator=draws, progress=1.0)
+            fooled = ~correct(self.model, guarded(attack)(goal), labels)
+            wrong.append(fooled.reshape(-1, copies).any(1).cpu())
+        if wrong:
+            found[which] = torch.cat(wrong)
+        return found
 
 
 def ascend(model: Model, batch: Batch, threat: ThreatModel, draws: SampleGenerator, steps: int) -> Tensor:
@@ -100,7 +104,7 @@ def growth(bench: Bench, threat: ThreatModel) -> Finding:
         ball = replace(threat, eps=str(min(eps, 1) if threat.norm == "linf" else eps))
 
         def craft(batch: Batch, ball: ThreatModel = ball, factor: str = factor) -> Tensor:
-            return ascend(bench.model, batch, ball, bench.draws(batch, "growth", factor), steps=20)
+            return ascend(bench.model, batch, ball, bench.draws(batch, "growth", factor), bench.effort.climb_steps)
 
         losses.append(_mean_loss(bench, some, craft))
     drop = max((a - b) / max(a, 1e-12) for a, b in pairwise(losses))
@@ -189,7 +193,7 @@ def _missed(check: str, threat: ThreatModel, broken: Tensor, asked: Tensor, whic
 
 def more_steps(bench: Bench, threat: ThreatModel, attacks: Sequence[Attack]) -> Finding | None:
     """These attacks again at ten times steps times restarts, on who stands; None where none has steps."""
-    stronger = [more for attack in attacks if (more := _ten_times(attack)) is not None]
+    stronger = [more for attack in attacks if (more := _ten_times(attack, bench.effort.copies)) is not None]
     if not stronger:
         return None
     which = bench.standing[threat.key]
@@ -197,7 +201,7 @@ def more_steps(bench: Bench, threat: ThreatModel, attacks: Sequence[Attack]) -> 
     standing = asked.clone()
     for position, attack in enumerate(stronger):
         if standing.any():
-            standing &= ~bench.attacked(standing, attack, f"more steps {position}")
+            standing &= ~bench.attacked(standing, attack, f"more steps {position}", bench.effort.copies or 1)
     share, surely = lost(asked & ~standing, asked, which)
     whole = bool((asked == which).all())
     sample = (
@@ -212,17 +216,24 @@ def more_steps(bench: Bench, threat: ThreatModel, attacks: Sequence[Attack]) -> 
     )
 
 
-def _ten_times(attack: Attack) -> Attack | None:
-    """Five times the steps and twice the restarts; ten times the steps where there are no restarts."""
+def _ten_times(attack: Attack, copies: int | None) -> Attack | None:
+    """Five times the steps and twice the restarts, or ten times the steps where there are no restarts.
+
+    With copies, which are restarts: ten times as many passes an image, and ten times the steps if that is under 50.
+    """
     options: Any = attack
     names: list[str] = [entry.name for entry in fields(options)] if is_dataclass(attack) else []
     if "steps" not in names:
         return None
-    if "restarts" in names:
-        both: Attack = replace(options, steps=5 * options.steps, restarts=2 * options.restarts)
-        return both
-    longer: Attack = replace(options, steps=10 * options.steps)
-    return longer
+    steps, more = options.steps, {}
+    if copies is not None:
+        more = {"steps": max(10 // copies * steps, min(10 * steps, _ENOUGH))}
+    elif "restarts" in names:
+        more = {"steps": 5 * steps, "restarts": 2 * options.restarts}
+    else:
+        more = {"steps": 10 * steps}
+    found: Attack = replace(options, **more)
+    return found
 
 
 def _first(which: Tensor, count: int) -> Tensor:
