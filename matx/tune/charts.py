@@ -64,7 +64,8 @@ def history(points: Sequence[Point], objective: int, name: str, *, maximize: boo
         return ""
     across = _scale([float(point.number) for point in drawn], _LEFT, _WIDTH - _RIGHT)
     down = _scale([point.values[objective] for point in drawn], _HEIGHT - _BOTTOM, _TOP)
-    marks, line = [], []
+    marks: list[str] = []
+    line: list[str] = []
     best: float | None = None
     for point in sorted(drawn, key=lambda point: point.number):
         value = point.values[objective]
