@@ -32,14 +32,6 @@ class Window:
         left = (corners[:, 1] * (width - side + 1)).long()
         return cls(top=top, left=left, side=side)
 
-    def mask(self, height: int, width: int) -> Tensor:
-        """(n, 1, H, W) bool."""
-        rows = torch.arange(height, device=self.top.device) - self.top[:, None]
-        columns = torch.arange(width, device=self.top.device) - self.left[:, None]
-        tall = (rows >= 0) & (rows < self.side)
-        wide = (columns >= 0) & (columns < self.side)
-        return (tall[:, :, None] & wide[:, None, :]).unsqueeze(1)
-
     def _index(self, images: Tensor) -> Tensor:
         steps = torch.arange(self.side, device=images.device)
         rows = (self.top[:, None] + steps)[:, :, None]

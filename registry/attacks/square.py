@@ -96,9 +96,8 @@ class Square:
                     return best, reached
             proposal = self._propose(x, goal.images, numbers[:, query % _BLOCK], query)
             new = goal.climb("margin")(proposal).float()
-            better = new > value
-            x = torch.where(better.reshape(-1, 1, 1, 1), proposal, x)
-            value = torch.where(better, new, value)
+            better = (new > value).nonzero()[:, 0]
+            x[better], value[better] = proposal[better], new[better]
         best[here], reached[here] = x, value
         return best, reached
 
@@ -116,10 +115,10 @@ class Square:
         side = self._side(query, height, width)
         if self.threat.norm != "linf":
             return self._scaled(self._moved(x - clean, numbers, side), clean)
-        mask = Window.at(numbers[:, :2], side, height, width).mask(height, width)
+        window = Window.at(numbers[:, :2], side, height, width)
+        old, eps = window.cut(clean), self.threat.radius
         up = numbers[:, 5:, None, None] < 0.5
-        eps = self.threat.radius
-        return torch.where(mask, torch.where(up, clean + eps, clean - eps).clamp(0.0, 1.0), x)
+        return window.paste(x, torch.where(up, old + eps, old - eps).clamp(0.0, 1.0))
 
     def _moved(self, delta: Tensor, numbers: Tensor, side: int) -> Tensor:
         """The perturbation with the mass of a second window, and the unused budget, moved into a first one."""
@@ -127,10 +126,10 @@ class Square:
         order = 2 if self.threat.norm == "l2" else 1
         into = Window.at(numbers[:, :2], side, height, width)
         out = Window.at(numbers[:, 2:4], side, height, width)
-        old = into.cut(delta)
+        old, taken = into.cut(delta), out.cut(delta)
         held = _norm(old, order)
-        touched = into.mask(height, width) | out.mask(height, width)
-        mass = _norm(torch.where(touched, delta, 0.0), order)
+        emptied = out.paste(delta, torch.zeros_like(taken))
+        mass = _norm(torch.cat([taken.flatten(2), into.cut(emptied).flatten(2)], 2)[..., None], order)
         unused = (self.threat.radius**order - _norm(delta, order).pow(order).sum(1, keepdim=True)).clamp_min(0.0)
         flips = numbers[:, 4:5] < 0.5
         signs = numbers[:, 5:, None, None] < 0.5
@@ -138,7 +137,6 @@ class Square:
         new = torch.where(signs, bump, -bump) + old / held.clamp_min(1e-12)
         length = (unused / channels + mass.pow(order)).pow(1.0 / order)
         new = new / _norm(new, order).clamp_min(1e-12) * length
-        emptied = torch.where(out.mask(height, width), 0.0, delta)
         return into.paste(emptied, new if order == 2 else new * channels)
 
     def _scaled(self, delta: Tensor, clean: Tensor) -> Tensor:
@@ -147,7 +145,7 @@ class Square:
             return self.threat.project(clean + delta, clean)
         length = torch.linalg.vector_norm(delta.flatten(1), dim=1).clamp_min(1e-12)
         scale: Tensor = self.threat.radius / length
-        return (clean + delta * scale.reshape(-1, 1, 1, 1)).clamp(0.0, 1.0)
+        return (delta * scale.reshape(-1, 1, 1, 1)).add_(clean).clamp_(0.0, 1.0)
 
     def _side(self, query: int, height: int, width: int) -> int:
         """The window's side at a query; in l2 and l1 an odd number of at least 3 where it fits."""
