@@ -4,8 +4,35 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from matx.run import RunFolder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Where a shell runs the tests in its background, SIGINT arrives ignored, and commands that tests interrupt inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with the quick experiment in it."""
+    from sample_runs import QUICK
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quick.gin").write_text(QUICK)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of the sample experiment that nothing stopped; it is only looked at."""
+    from sample_runs import sample
+
+    from matx.run import run
+
+    return run(sample(checkpoint_every=3), out=tmp_path_factory.mktemp("straight") / "run", device="cpu")

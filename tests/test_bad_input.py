@@ -18,14 +18,6 @@ from matx.cli import main
 HARMLESS = "__pycache__"
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory with the quick experiment in it."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "quick.gin").write_text(QUICK)
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never evaluated: its results are taken away."""
@@ -57,6 +49,31 @@ def refused(home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 
 RUN = ["run", "quick.gin", "--device", "cpu"]
 WORDS = [
+    (["run"], "Missing argument"),
+    (["run", "--nonsense"], "No such option"),
+    (["nonsense"], "No such command"),
+    (["run", "nowhere.gin"], "no such file"),
+    (["run", "qick.gin"], "did you mean 'quick.gin'"),
+    (["run", "quick.gin", "-s", "attacks.pgd.stepz=3"], "did you mean 'steps'"),
+    (["run", "quick.gin", "-s", "attacks.pgd.steps='many'"], "attacks.pgd.steps"),
+    (["run", "quick.gin", "-s", "nonsense"], "nonsense"),
+    (["run", "quick.gin", "--device", "quantum"], "allowed here: auto, cpu"),
+    (["run", "quick.gin", "--seed", "-1"], "Invalid value for '--seed'"),
+    (["run", "quick.gin", "--dry-run", "--out", "taken"], "exists already"),
+    (["run", "quick.gin", "--plugin", "nowhere.py"], "no such file"),
+    (["run", "quick.gin", "--plugin", "empty.py"], "registers nothing"),
+    (["run", "quick.gin", "-s", "Experiment.dataset=@datasets.npz()", "-s", "datasets.npz.path='no.npz'"], "no.npz"),
+    (["run", "--resume", "nowhere"], "no such run folder"),
+    (["run", "--resume", "taken"], "not a run folder"),
+    (["run", "--resume", "taken", "--dry-run"], "leave --out and --dry-run away"),
+    (["eval", "nowhere"], "no such run folder"),
+    (["eval", "taken", "--checkpoint", "third"], "is not one of"),
+    (["list", "atacks"], "did you mean 'attacks'"),
+    (["show", "attacks.pdg"], "did you mean 'pgd'"),
+    (["show", "atacks.pgd"], "did you mean 'attacks'"),
+    (["show", "attacks.pgd", "-s", "a=1"], "belongs to a gin file"),
+    (["check", "attacks.pdg"], "did you mean 'pgd'"),
+    (["check", "quick.gin", "-s", "Experiment.epochs=0"], "Experiment.epochs"),
     (["show", "pgd"], "did you mean 'attacks.pgd'"),
     (["show", "Experimnt"], "did you mean 'Experiment'"),
     (["show", "attacks"], "`matx list attacks` shows them"),
@@ -78,7 +95,9 @@ WORDS = [
 def test_refused(home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     for folder in ("taken", "folder.gin"):
         (home / folder).mkdir()
+    (home / "taken" / "precious.txt").write_text("mine")
     (home / "notes.txt").write_text("notes")
+    (home / "empty.py").write_text("x = 1\n")
     (home / "slip.py").write_text("import matx\ndef f(:\n")
     found = refused(home, capsys, arguments)
     assert said in found, f"the sentence names the matter: {found}"

@@ -9,51 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sample_runs import QUICK
 
-import matx
 from matx.cli import main
-from matx.plugins import import_all
 from matx.registration import SHELVES
 from matx.run import sweep
-
-PLUGIN = '''
-"""A plug-in of the tests."""
-from dataclasses import dataclass
-from typing import ClassVar
-import matx
-from matx.threat import ThreatModel
-
-@matx.attacks.register("stand_still")
-@dataclass(frozen=True, kw_only=True)
-class StandStill:
-    """The clean image."""
-    kind: ClassVar[str] = "maximise"
-    threat: ThreatModel
-    broken: bool = False
-    """True: it raises."""
-
-    def __call__(self, goal):
-        if self.broken:
-            raise ZeroDivisionError("on purpose")
-        return goal.images.clone()
-
-    @classmethod
-    def examples(cls, tmp_path):
-        return [cls(threat=ThreatModel(norm="linf", eps=0.1))]
-'''
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory with the quick experiment in it."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "quick.gin").write_text(QUICK)
-    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +27,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code = main(["run", str(folder / "quick.gin"), "--out", str(folder / "run"), "--device", "cpu", "--seed", "3"])
     assert code == 0, "the run ends well"
     return folder / "run"
-
-
-@pytest.fixture
-def plugin(home: Path) -> Iterator[Path]:
-    """A plug-in file; its attack leaves the shelf afterwards."""
-    import_all()
-    before, path = dict(matx.attacks.components), list(sys.path)
-    (home / "stander.py").write_text(PLUGIN)
-    yield home / "stander.py"
-    matx.attacks.components.clear()
-    matx.attacks.components.update(before)
-    sys.modules.pop("stander", None)
-    sys.path[:] = path
 
 
 def in_new_process(code: str) -> str:
@@ -214,72 +164,6 @@ def test_dry_run_writes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["run", "quick.gin", "--dry-run", "--device", "cpu"]) == 0, "a dry run ends well"
     assert "nothing was written" in capsys.readouterr().out, "it says so"
     assert [path.name for path in home.iterdir()] == ["quick.gin"], "nothing was written"
-
-
-def test_a_plug_in_is_remembered_by_the_run(plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--plugin", str(plugin), "-s", "Peer.attacks=[@attacks.stand_still()]"]
-    options += ["-s", "attacks.stand_still.threat=@ThreatModel()", "-s", "Experiment.epochs=1"]
-    assert main(["run", "quick.gin", "--out", "run", "--device", "cpu", *options]) == 0, "the plug-in's attack runs"
-    assert json.loads(Path("run/environment.json").read_text())["plugins"] == [str(plugin)], "its file is recorded"
-    found = subprocess.run(
-        [sys.executable, "-m", "matx", "eval", "run", "-n", "5", "--device", "cpu"], capture_output=True, text=True
-    )
-    assert found.returncode == 0, f"another process evaluates the run without being told of the plug-in: {found.stderr}"
-
-
-def test_a_defect_is_not_taken_for_bad_input(plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--plugin", str(plugin), "-s", "Peer.attacks=[@attacks.stand_still()]", "--device", "cpu"]
-    options += ["-s", "attacks.stand_still.threat=@ThreatModel()", "-s", "attacks.stand_still.broken=True"]
-    assert main(["run", "quick.gin", *options]) == 1, "an exception of a plug-in is not the user's input"
-    shown = capsys.readouterr().err
-    assert "ZeroDivisionError: on purpose" in shown, "it is named"
-    assert "Traceback" not in shown, "without its traceback"
-    assert main(["run", "quick.gin", "--debug", *options]) == 1, "the same with --debug"
-    assert "stander.py" in capsys.readouterr().err, "--debug shows where"
-
-
-BAD = [
-    (["run"], "Missing argument"),
-    (["run", "--nonsense"], "No such option"),
-    (["nonsense"], "No such command"),
-    (["run", "nowhere.gin"], "no such file"),
-    (["run", "qick.gin"], "did you mean 'quick.gin'"),
-    (["run", "quick.gin", "-s", "attacks.pgd.stepz=3"], "did you mean 'steps'"),
-    (["run", "quick.gin", "-s", "attacks.pgd.steps='many'"], "attacks.pgd.steps"),
-    (["run", "quick.gin", "-s", "nonsense"], "nonsense"),
-    (["run", "quick.gin", "--device", "quantum"], "allowed here: auto, cpu"),
-    (["run", "quick.gin", "--seed", "-1"], "Invalid value for '--seed'"),
-    (["run", "quick.gin", "--out", "taken"], "exists already"),
-    (["run", "quick.gin", "--dry-run", "--out", "taken"], "exists already"),
-    (["run", "quick.gin", "--plugin", "nowhere.py"], "no such file"),
-    (["run", "quick.gin", "--plugin", "empty.py"], "registers nothing"),
-    (["run", "quick.gin", "-s", "Experiment.dataset=@datasets.npz()", "-s", "datasets.npz.path='no.npz'"], "no.npz"),
-    (["run", "--resume", "nowhere"], "no such run folder"),
-    (["run", "--resume", "taken"], "not a run folder"),
-    (["run", "--resume", "taken", "--dry-run"], "leave --out and --dry-run away"),
-    (["eval", "nowhere"], "no such run folder"),
-    (["eval", "taken", "--checkpoint", "third"], "is not one of"),
-    (["list", "atacks"], "did you mean 'attacks'"),
-    (["show", "attacks.pdg"], "did you mean 'pgd'"),
-    (["show", "atacks.pgd"], "did you mean 'attacks'"),
-    (["show", "attacks.pgd", "-s", "a=1"], "belongs to a gin file"),
-    (["check", "attacks.pdg"], "did you mean 'pgd'"),
-    (["check", "quick.gin", "-s", "Experiment.epochs=0"], "Experiment.epochs"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
-def test_bad_input(home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
-    (home / "taken").mkdir()
-    (home / "taken" / "precious.txt").write_text("mine")
-    (home / "empty.py").write_text("x = 1\n")
-    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
-    assert main(arguments) == 2, "bad input ends with exit code 2"
-    shown = capsys.readouterr()
-    assert said in shown.err, f"the sentence names the matter: {shown.err}"
-    assert "Traceback" not in shown.err, "no traceback is shown"
-    after = {path: path.read_bytes() for path in home.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    assert after == before, "nothing was written or overwritten"
 
 
 def test_debug_shows_the_traceback(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

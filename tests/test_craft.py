@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from matx.craft import Passes, attackable, craft, forked, held
 from matx.draws import SampleGenerator
 from matx.errors import ModelError
-from matx.interfaces import Goal, value_and_gradient
+from matx.interfaces import Goal, PerturbationUnion, value_and_gradient
 from matx.threat import ThreatModel
 
 LINF = ThreatModel(norm="linf", eps=0.1)
@@ -109,7 +109,7 @@ def test_results_are_held_to_the_promise() -> None:
 
 
 def test_a_union_that_leaves_every_threat_model_is_an_error() -> None:
-    class Wild:
+    class Wild(PerturbationUnion):
         def views(self, count: int) -> int:
             return 1
 
@@ -117,7 +117,7 @@ def test_a_union_that_leaves_every_threat_model_is_an_error() -> None:
             return (1.0 - goal.images)[None]
 
     with pytest.raises(ModelError, match="outside of every threat model"):
-        craft(goal_on(network()), [Returns(lambda x: x)], Wild())  # type: ignore[arg-type]
+        craft(goal_on(network()), [Returns(lambda x: x)], Wild())
 
 
 def test_forked_generators_are_seeded_and_put_back() -> None:
