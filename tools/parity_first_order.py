@@ -10,7 +10,7 @@ The networks and images are those of parity_bench.py: up to so many test images 
 that leave nothing to chance (no random start, or the original's APGD from the starts that ours draws) are compared
 image by image: 'yes' for the same flags on all but 2 in 1,000, 'stronger' where ours fools more. Random ones are
 compared over the seeds: our mean not above the reference's by more than the reference's own range. A row is written as
-soon as it is measured and replaces its predecessor, so that a table can be made in parts (--only, --threats).
+soon as it is measured and replaces its predecessor, so that a table can be made in parts (--only, --match, --still, --threats).
 References that are not installed are named at the end; those that do not offer a case are left out of it.
 """
 
@@ -218,9 +218,7 @@ def apgd(bench: Bench, others: Others) -> Iterator[Case]:
             | _seeded_torchattacks(others, bench, "APGD", **keys),
         )  # fmt: skip
     still = {**common, "use_large_reps": False, "use_rs": False, "loss_function": "ce"}
-    references = by_adv_lib(others, bench, "apgd", **still)
-    if norm != "l1":
-        references |= by_original(others, bench, "ce", "clean")
+    references = by_adv_lib(others, bench, "apgd", **still) | by_original(others, bench, "ce", "clean")
     ours = bench.ours("apgd", steps=steps, random_start=False, early_exit=True)
     yield Case(title="apgd, cross_entropy, no random start", ours=ours, references=references, random=False)
     keys = {"norm": ORIGINAL[norm], "eps": eps, "steps": steps, "n_classes": targets + 1}
@@ -292,6 +290,8 @@ def verdict(mine: list[Tensor], theirs: list[Tensor], *, random: bool) -> tuple[
 def rows(bench: Bench, others: Others, names: list[str]) -> Iterator[str]:
     for name in names:
         for case in CASES[name](bench, others):
+            if bench.options.match not in case.title or (bench.options.still and case.random):
+                continue
             seeds = range(bench.options.seeds if case.random else 1)
             begin = time.process_time()
             mine = [flags(bench, case.ours, seed) for seed in seeds if case.references]
@@ -329,6 +329,8 @@ def key_of(row: str) -> tuple[str, str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(CASES))
+    parser.add_argument("--match", default="", help="only the searches whose title has this in it")
+    parser.add_argument("--still", action="store_true", help="only the searches that leave nothing to chance")
     parser.add_argument("--threats", default="linf:0.1,l2:0.6,l1:2.0")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=5)
@@ -342,7 +344,7 @@ def main() -> None:
     missing: set[str] = set()
     others = Others.installed(missing)
     data = "digits" if options.npz is None else options.npz.stem
-    title = f"## First-order attacks: {data}, {options.seeds} seeds, APGD with {options.steps} steps"
+    title = f"### {data}: {options.seeds} seeds, APGD with {options.steps} steps"
     closing = f"Not installed: {', '.join(sorted(missing)) or 'none of the references'}."
     print("\n".join([title, "", *HEAD]), flush=True)
     for key in options.threats.split(","):
