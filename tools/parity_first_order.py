@@ -10,7 +10,7 @@ The networks and images are those of parity_bench.py: up to so many test images 
 that leave nothing to chance (no random start, or the original's APGD from the starts that ours draws) are compared
 image by image: 'yes' for the same flags on all but 2 in 1,000, 'stronger' where ours fools more. Random ones are
 compared over the seeds: our mean not above the reference's by more than the reference's own range. A row is written as
-soon as it is measured and replaces its predecessor, so that a table can be made in parts (--only, --match, --still, --threats).
+soon as it is measured and replaces its predecessor: a table can be made in parts (--only, --match, --still, --threats).
 References that are not installed are named at the end; those that do not offer a case are left out of it.
 """
 
