@@ -6,6 +6,7 @@
 #   tools/postgres.sh start          print "FOLDER URL" of a new, empty server
 #   tools/postgres.sh stop FOLDER    stop it and remove its data
 set -euo pipefail
+PATH="$PATH:/usr/sbin:/sbin"  # runuser, and what apt-get calls
 
 find_programs() {
     if command -v initdb >/dev/null && command -v pg_ctl >/dev/null; then
