@@ -20,8 +20,8 @@ import matx
 from matx.exchange import PeerInfo
 
 FILES = sorted((Path(__file__).parent / "golden" / "strategies").glob("*.json"))
-STEPS = [path for path in FILES if path.stem.startswith("mtard")]
-"""Three steps in a row, with a state between them."""
+STEPS = [path for path in FILES if "mtard" in path.stem]
+"""Of MTARD and of B-MTARD three steps in a row, with a state between them."""
 
 
 def read(path: Path) -> tuple[dict[str, Any], tuple[PeerInfo, ...], Logits]:
@@ -64,18 +64,28 @@ def test_loss_and_gradient_equal_the_original_code(path: Path) -> None:
         assert found_value == pytest.approx(released, rel=5e-5), "guards inside logarithms hardly move the value"
 
 
-def test_mtard_moves_its_weights_as_the_original_code_does() -> None:
+@pytest.mark.parametrize("name", ["mtard", "bmtard"])
+def test_mtard_moves_its_weights_and_temperatures_as_the_original_code_does(name: str) -> None:
     state: dict[str, Any] = {}
-    assert len(STEPS) == 3, "three steps are committed"
-    for path in STEPS:
+    steps = [path for path in STEPS if path.stem.partition("_")[0] == name]
+    assert len(steps) == 3, "three steps are committed"
+    for path in steps:
         golden, cast, values = read(path)
         strategy = matx.strategies["mtard"](**golden["options"])
-        loss = strategy.loss(exchange(strategy, cast, values, progress=0.0, state=state), "s")
+        leaves = {key: z.clone().requires_grad_() for key, z in values.train.items()}
+        loss = strategy.loss(exchange(strategy, cast, values, progress=0.0, state=state, leaves=leaves), "s")
         assert loss.state is not None, "the new weight is in the state"
         state = {**state, **loss.state}
-        assert float(loss.total) == pytest.approx(golden["losses"]["s"], rel=1e-12), f"the loss of {golden['source']}"
-        assert float(loss.terms["natural_weight"]) == pytest.approx(golden["natural_weight"], rel=1e-12), "its weight"
-        assert float(loss.total) == pytest.approx(golden["released"]["s"], rel=5e-5), "guards hardly move the value"
+        total = float(loss.total.detach())
+        assert total == pytest.approx(golden["losses"]["s"], rel=1e-12), f"the loss of {golden['source']}"
+        for term in ("natural_weight", "robust_temperature", "natural_temperature"):
+            if term in golden:
+                assert float(loss.terms[term]) == pytest.approx(golden[term], rel=1e-12), f"its {term}"
+        assert total == pytest.approx(golden["released"]["s"], rel=5e-5), "guards hardly move the value"
+        loss.total.backward()
+        for key, gradient in golden["gradients"]["s"].items():
+            expected = _views(torch.tensor(gradient, dtype=torch.float64))
+            torch.testing.assert_close(leaves[_key(key)].grad, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_every_published_strategy_has_golden_numbers() -> None:

@@ -63,6 +63,7 @@ CASES: list[tuple[str, dict[str, Any], tuple[str, ...], Callable[[Tensor], Tenso
     ("peeraid", {"student": "me", "peer": "you"}, ("you",), lambda x: kl(you(CLEAN), me(x))),
     ("rslad", {"teacher": "you"}, ("you",), lambda x: kl(you(CLEAN), me(x))),
     ("adaad", {"teacher": "you"}, ("you",), lambda x: kl(you(x), me(x))),
+    ("iad", {"teacher": "you", "adaptive": True}, ("you",), lambda x: kl(you(x), me(x))),
     (
         "act",
         {"robust": "me", "natural": "you", "alpha": 0.7},

@@ -27,10 +27,11 @@ class Fab:
         x_{k+1} = clip( (1 - alpha) (x_k + eta d(x_k)) + alpha (x + eta d(x)) )
         alpha   = min( alpha_max, ||d(x_k)|| / (||d(x_k)|| + ||d(x)||) )
 
-    A misclassified x_{k+1} is kept if it is the closest so far, and pulled back to x + beta (x_{k+1} - x). Untargeted,
-    the boundary is that of the nearest other class, for which a step takes a backward pass a class: with many classes
-    set `candidates`, or use FAB-T. FAB-T (`targets` > 0, published: 9) linearises against one class at a time, for each
-    of the so many likeliest on the clean image (no more than there are). All targets of a sample run side by side. The first start is the clean image, later ones are random within eps / 2.
+    A misclassified x_{k+1} is kept if it is the closest so far, and pulled back to x + beta (x_{k+1} - x).
+    Untargeted, the boundary is that of the nearest other class, for which a step takes a backward pass a class:
+    with many classes set `candidates`, or use FAB-T. FAB-T (`targets` > 0, published: 9) linearises against one
+    class at a time, for each of the so many likeliest on the clean image (no more than there are). All targets of a
+    sample run side by side. The first start is the clean image, later ones are random within eps / 2.
 
     Returns the closest misclassified image found, inside the threat model or not; the clean image where none was found.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -13,9 +13,9 @@ from torch import Tensor
 import matx
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import Neutral
+from matx.interfaces import Goal, Model, Neutral, Objective
 from matx.losses import distillation, kl_divergence
-from registry.strategies import _cast
+from registry.strategies import _cast, _objectives
 
 
 @matx.strategies.register("iad")
@@ -30,14 +30,26 @@ class Iad:
     L_s = (1 - alpha - alpha_standard) CE(s(x'), y) + alpha_standard T^2 KL(p_std^T(x') || p_s^T(x'))
           + alpha T^2 [ w KL(p_t^T(x') || p_s^T(x')) + (1 - w) KL(p_s(x) || p_s(x')) ]
 
+    AdaIAD (`adaptive`; Huang et al. 2023, CVPR): IAD-I with the teacher asked about the example instead of the clean
+    image, KL(p_t^T(x') || p_s^T(x')), which is also what examples climb, the gradient through both networks, as in
+    AdaAD. Released with temperature 30, else like IAD-I.
+
     Before `warmup` w is 1: pure ARD, or AKD2. Released: b 0.1; IAD-I alpha 1, warm-up 60 of 200 epochs; IAD-II alpha
     0.5, alpha_standard 0.25, warm-up 40 of 200; T 1. KL sums over classes, means over batch and views. The teacher's
     term of IAD-I is not weighted by w in the released code, which we follow; the student's clean answer is not
-    detached. Examples climb the cross-entropy (the attack's own default). Every peer that is not frozen is a student.
+    detached. Examples of IAD climb the cross-entropy (the attack's own default). Every peer that is not frozen is a
+    student.
     """
 
     neutral: ClassVar[Neutral | None] = Neutral(
-        settings={"teacher": "teacher", "standard": None, "alpha": 1.0, "temperature": 1.0, "trust": 0.0},
+        settings={
+            "teacher": "teacher",
+            "standard": None,
+            "alpha": 1.0,
+            "temperature": 1.0,
+            "trust": 0.0,
+            "adaptive": False,
+        },
         equals="ard",
         others={"temperature": 1.0, "elementwise": False, "teacher": "teacher"},
     )
@@ -58,7 +70,18 @@ class Iad:
     warmup: float | None = None
     """The share of training in which the teacher is trusted fully; None: 0.3 in IAD-I, 0.2 in IAD-II."""
 
+    adaptive: bool = False
+    """True: AdaIAD."""
+    crafting: str = "published"
+    """What attacks climb: 'published' (labels; AdaIAD: the gap between teacher and student) or 'attack' (the attack's
+    own objective)."""
+
     def __post_init__(self) -> None:
+        _objectives.check_crafting("iad", self.crafting)
+        if self.adaptive and self.standard is not None:
+            raise OptionError(
+                f"strategies.iad.adaptive: got True beside standard {self.standard!r}, allowed: False, or standard None"
+            )
         _cast.check_shares("iad", alpha=self._alpha, alpha_standard=self.alpha_standard, warmup=self._warmup)
         _cast.check_positive("iad", temperature=self.temperature)
         _cast.check_weights("iad", trust=self.trust)
@@ -84,16 +107,26 @@ class Iad:
         _cast.check_attacked("iad", students)
         teach = {(name, student.name) for name in roles.values() for student in students}
         clean = (CLEAN,) if self.trust or (self.standard is None and self._alpha < 1.0) else ()
-        if self.standard is None:
+        if self.standard is None and not self.adaptive:
             teach = {(self.teacher, CLEAN)} | (teach if self.trust else set())
-        return Needs(train={student.name: (student.name, *clean) for student in students}, teach=frozenset(teach))
+        climbs = self.adaptive and self.crafting == "published"
+        return Needs(
+            train={student.name: (student.name, *clean) for student in students},
+            teach=frozenset(teach),
+            craft={student.name: (self.teacher,) for student in students if climbs},
+        )
+
+    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+        """Of AdaIAD: KL(p_t(x') || p_s(x')), the gradient through both."""
+        return _objectives.kl_between(models[self.teacher], models[peer])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Distillation, introspection by lack of trust, and labels."""
         return self._one(exchange, peer) if self.standard is None else self._two(exchange, peer, self.standard)
 
     def _one(self, exchange: Exchange, peer: str) -> PeerLoss:
-        answer, logits = exchange.answer(self.teacher, CLEAN), exchange.logits(peer, peer)
+        logits = exchange.logits(peer, peer)
+        answer = exchange.answer(self.teacher, peer if self.adaptive else CLEAN)
         terms = {"distillation": self._alpha * distillation(logits, answer, temperature=self.temperature).mean()}
         if self._trusting(exchange):
             terms["introspection"] = self._alpha * self._introspection(exchange, peer).mean()
@@ -131,5 +164,11 @@ class Iad:
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """IAD-I and IAD-II, without warm-up so that everything counts, and with it."""
-        return (cls(), cls(warmup=0.0, alpha=0.9), cls(standard="standard", warmup=0.0, temperature=2.0))
+        """IAD-I, IAD-II and AdaIAD, without warm-up so that everything counts, and with it."""
+        return (
+            cls(),
+            cls(warmup=0.0, alpha=0.9),
+            cls(standard="standard", warmup=0.0, temperature=2.0),
+            cls(adaptive=True, warmup=0.0, temperature=30.0),
+            cls(adaptive=True, crafting="attack"),
+        )

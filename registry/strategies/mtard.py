@@ -31,6 +31,11 @@ class Mtard:
     element-wise mean of KL, hence the division by the classes C. The released code adds 1e-5 inside the teachers'
     logarithms, which we leave out: it shifts the recorded KLs a little and with them w. Examples climb the
     cross-entropy (the attack's own default). Every peer that is not frozen is a student with a weight of its own.
+
+    B-MTARD (`balanced`; Zhao et al. 2024, TPAMI, arXiv 2306.16170) softens the teachers, p_rob^T_rob and p_nat^T_nat
+    (never the student), until they are equally sure. After each batch, with H the mean entropy of a softened teacher,
+    T_rob <- T_rob - s sign(H_rob - H_nat) and T_nat <- T_nat - s sign(H_nat - H_rob), held to 1 to 10, from 1; the
+    step s is `temperature_rate`, published 0.001, and falls at the milestones too.
     """
 
     neutral: ClassVar[Neutral | None] = None
@@ -47,18 +52,22 @@ class Mtard:
     milestones: Sequence[float] = (215 / 300, 260 / 300, 285 / 300)
     """Shares of training at which the rate is multiplied by `factor`."""
     factor: float = 0.1
-    """What the rate is multiplied by."""
+    """What the rates are multiplied by."""
+    balanced: bool = False
+    """True: B-MTARD, with temperatures that balance the teachers' entropies."""
+    temperature_rate: float = 0.001
+    """How far a temperature moves at a step, for B-MTARD."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
         _cast.check_shares("mtard", rate=self.rate)
-        _cast.check_weights("mtard", power=self.power, factor=self.factor)
+        _cast.check_weights("mtard", power=self.power, factor=self.factor, temperature_rate=self.temperature_rate)
         for share in self.milestones:
             if not 0.0 <= share <= 1.0:
                 raise OptionError(f"strategies.mtard.milestones: got {share}, allowed: shares of training, 0 to 1")
 
     def start(self) -> State:
-        """Empty: a student's weight is 1/2 and its first losses are those of its first batch."""
+        """Empty: a student's weight is 1/2, its first losses are those of its first batch, temperatures are 1."""
         return {}
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
@@ -73,23 +82,40 @@ class Mtard:
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """The two divergences by their moving weights."""
-        robust = kl_divergence(exchange.answer(self.robust, peer), exchange.logits(peer, peer)).mean()
-        natural = kl_divergence(exchange.answer(self.natural, CLEAN), exchange.logits(peer, CLEAN)).mean()
+        answers = exchange.answer(self.robust, peer), exchange.answer(self.natural, CLEAN)
+        softened = [answer / exchange.state.get(key, 1.0) for key, answer in zip(_keys(peer), answers, strict=True)]
+        robust = kl_divergence(softened[0], exchange.logits(peer, peer)).mean()
+        natural = kl_divergence(softened[1], exchange.logits(peer, CLEAN)).mean()
         weight, state = self._moved(exchange, peer, robust.detach(), natural.detach())
         loss = _cast.composed(
             robust=(1.0 - weight) / exchange.num_classes * robust, natural=weight / exchange.num_classes * natural
         )
-        return replace(loss, terms={**loss.terms, "natural_weight": weight}, state=state)
+        terms = {**loss.terms, "natural_weight": weight}
+        if self.balanced:
+            state |= self._tempered(exchange, peer, *softened)
+            terms |= {key.partition(".")[2]: torch.as_tensor(state[key]) for key in _keys(peer)}
+        return replace(loss, terms=terms, state=state)
 
-    def _moved(self, exchange: Exchange, peer: str, robust: Tensor, natural: Tensor) -> tuple[Tensor, State]:
+    def _moved(
+        self, exchange: Exchange, peer: str, robust: Tensor, natural: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor | float]]:
         """The natural teacher's weight after this batch, and the state that remembers it."""
         keys = [f"{peer}.{name}" for name in ("weight", "first_robust", "first_natural")]
         old, state = exchange.state.get(keys[0], 0.5), exchange.state
         first_robust, first_natural = state.get(keys[1], robust), state.get(keys[2], natural)
         gap = _log(natural) - _log(first_natural) - _log(robust) + _log(first_robust)
-        rate = self.rate * self.factor ** sum(exchange.progress >= share for share in self.milestones)
-        weight = torch.as_tensor(old - rate * (old - torch.sigmoid(self.power * gap)))
+        weight = torch.as_tensor(old - self._falling(self.rate, exchange) * (old - torch.sigmoid(self.power * gap)))
         return weight, dict(zip(keys, (weight, first_robust, first_natural), strict=True))
+
+    def _tempered(self, exchange: Exchange, peer: str, robust: Tensor, natural: Tensor) -> dict[str, Tensor | float]:
+        """The temperatures for the next batch, from the softened logits of this one."""
+        lead = torch.sign(_entropy(robust) - _entropy(natural)) * self._falling(self.temperature_rate, exchange)
+        old = [torch.as_tensor(exchange.state.get(key, 1.0), device=lead.device) for key in _keys(peer)]
+        return {key: (t - s * lead).clamp(1.0, 10.0) for key, t, s in zip(_keys(peer), old, (1.0, -1.0), strict=True)}
+
+    def _falling(self, rate: float, exchange: Exchange) -> float:
+        """A rate by the milestones that are past."""
+        return rate * self.factor ** sum(exchange.progress >= share for share in self.milestones)
 
     def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, two teachers."""
@@ -97,10 +123,20 @@ class Mtard:
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """As published, and with fixed weights."""
-        return (cls(), cls(rate=0.0), cls(power=2.0, milestones=(0.5,)))
+        """MTARD as published, and with fixed weights; B-MTARD."""
+        return (cls(), cls(rate=0.0), cls(power=2.0, milestones=(0.5,)), cls(balanced=True, temperature_rate=0.1))
 
 
 def _log(value: Tensor | float) -> Tensor:
     """log, finite where a divergence is 0."""
     return torch.as_tensor(value).clamp_min(1e-12).log()
+
+
+def _keys(peer: str) -> tuple[str, str]:
+    """Where the state keeps the temperatures of a student's teachers, the robust one's first."""
+    return f"{peer}.robust_temperature", f"{peer}.natural_temperature"
+
+
+def _entropy(logits: Tensor) -> Tensor:
+    """Of the answers, the mean over views and samples."""
+    return -(torch.softmax(logits, -1) * torch.log_softmax(logits, -1)).sum(-1).mean()
