@@ -1,6 +1,7 @@
 """Hold the sentinel to ten honest models: none may fail.
 
     OMP_NUM_THREADS=1 python tools/sanity_honest.py --images 200 --keep honest.jsonl --write docs/evaluation.md
+    OMP_NUM_THREADS=1 python tools/sanity_honest.py --effort quick --keep quick.jsonl --write docs/evaluation.md
 
 Ten small networks on digits: three widths, several seeds, trained on clean images, or by PGD in l_inf or l2. Each is
 scored by PGD on cross entropy and on the margin, then inspected with Square and with examples of the model before it.
@@ -27,7 +28,7 @@ from matx.craft import attackable
 from matx.data import MemorySplit, channel_statistics
 from matx.draws import SampleGenerator
 from matx.evaluate import evaluate
-from matx.evaluate.sanity import inspect, verdict
+from matx.evaluate.sanity import EFFORTS, Effort, inspect, verdict
 from matx.interfaces import Attack
 from matx.learner import Normalised
 from matx.threat import ThreatModel
@@ -85,18 +86,20 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*found, "", f"{len(rows)} models, {rows[0]['images']} images: {counts}."]
 
 
-def measured(images: Images, seed: int, width: int, key: str, epochs: int, before: Mapping[str, nn.Module]) -> Any:
+def measured(
+    images: Images, seed: int, width: int, key: str, epochs: int, before: Mapping[str, nn.Module], effort: Effort
+) -> Any:
     """(the row of one model, the model)."""
     split = MemorySplit.of(images.test, images.test_labels)
     suite = [
         made("pgd", threat=THREAT, steps=20, restarts=5, early_exit=True, objective=objective)
         for objective in ("cross_entropy", "margin")
     ]
-    boxes = [made("square", threat=THREAT, queries=500)]
+    boxes = [made("square", threat=THREAT, queries=200 if effort.searches else 500)]
     module = trained(images, seed, width, key, epochs)
     scores = evaluate({"model": module}, split, suite, seed=seed)["model"]
     began = time.process_time()
-    found = inspect(module, split, suite, scores.flags, seed=seed, black_boxes=boxes, others=before)
+    found = inspect(module, split, suite, scores.flags, seed=seed, black_boxes=boxes, others=before, effort=effort)
     row = {
         "model": f"seed {seed}, width {width}, trained on {key or 'clean images'}",
         "images": len(images.test),
@@ -120,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--effort", choices=list(EFFORTS), default="full")
     parser.add_argument("--keep", type=Path, help="a file of rows, one a model")
     parser.add_argument("--write", type=Path, help="the page with the markers")
     options = parser.parse_args()
@@ -129,7 +133,7 @@ def main() -> None:
     for seed, width, key in RECIPES:
         row = known.get(f"seed {seed}, width {width}, trained on {key or 'clean images'}")
         if row is None:
-            row, module = measured(images, seed, width, key, options.epochs, before)
+            row, module = measured(images, seed, width, key, options.epochs, before, EFFORTS[options.effort])
             before = {"before": module}
             if options.keep is not None:
                 with options.keep.open("a", encoding="utf-8") as stream:
@@ -143,7 +147,7 @@ def main() -> None:
                 print(f"  {finding['status']}  {finding['check']}: {finding['sentence']}", flush=True)
     print("\n".join(lines(rows)))
     if options.write is not None:
-        put(options.write, "sanity honest", lines(rows))
+        put(options.write, f"sanity honest {options.effort}", lines(rows))
 
 
 if __name__ == "__main__":

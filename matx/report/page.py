@@ -20,7 +20,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 380, 230, 48, 26, 10, 28
 _INKS = ("#1b6ca8", "#c8553d", "#3a7d44", "#8d5a97", "#b08900", "#4f6d7a", "#d1495b", "#2e4057")
 _INTERVAL = re.compile(r"(\[[\d.]+, [\d.]+\])")
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 80em; margin: 2em auto; padding: 0 1em; color: #222; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 100em; margin: 2em auto; padding: 0 1em; color: #222; }
 table { border-collapse: collapse; margin: 1em 0; }
 th, td { padding: .3em .8em; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
@@ -95,8 +95,9 @@ def _by_radius(block: Mapping[str, Any]) -> dict[str, dict[str, Curve]]:
             row = one["peers"].get(name) or one[name]
             for norm, points in norms.items():
                 curve = [(ThreatModel(norm=norm, eps=at["eps"]).radius, 100.0 * at["accuracy"]) for at in points]
-                lines = found.setdefault(f"accuracy by radius in {norm}, %", {})
-                lines[f"{name}{label}"] = [(0.0, 100.0 * row["clean"]["accuracy"]), *curve]
+                if len(curve) > 1:
+                    lines = found.setdefault(f"accuracy by radius in {norm}, %", {})
+                    lines[f"{name}{label}"] = [(0.0, 100.0 * row["clean"]["accuracy"]), *curve]
     return found
 
 
@@ -147,11 +148,10 @@ def _chart(name: str, lines: Mapping[str, Curve], across: str) -> str:
         drawn.append(f'<polyline points="{path}" fill="none" stroke="{ink}" stroke-width="1.5"/>')
         if label:
             drawn.append(
-                f'<text x="{right}" y="{_TOP + 12 * (position + 1)}" text-anchor="end" style="fill:{ink}">'
-                f"{escape(label)}</text>"
+                f'<text x="{right + 8}" y="{_TOP + 13 * (position + 1)}" style="fill:{ink}">{escape(label)}</text>'
             )
-    inner = "\n".join(drawn)
-    return f'<svg width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">\n{inner}\n</svg>'
+    inner, width = "\n".join(drawn), _WIDTH + 7 * max(len(label) for label in lines)
+    return f'<svg width="{width}" height="{_HEIGHT}" viewBox="0 0 {width} {_HEIGHT}" role="img">\n{inner}\n</svg>'
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:

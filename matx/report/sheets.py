@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from matx.evaluate.sanity import worst
 from matx.report.results import Results
@@ -14,6 +14,8 @@ __all__ = ["Seconds", "Sheet", "blocks", "percent", "sheets", "summary"]
 
 Seconds = Mapping[str, Mapping[str, Mapping[str, float]]]
 """{checkpoint, as `matx.report.named` says: {peer: {'clean', threat key, 'all', 'sanity': seconds}}}."""
+Row = TypeVar("Row")
+_EMA = " (EMA)"
 _SCORES = "Accuracy, %, and what the sentinel says of it"
 
 
@@ -74,15 +76,20 @@ def _titles(block: Mapping[str, Any]) -> list[str]:
 def _scores(block: Mapping[str, Any]) -> list[list[str]]:
     """A peer each, its averaged weights below it, the ensemble, and the mean over scored peers if there are several."""
     keys, rounded = _keys(block), _rounded(block)
-    averaged = block.get("ema")
-    beside = {} if averaged is None else dict(rows(averaged))
-    found = []
-    for name, row in rows(block):
-        found.append(_score(name, row, keys, rounded))
-        if name in beside:
-            found.append(_score(f"{name} (EMA)", beside[name], keys, rounded))
-    found += _mean(block, "", keys, rounded)
-    return found if averaged is None else found + _mean(averaged, " (EMA)", keys, rounded)
+    averaged = block.get("ema", {"peers": {}})
+    both = _paired(dict(rows(block)), dict(rows(averaged)))
+    found = [_score(name, row, keys, rounded) for name, row in both.items()]
+    return [*found, *_mean(block, "", keys, rounded), *_mean(averaged, _EMA, keys, rounded)]
+
+
+def _paired(raw: Mapping[str, Row], averaged: Mapping[str, Row]) -> dict[str, Row]:
+    """Each peer's row, and the row of its averaged weights behind it."""
+    found: dict[str, Row] = {}
+    for name, row in raw.items():
+        found[name] = row
+        if name in averaged:
+            found[f"{name}{_EMA}"] = averaged[name]
+    return found
 
 
 def _score(name: str, row: Mapping[str, Any], keys: Sequence[str], rounded: bool) -> list[str]:
@@ -115,32 +122,29 @@ def _gravest(block: Mapping[str, Any]) -> str:
 
 def _bold(block: Mapping[str, Any]) -> frozenset[str]:
     names: Sequence[str] = block.get("scored", {}).get("peers", [])
-    return frozenset([*names, *(f"{name} (EMA)" for name in names)])
+    return frozenset([*names, *(f"{name}{_EMA}" for name in names)])
 
 
 def _radii(block: Mapping[str, Any]) -> list[Sheet]:
-    """Accuracy by radius, a norm each."""
-    known = dict(block.get("grid", {}))
-    known |= {f"{name} (EMA)": norms for name, norms in block.get("ema", {}).get("grid", {}).items()}
+    """Accuracy by radius, for each norm that has several."""
+    known = _paired(block.get("grid", {}), block.get("ema", {}).get("grid", {}))
     found = []
     for norm in dict.fromkeys(norm for norms in known.values() for norm in norms):
         per_peer = {name: norms[norm] for name, norms in known.items() if norm in norms}
         head = [one["eps"] for one in next(iter(per_peer.values()))]
         lines = [[name, *(_cell(one) for one in row)] for name, row in per_peer.items()]
-        found.append(
-            Sheet(caption=f"Accuracy by radius in {norm}, %", head=["peer", *head], rows=lines, bold=_bold(block))
-        )
+        sheet = Sheet(caption=f"Accuracy by radius in {norm}, %", head=["peer", *head], rows=lines, bold=_bold(block))
+        found += [sheet] if len(head) > 1 else []
     return found
 
 
 def _seconds(found: Results, block: Mapping[str, Any], seconds: Seconds) -> list[Sheet]:
     """What each column cost; the total is that of the evaluation, the sentinel's stands beside it."""
-    averaged = block.get("ema")
-    lines: dict[str, Mapping[str, float]] = {}
+    spent: list[Mapping[str, Mapping[str, float]]] = [{}, {}]
     for names, one in blocks_by_name(found):
-        if one is block or (averaged is not None and one is averaged):
-            spent = next((seconds[name] for name in names if name in seconds), {})
-            lines |= {f"{peer}{' (EMA)' if one is averaged else ''}": row for peer, row in spent.items()}
+        if one is block or one is block.get("ema"):
+            spent[one is not block] = next((seconds[name] for name in names if name in seconds), {})
+    lines = _paired(*spent)
     if not lines:
         return []
     keys = [key for key in dict.fromkeys(key for row in lines.values() for key in row) if key not in ("all", "sanity")]

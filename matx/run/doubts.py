@@ -21,7 +21,7 @@ from matx.run.subjects import load_suite
 __all__ = ["Doubts", "inspect_scores", "read_doubts", "transfer_evaluation"]
 
 _SCHEMA = 1
-_QUICK_QUERIES = "attacks.square.queries=200"
+_QUICK_QUERIES = "attacks.square.queries=100"
 
 
 @dataclass(frozen=True, kw_only=True)
