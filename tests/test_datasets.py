@@ -87,7 +87,7 @@ def test_npz_takes_a_validation_split_and_class_names(tmp_path: Path):
     assert data.num_classes == 4, "names may say more classes than train holds"
 
 
-def test_npz_leaves_the_values_of_the_test_arrays_alone_until_asked(tmp_path: Path):
+def test_npz_leaves_the_test_images_alone_until_asked(tmp_path: Path):
     data = npz(tmp_path, arrays())()
     (tmp_path / "set.npz").unlink()
     with pytest.raises(DataError, match="which does not exist"):
@@ -122,10 +122,15 @@ def test_npz_refuses_bad_arrays(case: str, tmp_path: Path):
         npz(tmp_path, arrays(**changes))()
 
 
-def test_npz_refuses_test_labels_that_train_does_not_know(tmp_path: Path):
-    data = npz(tmp_path, arrays(y_test=LABELS[:6] + 1))()
-    with pytest.raises(DataError, match=r"y_test holds label 3, allowed: 0\.\.2"):
-        data.open_test()
+@pytest.mark.parametrize(
+    ("shift", "said"), [(1, r"label 3, allowed: 0\.\.2, the classes of y_train"), (-1, "label -1")]
+)
+def test_npz_refuses_test_labels_that_train_does_not_know_before_training(shift: int, said: str, tmp_path: Path):
+    with pytest.raises(DataError, match=f"y_test holds {said}"):
+        npz(tmp_path, arrays(y_test=LABELS[:6] + shift))()
+    names = ("a", "b", "c", "d")
+    if shift > 0:
+        assert npz(tmp_path, arrays(y_test=LABELS[:6] + shift), class_names=names)().num_classes == 4, "names say more"
 
 
 def test_npz_refuses_fewer_names_than_classes(tmp_path: Path):

@@ -9,8 +9,9 @@ from pathlib import Path
 from torch import nn
 
 import matx
-from matx.errors import OptionError, did_you_mean
-from registry.architectures._networks import ACTIVATIONS, preact_resnet
+from matx.errors import OptionError
+from registry.architectures._networks import preact_resnet
+from registry.architectures._options import check_activation
 
 
 @matx.architectures.register("preact_resnet18")
@@ -29,11 +30,7 @@ class PreActResNet18:
     width: int = 64
 
     def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise OptionError(
-                f"architectures.preact_resnet18.activation: got {self.activation!r}, allowed: "
-                f"{', '.join(ACTIVATIONS)}{did_you_mean(str(self.activation), ACTIVATIONS)}"
-            )
+        check_activation("preact_resnet18", self.activation)
         if self.width < 1:
             raise OptionError(f"architectures.preact_resnet18.width: got {self.width}, allowed: 1 or more")
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import nn
 
 import matx
-from matx.errors import OptionError, did_you_mean
-from registry.architectures._networks import ACTIVATIONS, wide_resnet
+from registry.architectures._options import check_wide, wide
 
 
 @matx.architectures.register("wrn_28_10")
@@ -28,24 +27,10 @@ class Wrn28x10:
     widen: int = 10
 
     def __post_init__(self) -> None:
-        where = "architectures.wrn_28_10"
-        if self.activation not in ACTIVATIONS:
-            hint = did_you_mean(str(self.activation), ACTIVATIONS)
-            raise OptionError(f"{where}.activation: got {self.activation!r}, allowed: {', '.join(ACTIVATIONS)}{hint}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise OptionError(f"{where}.dropout: got {self.dropout}, allowed: from 0 to below 1")
-        if self.widen < 1:
-            raise OptionError(f"{where}.widen: got {self.widen}, allowed: 1 or more")
+        check_wide("wrn_28_10", **asdict(self))
 
     def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        return wide_resnet(
-            depth=28,
-            widen=self.widen,
-            num_classes=num_classes,
-            in_chans=image_shape[0],
-            activation=self.activation,
-            dropout=self.dropout,
-        )
+        return wide(28, image_shape, num_classes, **asdict(self))
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Wrn28x10]:

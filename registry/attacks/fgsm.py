@@ -18,8 +18,9 @@ from registry.attacks._options import check_share, check_start, length, start_of
 @matx.attacks.register("fgsm")
 @dataclass(frozen=True, kw_only=True)
 class FGSM:
-    """x' = P(x + eps v), v the steepest direction of the norm: sign(g) for l_inf. Goodfellow et al. 2015 (1412.6572).
+    """x' = P(x + eps v), v the steepest direction of the norm: sign(g) for l_inf.
 
+    Goodfellow et al. 2015 (arXiv 1412.6572).
     With `random_start` and `step_size` of 1.25 eps it is the attack of Wong et al. 2020 (arXiv 2001.03994). Costs one
     forward and backward.
     """

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matx
 from matx.data import Data
-from registry.datasets._torchvision import Source, load, random_images
+from registry.datasets._cifar import source, write_noise
+from registry.datasets._torchvision import load
 
-
-def _unchecked(published: Any) -> dict[str, Any]:
-    parts = {name: [[file, None] for file, _ in getattr(published, name)] for name in ("train_list", "test_list")}
-    return parts | {"meta": published.meta | {"md5": None}}
-
-
-_SOURCE = Source(name="cifar10", torchvision_class="CIFAR10", unchecked=_unchecked)
+_SOURCE = source("cifar10", "CIFAR10")
 
 
 @matx.datasets.register("cifar10")
@@ -41,10 +34,11 @@ class Cifar10:
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Cifar10]:
         """One on noise in the real file format."""
-        folder = tmp_path / "cifar-10-batches-py"
-        folder.mkdir(exist_ok=True)
-        (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"class {k}" for k in range(10)]}))
-        for number, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
-            images, labels = random_images(20, (3072,), seed=number)
-            (folder / name).write_bytes(pickle.dumps({"data": images, "labels": labels}))
+        write_noise(
+            tmp_path / "cifar-10-batches-py",
+            meta="batches.meta",
+            fine="",
+            classes=10,
+            batches=dict.fromkeys([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"], 20),
+        )
         return [cls(root=str(tmp_path), verify=False)]

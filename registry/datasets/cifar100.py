@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matx
 from matx.data import Data
-from registry.datasets._torchvision import Source, load, random_images
+from registry.datasets._cifar import source, write_noise
+from registry.datasets._torchvision import load
 
-
-def _unchecked(published: Any) -> dict[str, Any]:
-    parts = {name: [[file, None] for file, _ in getattr(published, name)] for name in ("train_list", "test_list")}
-    return parts | {"meta": published.meta | {"md5": None}}
-
-
-_SOURCE = Source(name="cifar100", torchvision_class="CIFAR100", unchecked=_unchecked)
+_SOURCE = source("cifar100", "CIFAR100")
 
 
 @matx.datasets.register("cifar100")
@@ -42,9 +35,5 @@ class Cifar100:
     def examples(cls, tmp_path: Path) -> Sequence[Cifar100]:
         """One on noise in the real file format."""
         folder = tmp_path / "cifar-100-python"
-        folder.mkdir(exist_ok=True)
-        (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"class {k}" for k in range(100)]}))
-        for name, count in (("train", 100), ("test", 20)):
-            images, labels = random_images(count, (3072,), seed=count)
-            (folder / name).write_bytes(pickle.dumps({"data": images, "fine_labels": labels}))
+        write_noise(folder, meta="meta", fine="fine_", classes=100, batches={"train": 100, "test": 20})
         return [cls(root=str(tmp_path), verify=False)]

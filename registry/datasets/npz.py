@@ -32,7 +32,8 @@ class Npz:
     """Arrays x_train, y_train, x_test, y_test and, where present, x_val, y_val of a .npz file.
 
     Images are uint8 (N, height, width, channels), or (N, height, width) for grey ones; labels are integers (N,) from 0.
-    Pickled arrays are refused. Of the test arrays, the headers alone are read until the test split is opened.
+    Pickled arrays are refused. Of the test arrays, labels and the header of the images alone are read until the test
+    split is opened, so that a part that cannot be evaluated is refused before anything is trained.
     """
 
     path: str
@@ -52,7 +53,7 @@ class Npz:
         if len(names) < known:
             raise DataError(f"{self.path}: y_train holds label {known - 1}, allowed: below {len(names)} class_names")
         shape = (train.images.shape[1], train.images.shape[2], train.images.shape[3])
-        self._check_test(shape)
+        self._check_test(shape, len(names))
         mean, std = channel_statistics(train.images)
         return Data(
             name=Path(self.path).stem,
@@ -88,12 +89,13 @@ class Npz:
             wanted = [name for part in parts for name in (f"x_{part}", f"y_{part}") if name in archive.files]
             return {name: archive[name] for name in wanted}
 
-    def _check_test(self, shape: tuple[int, ...]) -> None:
-        """Refuse, by the headers alone, test arrays that could not be evaluated: before anything is trained."""
+    def _check_test(self, shape: tuple[int, ...], classes: int) -> None:
+        """Refuse, without reading the images, test arrays that could not be evaluated: before anything is trained."""
         with self._archive() as archive:
-            images, labels = _form(archive, "x_test"), _form(archive, "y_test")
-        self._check_forms("test", images, labels)
+            images, labels = _form(archive, "x_test"), archive["y_test"]
+        self._check_forms("test", images, (labels.dtype, labels.shape))
         self._check_shape("test", _image_shape(images[1]), shape)
+        self._check_labels("test", labels, classes)
 
     def _check_names(self, files: Sequence[str]) -> None:
         for name in _NEEDED:
@@ -106,8 +108,7 @@ class Npz:
     def _split(self, arrays: Mapping[str, Array], part: str) -> MemorySplit:
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         self._check_forms(part, (x.dtype, x.shape), (y.dtype, y.shape))
-        if int(y.min()) < 0:
-            raise DataError(f"{self.path}: y_{part} holds label {int(y.min())}, allowed: 0 or more")
+        self._check_labels(part, y)
         return MemorySplit.of(_channels_first(x), torch.from_numpy(y.astype(np.int64)))
 
     def _check_forms(self, part: str, images: _Form, labels: _Form) -> None:
@@ -124,13 +125,22 @@ class Npz:
         if got != shape:
             raise DataError(f"{self.path}: images of x_{part} are {got} (C, H, W), those of x_train are {shape}")
 
+    def _check_labels(self, part: str, labels: Array, classes: int | None = None) -> None:
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0:
+            raise DataError(f"{self.path}: y_{part} holds label {low}, allowed: 0 or more")
+        if classes is not None and high >= classes:
+            raise DataError(
+                f"{self.path}: y_{part} holds label {high}, allowed: 0..{classes - 1}, the classes of y_train, "
+                "or as many as datasets.npz.class_names"
+            )
+
     def _checked(
         self, arrays: Mapping[str, Array], part: str, shape: tuple[int, int, int], classes: int
     ) -> MemorySplit:
         split = self._split(arrays, part)
         self._check_shape(part, tuple(split.images.shape[1:]), shape)
-        if int(split.labels.max()) >= classes:
-            raise DataError(f"{self.path}: y_{part} holds label {int(split.labels.max())}, allowed: 0..{classes - 1}")
+        self._check_labels(part, arrays[f"y_{part}"], classes)
         return split
 
     @classmethod

@@ -17,7 +17,7 @@ from registry.strategies import _cast, _objectives
 @matx.strategies.register("d2r")
 @dataclass(frozen=True, kw_only=True)
 class D2r:
-    """D2R with collaborative generation (2025, arXiv 2506.07056): natural guide G and robust network R, coupled.
+    """D2R with collaborative generation (Liu et al. 2025, arXiv 2506.07056): guide G and robust network R, coupled.
 
     L_G = CE(G(x), y)
     L_R = MSE(R(x'), G(x)) + (balance / C) |KL(p_R(x) || p_G(x)) - KL(p_G(x) || p_R(x))|

@@ -16,7 +16,7 @@ from matx.interfaces import Attack, Goal
 @matx.unions.register("average")
 @dataclass(frozen=True, kw_only=True)
 class Average:
-    """One view per attack; losses average over the views, in one update (AVG of Tramer and Boneh 2019, 1904.13000).
+    """One view per attack; losses average over views, in one update (AVG of Tramer and Boneh 2019, arXiv 1904.13000).
 
     Of the three variants in the wild this is the mean of the losses: not one update per attack in turn, as in the code
     of Maini et al. 2020, nor a batch divided among the attacks. Costs every attack's passes.
