@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sample_runs import QUICK
 
@@ -72,6 +74,36 @@ def test_doubts_are_kept_peer_by_peer_and_deepened(
     assert len(again["two"]) == len(again["one"]), "the other peer was not"
     assert main([*words, "--sanity", "full"]) == 0, "more effort failed"
     assert json.loads(file.read_text(encoding="utf-8"))["effort"] == "full", "it was not made"
+
+
+def test_a_run_without_best_is_told_of_last(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "best.pt").unlink()
+    assert main(["eval", str(tmp_path / "run"), "--device", "cpu"]) == 2, "a checkpoint that is not there is evaluated"
+    assert "best.pt: no such checkpoint; allowed: --checkpoint last" in capsys.readouterr().err, "last is not named"
+
+
+def test_averages_are_rows_beside_the_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "quick.gin").write_text(QUICK + "Peer.ema = 0.9\n", encoding="utf-8")
+    short = ["-s", "Experiment.epochs=1", "-s", "Experiment.train_limit=50"]
+    out = str(tmp_path / "run")
+    assert main(["run", str(tmp_path / "quick.gin"), "--out", out, "--device", "cpu", *short]) == 0, (
+        "no run to evaluate"
+    )
+    words = ["eval", out, "-n", "8", "--device", "cpu", "--no-sanity", "--checkpoint", "last"]
+    capsys.readouterr()
+    assert main([*words, "--ema", "--out", str(tmp_path / "both")]) == 0, "weights and averages together failed"
+    shown = capsys.readouterr().out
+    assert all(f"│ {name} " in shown for name in ("one", "one (EMA)", "ensemble", "ensemble (EMA)")), "a row is missing"
+    assert "Seconds" in shown, "what it cost is not shown"
+    both = json.loads((tmp_path / "both" / "results.json").read_text(encoding="utf-8"))
+    with np.load(tmp_path / "both" / "flags.npz") as flags:
+        assert {"last/one/union", "last-ema/one/union"} <= set(flags.files), "the flags of one of them are missing"
+    assert main([*words, "--ema-only", "--out", str(tmp_path / "only")]) == 0, "averages alone failed"
+    assert "averaged weights (EMA)" in capsys.readouterr().out, "they are not called so"
+    only = json.loads((tmp_path / "only" / "results.json").read_text(encoding="utf-8"))
+    assert only["peers"] == both["ema"]["peers"], "averages have other figures beside the weights than alone"
+    assert only["ensemble"] == both["ema"]["ensemble"], "so has their ensemble"
 
 
 def test_no_doubts_and_doubts_exclude_each_other(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

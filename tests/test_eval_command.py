@@ -208,6 +208,7 @@ BAD = [
     ([*MODEL, "--checkpoint", "best"], "--checkpoint belongs to a run"),
     ([*MODEL, "--ema"], "--ema: allowed with a run"),
     ([*MODEL, "--threat", "linf"], "allowed: NORM:EPS"),
+    ([*MODEL, "--grid", "linf:0.1,x"], "--grid linf:x: ThreatModel.eps: got 'x'"),
     ([*MODEL, "--threat", "lnif:8/255"], "did you mean 'linf'"),
     ([*MODEL, "--threat", "linf:-1"], "a number over 0"),
     ([*MODEL, "--threat", "linf:much"], "a number, or a fraction like '8/255'"),

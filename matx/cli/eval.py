@@ -92,7 +92,7 @@ def evaluate(
         images=images,
         seed=seed,
         weights=("raw", "ema") if ema else ("ema",) if ema_only else ("raw",),
-        threats=[_threat(text) for text in threats],
+        threats=[_threat("--threat", text) for text in threats],
         grid=[threat for text in grids for threat in _grid(text)],
         union_only=union_only,
         ensemble=ensemble,
@@ -149,15 +149,21 @@ def _refuse_mixtures(
         raise click.UsageError("--normalise belongs to --weights; leave it away")
 
 
-def _threat(text: str) -> ThreatModel:
+def _threat(option: str, text: str) -> ThreatModel:
+    from matx.errors import OptionError
     from matx.threat import ThreatModel
 
-    return ThreatModel.parse(text)
+    try:
+        return ThreatModel.parse(text)
+    except OptionError as error:
+        raise OptionError(f"{option} {text}: {error}") from None
 
 
 def _grid(text: str) -> list[ThreatModel]:
     norm, _, radii = text.partition(":")
-    return [_threat(f"{norm}:{radius}") for radius in radii.split(",")] if radii else [_threat(text)]
+    return (
+        [_threat("--grid", f"{norm}:{radius}") for radius in radii.split(",")] if radii else [_threat("--grid", text)]
+    )
 
 
 @dataclass

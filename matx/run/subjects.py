@@ -78,7 +78,10 @@ def of_folder(loaded: Loaded, name: str, folder: RunFolder, scope: Scope, device
     peers = _chosen(scope.peers, experiment)
     stored: dict[str, Mapping[str, Any]] = {}
     for which in scope.checkpoints:
-        found = checkpoint.load(folder.best if which == "best" else folder.last, place)
+        file = folder.best if which == "best" else folder.last
+        if not file.is_file():
+            _refuse_missing(folder, which)
+        found = checkpoint.load(file, place)
         _refuse_other_models(found.settings, checkpoint.settings(experiment), folder)
         stored[which] = found.training
     data = experiment.dataset()
@@ -97,6 +100,13 @@ def of_folder(loaded: Loaded, name: str, folder: RunFolder, scope: Scope, device
         states=weights_of(stored, modules, scope.weights),
         facts=known,
     )
+
+
+def _refuse_missing(folder: RunFolder, which: str) -> None:
+    """Refuse a checkpoint that is not there, and name the one that is."""
+    there = [name for name, file in (("best", folder.best), ("last", folder.last)) if file.is_file()]
+    allowed = f"--checkpoint {there[0]}" if there else "a run folder that still holds its checkpoints"
+    raise CheckpointError(f"{folder.path}/checkpoints/{which}.pt: no such checkpoint; allowed: {allowed}")
 
 
 def score_folder(loaded: Loaded, name: str, folder: RunFolder, scope: Scope, device: str, display: Display) -> Results:

@@ -70,14 +70,16 @@ def inspect(
 
 
 def _first(members: Sequence[Attack], bench: Bench, images: Tensor) -> Sequence[Attack]:
-    """The first search of the first attack."""
-    first: Any = members[0]
-    if not hasattr(first, "members"):
-        return members[:1]
+    """The first search that goes in steps, of the attacks in their order; none where there is none."""
     with torch.no_grad():
         classes = bench.model(images[:1]).shape[1]
-    searches: Sequence[Attack] = first.members(classes, bench.batch_size)
-    return searches[:1]
+    for attack in members:
+        composed: Any = attack
+        searches = composed.members(classes, bench.batch_size) if hasattr(attack, "members") else (attack,)
+        found: list[Attack] = [search for search in searches if hasattr(search, "steps")]
+        if found:
+            return found[:1]
+    return ()
 
 
 def verdict(findings: Sequence[Finding], threat: str | None = None) -> Status:
