@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -52,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         return 1
+    finally:
+        if arguments is None:  # the program is over: nothing is left to stop but the interpreter's own end
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code if isinstance(code, int) else 0
 
 
