@@ -55,7 +55,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
     assert not (tmp_path / "run" / "lock").exists(), "and is gone when the run is over"
 
 
-def test_a_queue_lists_the_run_that_another_process_has(
+def test_a_queue_and_an_evaluation_say_which_process_has_their_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -69,6 +69,12 @@ def test_a_queue_lists_the_run_that_another_process_has(
         assert main(["run", "tiny.gin", "--seeds", "0", "--jobs", "1"]) == 1, "the queue did not do all"
     said = capsys.readouterr().err
     assert f"failed: {folder}: {folder}: process {os.getpid()}" in said, "it says which run, and who has it"
+    again = ["eval", str(folder), "--out", "again", "--no-sanity", "--checkpoint", "last", "-n", "4"]
+    assert main(again) == 0, capsys.readouterr().err
+    Path("again/results.json").unlink()
+    with alone(Path("again")):
+        assert main(again) == 2, "an evaluation is continued by one process at a time, too"
+    assert f"again: process {os.getpid()}" in capsys.readouterr().err, "it says who has it"
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from matx.evaluate import FolderRecords, Verified, verify
 from matx.evaluate.sanity import Effort
 from matx.report import Results, Seconds, html, markdown, put_verdicts, read_results, write_results
 from matx.run.display import Display
-from matx.run.doubts import inspect_scores, read_doubts
+from matx.run.doubts import Doubts, inspect_scores, read_doubts
 from matx.run.folder import RunFolder, create, refuse_existing
 from matx.run.journal import plain
 from matx.run.judge import Judge, Scored
+from matx.run.lock import alone
 from matx.run.scoring import score, store_flags
 
 __all__ = ["EVALS", "EvalFolder", "identity", "open_evaluation", "read_seconds", "run_evaluation", "verify_evaluation"]
@@ -155,6 +156,11 @@ def run_evaluation(judge: Judge, folder: EvalFolder, effort: Effort | None = Non
         found = read_results(folder.results)
         if effort is None or (found.get("evaluation", {}).get("sanity") == effort.name == doubted.effort):
             return found
+    with alone(folder.path):
+        return _evaluated(judge, folder, effort, doubted)
+
+
+def _evaluated(judge: Judge, folder: EvalFolder, effort: Effort | None, doubted: Doubts) -> Results:
     found, scored = score(judge)
     if effort is not None:
         doubted = inspect_scores(judge, scored, effort, folder.sanity)
