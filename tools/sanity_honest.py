@@ -130,16 +130,16 @@ def main() -> None:
     images = load(None, 8000, options.images)
     known, rows = kept(options.keep), []
     before: dict[str, nn.Module] = {}
-    for seed, width, key in RECIPES:
+    for place, (seed, width, key) in enumerate(RECIPES):
         row = known.get(f"seed {seed}, width {width}, trained on {key or 'clean images'}")
         if row is None:
+            if place and not before:
+                before = {"before": trained(images, *RECIPES[place - 1], options.epochs)}
             row, module = measured(images, seed, width, key, options.epochs, before, EFFORTS[options.effort])
             before = {"before": module}
             if options.keep is not None:
                 with options.keep.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(row) + "\n")
-        else:
-            before = {"before": trained(images, seed, width, key, options.epochs)}
         rows.append(row)
         print(f"{row['model']}: clean {row['clean']:.3f}, robust {row['robust']:.3f}: {row['verdict']}", flush=True)
         for finding in row["findings"]:

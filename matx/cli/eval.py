@@ -110,7 +110,7 @@ def evaluate(
         verify=verify, sanity=None if no_sanity else sanity or "quick", transfer=transfer or beside is not None
     )
     if beside is not None:
-        further.beside = runs.from_run(runs.open_folder(beside), replace(scope, peers=()), where)
+        further.beside = runs.from_run(runs.open_folder(beside), replace(scope, peers=(), weights=("raw",)), where)
     return _evaluate(subject, scope, out, further)
 
 

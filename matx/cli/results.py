@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ __all__ = ["show_results", "show_run", "show_transfer"]
 
 def show_run(folder: RunFolder) -> None:
     """The tables of a finished run and its files."""
-    from matx.report import read_results
+    from matx.report import NOT_CHECKED, read_results
 
     show_results(read_results(folder.results))
+    click.echo(f"sanity      {NOT_CHECKED}: `matx eval {folder.path}` checks every score")
+    click.echo(f"seconds     {_seconds(folder)}")
     click.echo(f"run folder  {folder.path}")
     files = {
         "results": folder.results,
@@ -28,6 +31,12 @@ def show_run(folder: RunFolder) -> None:
     }
     for what, path in files.items():
         click.echo(f"{what:<11} {path}")
+
+
+def _seconds(folder: RunFolder) -> str:
+    """What training and evaluation took, over all sessions of the run."""
+    spent = json.loads(folder.timing.read_text(encoding="utf-8"))["seconds"]
+    return ", ".join(f"{what} {seconds:.1f}" for what, seconds in spent.items())
 
 
 def show_results(found: Results, seconds: Seconds | None = None) -> None:
