@@ -185,6 +185,13 @@ def row(bench: Bench, case: Case, other: str) -> str:
     return f"| {' | '.join(cells)} | {near:.4f}, {far:.4f} | {spent:.1f}, {took:.1f} | {word} |"
 
 
+def merged(page: Path, data: str, fresh: list[str]) -> list[str]:
+    """The rows of the page's table and the fresh ones; one measured anew takes the place of its predecessor."""
+    table = page.read_text(encoding="utf-8").partition(f"<!-- parity {data} -->")[2].partition("<!-- end")[0]
+    rows = [line for line in [*table.splitlines(), *fresh] if line.startswith("| l")]
+    return [*{tuple(line.split("|")[column].strip() for column in (1, 2, 4)): line for line in rows}.values()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(CASES))
@@ -216,7 +223,7 @@ def main() -> None:
     closing = f"{len(bench.labels)} images. Not installed: {', '.join(sorted(missing)) or 'none of the references'}."
     print(f"\n{closing}")
     if options.write is not None:
-        put(options.write, f"parity {options.data}", [*lines, "", closing])
+        put(options.write, f"parity {options.data}", [*HEAD, *merged(options.write, options.data, lines), "", closing])
 
 
 if __name__ == "__main__":
