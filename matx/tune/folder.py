@@ -59,6 +59,19 @@ class StudyFolder:
         """Every trial, a line each."""
         return self.path / "trials.csv"
 
+    @property
+    def told(self) -> dict[str, str]:
+        """What `about` says: study, storage, experiment; nothing where the study is new."""
+        if not self.about.is_file():
+            return {}
+        try:
+            found = json.loads(self.about.read_text(encoding="utf-8"))
+            return {key: str(found[key]) for key in ("study", "storage", "experiment")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.about}: damaged ({type(error).__name__}: {error}); allowed: the file as matx tune wrote it"
+            ) from error
+
     def trial(self, number: int) -> Path:
         """The folder of a trial that ran here."""
         return self.path / "trials" / f"{number:04d}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import optuna
@@ -22,7 +21,7 @@ def look(
 ) -> tuple[StudyFolder, list[str], tuple[list[str], list[list[str]]], Verdict | None]:
     """(folder, the study in words, its ranking, its verdict); study.html and trials.csv are written anew."""
     folder = find_folder(path)
-    about = json.loads(folder.about.read_text(encoding="utf-8"))
+    about = folder.told
     where = storage or str(folder.path / about["storage"] if not is_url(about["storage"]) else about["storage"])
     if storage is None and "***" in where:
         raise RunError(f"--show: the record of {path} is in {where}, allowed: --storage with its password")

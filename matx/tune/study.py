@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -80,17 +81,18 @@ def opened(
     stopped: Callable[[], bool],
 ) -> Context:
     """Begin or continue the study; another experiment, space or objective than it was begun with is refused."""
-    where = storage or str(folder.journal)
+    where, told = storage or str(folder.journal), folder.told
+    _refuse_another_record(folder, told, where)
     about = _about(loaded)
     try:
-        if not is_url(where):
+        if storage is None:
             folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(
             f"--study: {folder.path} cannot be made ({error.strerror}); allowed: a writable folder"
         ) from error
     record = open_storage(where)
-    name = folder.path.resolve().name
+    name = told.get("study", folder.path.resolve().name)
     study = open_study(record, name, loaded.experiment.tune.headings, where)
     refuse_others(study, about, f"{shown(where)}: study {name!r}")
     if _ABOUT not in study.user_attrs:
@@ -99,7 +101,8 @@ def opened(
         refuse_others(study, about, f"{shown(where)}: study {name!r}")
     folder.path.mkdir(parents=True, exist_ok=True)
     atomic_write(folder.recipe, loaded.text)
-    told = {"study": name, "storage": shown(where) if storage else folder.journal.name, "experiment": loaded.name}
+    place = folder.journal.name if storage is None else shown(where) if is_url(where) else str(Path(where).resolve())
+    told = told or {"study": name, "storage": place, "experiment": loaded.name}
     atomic_write(folder.about, json.dumps(told, indent=2) + "\n")
     context = Context(
         loaded=loaded,
@@ -115,6 +118,22 @@ def opened(
     study.sampler = sampler(context.tune)
     study.pruner = pruner(context.tune, epochs=context.epochs, every=context.every)
     return context
+
+
+def _refuse_another_record(folder: StudyFolder, told: Mapping[str, str], where: str) -> None:
+    """Refuse a record that is not the one which this folder's files belong to."""
+    if not told:
+        return
+    stored = told["storage"]
+    databases = is_url(stored) or is_url(where)
+    same = stored == shown(where) if databases else (folder.path / stored).resolve() == Path(where).resolve()
+    if not same:
+        raise RunError(
+            f"--storage: the record of {folder.path} is in {stored}, got {shown(where)}; allowed: the same, or another "
+            f"--study (where the record has moved, {folder.about} has to say so)"
+        )
+    if not databases and not Path(where).is_file():
+        raise RunError(f"--study: {folder.path} has lost its record {where}; allowed: put it back, or another --study")
 
 
 def refuse_others(study: optuna.Study, about: dict[str, Any], where: str) -> None:

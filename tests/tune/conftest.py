@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from sample_runs import QUICK
 
@@ -13,6 +14,7 @@ from matx.config import load_experiment
 from matx.tune.final import Verdict
 from matx.tune.flow import Request, tune
 from matx.tune.folder import StudyFolder
+from matx.tune.storage import open_storage
 from matx.workers import Work
 from tune import synthetic
 
@@ -53,3 +55,9 @@ def tuned(recipe: Path) -> Tuned:
         return tune(loaded, Request(trials=trials, jobs=jobs, **request), work=work)
 
     return run
+
+
+def record(folder: StudyFolder, name: str = "quick") -> list[optuna.trial.FrozenTrial]:
+    """The trials of a study as its journal has them."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.load_study(study_name=name, storage=open_storage(str(folder.journal))).get_trials()

@@ -5,29 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 from pathlib import Path
 
-import optuna
 import pytest
 
 from matx.cli import main
 from matx.config import load_experiment
-from matx.errors import ConfigError, MatxError, OptionError, RunError
+from matx.errors import RunError
 from matx.tune.final import best_trial, paired
 from matx.tune.folder import StudyFolder
 from matx.tune.ledger import results
-from matx.tune.storage import open_storage
 from tune import synthetic
-from tune.conftest import Tuned
+from tune.conftest import Tuned, record
 
 NO_CORNERS = "Tune.corners={}"
-
-
-def record(folder: StudyFolder, name: str = "quick") -> list[optuna.trial.FrozenTrial]:
-    """The trials of a study as its journal has them."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.load_study(study_name=name, storage=open_storage(str(folder.journal))).get_trials()
 
 
 def trainings(folder: StudyFolder) -> list[str]:
@@ -194,79 +185,10 @@ def test_a_grid_is_walked_once(tuned: Tuned) -> None:
     assert len(searched) == 3, "the recipe's point is not trained twice"
 
 
-@pytest.mark.parametrize(
-    ("change", "shown"),
-    [
-        ("Experiment.batch_size=49", "batch_size: 50 -> 49"),
-        ("Tune.space={'strategies.mat.alpha': ('float', 0.0, 0.9)}", "Tune.space.strategies.mat.alpha[2]: 1.0 -> 0.9"),
-        ("Tune.objectives=['clean']", "Tune.objectives[0]: 'union' -> 'clean'"),
-        ("Tune.directions=['minimize']", "Tune.directions"),
-        ("Tune.epochs=2", "Tune.epochs: 3 -> 2"),
-    ],
-)
-def test_a_changed_study_is_refused_with_the_difference(tuned: Tuned, change: str, shown: str) -> None:
-    folder, _ = tuned(2)
-    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
-    with pytest.raises(RunError) as refused:
-        tuned(4, change)
-    assert shown in str(refused.value), "the sentence shows what differs"
-    after = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
-    assert after == before, "nothing was changed"
-
-
 def test_sampler_and_pruner_may_change(tuned: Tuned) -> None:
     folder, _ = tuned(2)
     tuned(3, "Tune.sampler='random'", "Tune.pruner='median'")
     assert len(results(record(folder))) == 3, "no trial's result depends on them"
-
-
-@pytest.mark.parametrize(
-    ("bindings", "request_", "said"),
-    [
-        ([NO_CORNERS, "Tune.space={'strategies.mat.alhpa': ('float', 0.0, 1.0)}"], {}, "did you mean"),
-        (["Tune.space={'strategies.mat.alpha': ('float', 0.0, 1.5)}"], {}, "got 1.5"),
-        ([NO_CORNERS, "Tune.space={'strategies.mat.alpha': ('float', 0.6, 1.0)}"], {}, "own value 0.5 lies outside"),
-        ([NO_CORNERS, "Tune.space={'nobody/attacks.pgd.steps': ('int', 1, 3)}"], {}, "nobody"),
-        ([NO_CORNERS, "Tune.space={}"], {}, "nothing to search"),
-        (["Tune.objectives=['unoin']"], {}, "did you mean 'union'"),
-        (["Tune.objectives=['tow/union']"], {}, "did you mean 'two'"),
-        (["Tune.seeds=[0, 1]"], {}, "fresh seeds"),
-        ([], {"trials": 0}, "--trials: got 0"),
-        ([], {"jobs": 0}, "--jobs: got 0"),
-        ([], {"device": "cuda:77"}, "--device"),
-        ([], {"storage": "postgresql://matx@127.0.0.1:1/none"}, "cannot be used"),
-        ([], {"storage": "postgres//x://y"}, "allowed: a journal file, or a URL"),
-    ],
-)
-def test_bad_input_is_one_sentence_and_nothing_is_written(
-    tuned: Tuned, tmp_path: Path, bindings: list[str], request_: dict[str, object], said: str
-) -> None:
-    trials = request_.pop("trials", 2)
-    with pytest.raises(MatxError) as refused:
-        tuned(trials, *bindings, **request_)
-    assert said in str(refused.value), "the sentence says what is wrong"
-    assert isinstance(refused.value, ConfigError | OptionError | RunError), "a refusal, not a defect"
-    assert not (tmp_path / "studies").exists(), "nothing was written"
-
-
-def test_a_foreign_folder_journal_or_study_is_refused(tuned: Tuned, tmp_path: Path) -> None:
-    foreign = tmp_path / "studies" / "quick"
-    foreign.mkdir(parents=True)
-    (foreign / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match="not a study's folder"):
-        tuned(2)
-    assert [path.name for path in foreign.iterdir()] == ["notes.txt"], "nothing was added to it"
-
-    (tmp_path / "text.log").write_text("no journal\n")
-    with pytest.raises(RunError, match="not a study's journal"):
-        tuned(2, folder=tmp_path / "new", storage=str(tmp_path / "text.log"))
-
-    other = optuna.create_study(
-        study_name="other", storage=open_storage(str(tmp_path / "other.log")), direction="maximize"
-    )
-    other.tell(other.ask(), 1.0)
-    with pytest.raises(RunError, match="not begun by matx tune"):
-        tuned(2, folder=tmp_path / "other", storage=str(tmp_path / "other.log"))
 
 
 def test_a_lock_that_a_killed_writer_left_is_broken(tuned: Tuned, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,16 +205,6 @@ def test_half_a_line_of_a_killed_writer_spoils_nothing(tuned: Tuned) -> None:
         file.write('{"op_code":4,"worker_id":"gone","study_id"')
     tuned(3)
     assert len(results(record(folder))) == 3, "the study goes on behind the last whole line"
-
-
-def test_show_refuses_what_is_no_study(tmp_path: Path, tuned: Tuned, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tune", "--show", str(tmp_path / "none")]) == 2, "no such study"
-    assert "not a study's folder" in capsys.readouterr().err, "one sentence"
-    folder, _ = tuned(2)
-    shutil.move(folder.journal, tmp_path / "moved.log")
-    assert main(["tune", "--show", str(folder.path)]) == 2, "a study without its record"
-    assert "--storage with its place" in capsys.readouterr().err, "the sentence says where to turn"
-    assert main(["tune", "--show", str(folder.path), "--storage", str(tmp_path / "moved.log")]) == 0, "as it says"
 
 
 def test_paired_differences_have_students_interval() -> None:
