@@ -74,6 +74,8 @@ def test_doubts_are_kept_peer_by_peer_and_deepened(
     assert len(again["two"]) == len(again["one"]), "the other peer was not"
     assert main([*words, "--sanity", "full"]) == 0, "more effort failed"
     assert json.loads(file.read_text(encoding="utf-8"))["effort"] == "full", "it was not made"
+    assert main(words) == 0, "the same without saying how hard failed"
+    assert json.loads(file.read_text(encoding="utf-8"))["effort"] == "full", "what is known was replaced by less"
 
 
 def test_a_run_without_best_is_told_of_last(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from matx.checkpoint import atomic_write, circumstances
 from matx.errors import RunError
 from matx.evaluate import FolderRecords, Verified, verify
-from matx.evaluate.sanity import Effort
+from matx.evaluate.sanity import FULL, Effort
 from matx.report import Results, Seconds, html, markdown, put_verdicts, read_results, write_results
 from matx.run.display import Display
 from matx.run.doubts import Doubts, inspect_scores, read_doubts
@@ -154,7 +154,8 @@ def run_evaluation(judge: Judge, folder: EvalFolder, effort: Effort | None = Non
     doubted = read_doubts(folder.sanity)
     if folder.finished:
         found = read_results(folder.results)
-        if effort is None or (found.get("evaluation", {}).get("sanity") == effort.name == doubted.effort):
+        known = found.get("evaluation", {}).get("sanity")
+        if effort is None or (known == doubted.effort and known in (effort.name, FULL.name)):
             return found
     with alone(folder.path):
         return _evaluated(judge, folder, effort, doubted)
