@@ -183,7 +183,7 @@ def benchmark(images: Images, found: dict[str, nn.Module], options: argparse.Nam
     seen, labels = images.test[: options.images], images.test_labels[: options.images]
     for name in options.models.split(","):
         module = found[name].to(memory_format=torch.contiguous_format)
-        counted = Counted(module)
+        counted = Counted(module).eval()
         for threat in (threat for threat in images.threats if threat.norm in NORMS):
             asked = counted if options.count else module
             case = Case(module=asked, images=seen.contiguous(), labels=labels, threat=threat)
