@@ -48,7 +48,7 @@ def tables(found: Results, seconds: Seconds | None = None) -> Iterator[Table | s
 def _table(title: str, sheet: Sheet) -> Table:
     shown = Table(title=title)
     for position, head in enumerate(sheet.head):
-        shown.add_column(head, justify="right" if position else "left", no_wrap=position == 0)
+        shown.add_column(head, justify="right" if position else "left", no_wrap=position == 0, overflow="fold")
     for row in sheet.rows:
         shown.add_row(*(_inked(cell) for cell in row), style="bold" if row[0] in sheet.bold else "")
     return shown
