@@ -36,9 +36,9 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 """(images,) or (seeds, images): who stands."""
 HEADS = {
     False: (
-        "| model | threat | clean | ours: mean [lowest, highest] | original | above | only ours breaks, always "
+        "| model | threat | clean | seeds | ours: mean [lowest, highest] | original | above | only ours breaks, always "
         "| only theirs, always | within its range | within 3 in 1,000 |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ),
     True: (
         "| model | threat | ours: mean [lowest, highest] | original | by seed: + broken by ours alone, - by theirs "
@@ -117,8 +117,9 @@ def row(name: str, threat: ThreatModel, clean: float, mine: Flags, its: Flags) -
     only_ours = int((its.all(0) & ~mine.any(0)).sum())
     only_theirs = int((~its.any(0) & mine.all(0)).sum())
     return (
-        f"| {name} | {threat.key} | {clean:.3f} | {_range(own)} | {_range(shares)} | {above:+.4f} | {only_ours} "
-        f"| {only_theirs} | {_word(above <= spread + 1e-9)} | {_word(above <= 0.003 + 1e-9)} |"
+        f"| {name} | {threat.key} | {clean:.3f} | {len(own)}, {len(shares)} | {_range(own)} | {_range(shares)} "
+        f"| {above:+.4f} | {only_ours} | {only_theirs} "
+        f"| {_word(above <= spread + 1e-9)} | {_word(above <= 0.003 + 1e-9)} |"
     )
 
 
@@ -178,7 +179,7 @@ def main() -> None:
             lines.append(table)
             print(table, flush=True)
     if options.write is not None:
-        put(options.write, f"parity {images.name}{' same starts' if paired else ''}", lines)
+        put(options.write, f"parity {images.name} {options.images}{' same starts' if paired else ''}", lines)
 
 
 if __name__ == "__main__":
