@@ -36,15 +36,18 @@ _OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 def standing(trials: Sequence[FrozenTrial], total: int) -> list[FrozenTrial]:
     """The trials that count, retries included: one for each claim, and `total` slots."""
     claims: set[tuple[str, Any]] = set()
+    numbers: set[int] = set()
     slots, found = 0, []
     for trial in sorted(trials, key=lambda trial: trial.number):
         claim = _claim(trial)
         if trial.user_attrs.get("surplus") or claim in claims:
             continue
-        if claim[0] != "retry" and slots >= total:
+        retry = claim[0] == "retry"
+        if (retry and claim[1] not in numbers) or (not retry and slots >= total):
             continue
         claims.add(claim)
-        slots += claim[0] != "retry"
+        numbers.add(trial.number)
+        slots += not retry
         found.append(trial)
     return found
 

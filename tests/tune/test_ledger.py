@@ -79,6 +79,22 @@ def test_what_is_released_is_run_again_with_the_same_values(tmp_path: Path) -> N
     assert two.claim() is None, "nothing is left"
 
 
+def test_a_retry_counts_where_what_it_repeats_counts(tmp_path: Path) -> None:
+    one = hand(tmp_path / "j", 2)
+    first, second = one.claim(), one.claim()
+    assert first is not None, "two slots are free"
+    assert second is not None, "and both are claimed"
+    assert one.complete(first, [1.0]), "one has its result"
+    one.release()
+    again = one.claim()
+    assert again is not None, "the other is run again"
+    assert one.complete(again, [0.5]), "and ends"
+    assert [trial.number for trial in results(one.trials(), 2)] == [first.number, again.number], (
+        "two slots, two results"
+    )
+    assert [trial.number for trial in results(one.trials(), 1)] == [first.number], "of one slot the retry is no part"
+
+
 def test_a_retry_that_two_hands_queued_is_run_once(tmp_path: Path) -> None:
     one = hand(tmp_path / "j", 1)
     trial = one.claim()
