@@ -235,3 +235,17 @@ def test_findings_concern_their_own_scores() -> None:
 def test_what_is_no_number_fails() -> None:
     assert graded(float("nan"), passes=1.0, warns=2.0) == "fail", "not a number passes a check"
     assert worst("pass", "fail", "warn") == "fail", "the gravest status does not win"
+
+
+def test_copies_fill_batches_and_do_not_exceed_them() -> None:
+    module, seen = trained(), set[int]()
+    handle = module.register_forward_pre_hook(lambda _, given: seen.add(len(given[0])))
+    split = digits().test
+    attack = made("pgd", threat=LINF, steps=2)
+    flags = evaluate({"model": module}, split, [attack], seed=1, limit=30, batch_size=16)["model"].flags
+    found = inspect(module, split, [attack], flags, seed=2, effort=QUICK, batch_size=16)
+    handle.remove()
+    assert max(seen) <= 16, f"a forward of {max(seen)} images is more than a batch holds"
+    larger = inspect(module, split, [attack], flags, seed=2, effort=QUICK, batch_size=64)
+    again = [[one.sentence for one in both if one.check == "more steps"] for both in (found, larger)]
+    assert again[0] == again[1], "the size of the batches changes what more steps find"

@@ -47,9 +47,10 @@ class Bench:
         """Those images of the flagged ones that a search asks."""
         return evenly(which, self.effort.searches, 4)
 
-    def parts(self, which: Tensor) -> Iterator[Batch]:
-        """Those images, batch by batch."""
-        return batches(self.split, which.nonzero().squeeze(1), self.batch_size, device=self.device)
+    def parts(self, which: Tensor, copies: int = 1) -> Iterator[Batch]:
+        """Those images, batch by batch, so that with so many copies of each no batch grows over its size."""
+        size = max(1, self.batch_size // copies)
+        return batches(self.split, which.nonzero().squeeze(1), size, device=self.device)
 
     def draws(self, batch: Batch, *purpose: int | str) -> SampleGenerator:
         """Randomness for one batch, other than that of the score."""
@@ -66,7 +67,7 @@ class Bench:
     def attacked(self, which: Tensor, attack: Attack, purpose: str, copies: int = 1) -> Tensor:
         """(N,) bool: which of those images the attack breaks, in any of so many copies side by side."""
         found, wrong = torch.zeros_like(which), []
-        for batch in self.parts(which):
+        for batch in self.parts(which, copies):
             images, labels = batch.images.repeat_interleave(copies, 0), batch.labels.repeat_interleave(copies)
             indices = (batch.indices[:, None] * copies + torch.arange(copies, device=batch.indices.device)).flatten()
             draws = SampleGenerator(hashed(self.seed, "sanity", purpose), indices)
