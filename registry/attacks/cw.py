@@ -30,7 +30,7 @@ class CarliniWagner:
 
     by Adam, from w of the clean image. The weight c starts at `constant`; after each of the `searches` it goes up
     (tenfold until the first success, then halfway) where no example was found and halfway down where one was, a sample
-    at a time. The last search takes the smallest c that succeeded.
+    at a time. With ten searches or more the last one takes the smallest c that succeeded, as published.
 
     `abort_early` saves some steps at a price: where a loss rises for a while, as after crossing the boundary, the
     search ends although it would have fallen further. Others abort by default, but look at the loss of the whole batch,
@@ -86,7 +86,7 @@ class CarliniWagner:
         constant = torch.full_like(size, self.constant)
         low, high = torch.zeros_like(size), torch.full_like(size, _UNBOUNDED)
         for search in range(self.searches):
-            if search == self.searches - 1 and search > 0:
+            if self.searches >= 10 and search == self.searches - 1:
                 constant = torch.where(high < _UNBOUNDED, high, constant)
             found, distance = self._descend(goal, constant)
             closer = distance < size
