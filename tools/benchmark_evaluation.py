@@ -1,8 +1,8 @@
 """Time our PGD-100 and AutoAttack against torchattacks' on the same models, images and machine, turn by turn.
 
     pip install torchattacks
-    OMP_NUM_THREADS=1 python tools/benchmark_evaluation.py --images 360 --write docs/evaluation.md
-    OMP_NUM_THREADS=1 python tools/benchmark_evaluation.py --npz cifar10.npz --images 256 --write docs/evaluation.md
+    OMP_NUM_THREADS=1 python tools/benchmark_evaluation.py --images 360 --steps 10 --queries 500
+    OMP_NUM_THREADS=1 python tools/benchmark_evaluation.py --npz cifar10.npz --images 128 --steps 20 --queries 1000
     OMP_NUM_THREADS=1 python tools/benchmark_evaluation.py --images 360 --count
 
 Every round runs ours, then theirs, in CPU seconds of this process, and the ratio is taken within the round. The budget
