@@ -58,7 +58,7 @@ def test_a_plug_in_is_remembered_by_the_run(plugin: Path, capsys: pytest.Capture
     options = ["--plugin", str(plugin), "-s", "Peer.attacks=[@attacks.stand_still()]"]
     options += ["-s", "attacks.stand_still.threat=@ThreatModel()", "-s", "Experiment.epochs=1"]
     assert main(["run", "quick.gin", "--out", "run", "--device", "cpu", *options]) == 0, "the plug-in's attack runs"
-    assert json.loads(Path("run/environment.json").read_text())["plugins"] == [str(plugin)], "its file is recorded"
+    assert str(plugin) in json.loads(Path("run/environment.json").read_text())["plugins"], "its file is not recorded"
     found = subprocess.run(
         [sys.executable, "-m", "matx", "eval", "run", "-n", "5", "--device", "cpu"], capture_output=True, text=True
     )

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import matx
 from matx.cli import main
 from tune.conftest import RECIPE
 
@@ -43,11 +45,22 @@ Tune.seeds = [1001, 1002]
 """
 
 
-def test_a_real_study_reads_no_test_image_and_names_a_plugin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The plug-in beside the recipe; it leaves the process and the shelf afterwards."""
     monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
     (tmp_path / "guarded.py").write_text(NO_TEST)
+    yield
+    matx.datasets.components.pop("guarded", None)
+    sys.modules.pop("guarded", None)
+    sys.path[:] = path
+
+
+@pytest.mark.usefixtures("guarded")
+def test_a_real_study_reads_no_test_image_and_names_a_plugin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = (
         RECIPE.replace("datasets.digits()", "datasets.guarded()")
         .replace("Tune.epochs = 3", "")
