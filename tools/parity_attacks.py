@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -27,7 +26,20 @@ from typing import Any
 import numpy as np
 import torch
 from benchmark_page import put
-from parity_bench import ORDER, ORIGINAL, Bench, Found, Search, found, optional, prepare, prepare_residual, seeded, show
+from parity_bench import (
+    ORDER,
+    ORIGINAL,
+    Bench,
+    Case,
+    Found,
+    Search,
+    found,
+    optional,
+    prepare,
+    prepare_residual,
+    seeded,
+    show,
+)
 from torch import Tensor, nn
 
 from matx.threat import ThreatModel
@@ -36,16 +48,6 @@ HEAD = (
     "| threat | attack | ours | reference | its accuracy | flags | median distances | seconds | as strong |",
     "|---|---|---|---|---|---|---|---|---|",
 )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Case:
-    """Our search beside those of others at the same budget."""
-
-    title: str
-    ours: Search
-    references: dict[str, Search]
-    random: bool = False
 
 
 def fab(bench: Bench, missing: set[str]) -> Iterator[Case]:

@@ -63,6 +63,17 @@ class Bench:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """Our search beside those of others at the same budget."""
+
+    title: str
+    ours: Search
+    references: dict[str, Search]
+    random: bool = False
+    """Whether chance has a part in it, so that means over seeds are compared instead of images."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
     """What one search with one seed came to."""
 

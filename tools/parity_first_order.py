@@ -28,7 +28,7 @@ from typing import Any
 
 import parity_original
 import torch
-from parity_bench import ORDER, ORIGINAL, Bench, Search, optional, prepare, seeded, show
+from parity_bench import ORDER, ORIGINAL, Bench, Case, Search, optional, prepare, seeded, show
 from torch import Tensor, nn
 
 from matx.draws import SampleGenerator
@@ -40,16 +40,6 @@ HEAD = (
     "| threat | attack | ours | reference | its accuracy | flags | images | seconds | as strong |",
     "|---|---|---|---|---|---|---|---|---|",
 )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Case:
-    """Our search beside those of others at the same budget."""
-
-    title: str
-    ours: Search
-    references: dict[str, Search]
-    random: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +127,7 @@ def fgsm(bench: Bench, others: Others) -> Iterator[Case]:
         references |= by_foolbox(others, bench, "L2FastGradientAttack", random_start=False)
     if norm == "l1":
         references |= by_foolbox(others, bench, "L1FastGradientAttack", random_start=False)
-    yield Case(title="fgsm", ours=bench.ours("fgsm"), references=references, random=False)
+    yield Case(title="fgsm", ours=bench.ours("fgsm"), references=references)
 
 
 def pgd(bench: Bench, others: Others) -> Iterator[Case]:
@@ -161,12 +151,11 @@ def pgd(bench: Bench, others: Others) -> Iterator[Case]:
         )  # fmt: skip
         options = {"steps": steps, "step_size": size, "random_start": start}
         if start:
-            yield Case(
-                title=f"pgd, {steps} steps", ours=bench.ours("pgd", early_exit=True, **options), references=references
-            )
+            ours = bench.ours("pgd", early_exit=True, **options)
+            yield Case(title=f"pgd, {steps} steps", ours=ours, references=references, random=True)
         else:
             ours = bench.ours("pgd", keep="last", **options)
-            yield Case(title=f"pgd, {steps} steps, last", ours=ours, references=references, random=False)
+            yield Case(title=f"pgd, {steps} steps, last", ours=ours, references=references)
 
 
 def mim(bench: Bench, others: Others) -> Iterator[Case]:
@@ -189,7 +178,7 @@ def mim(bench: Bench, others: Others) -> Iterator[Case]:
         verbose=False,
     )
     ours = bench.ours("mim", keep="last", steps=steps)
-    yield Case(title=f"mim, {steps} steps, last", ours=ours, references=references, random=False)
+    yield Case(title=f"mim, {steps} steps, last", ours=ours, references=references)
 
 
 def sparse(bench: Bench, others: Others) -> Iterator[Case]:
@@ -202,7 +191,7 @@ def sparse(bench: Bench, others: Others) -> Iterator[Case]:
     )
     for name in ("slide", "pgd_topk"):
         options: dict[str, Any] = {"steps": steps, "random_start": True, "early_exit": True}
-        yield Case(title=f"{name}, {steps} steps", ours=bench.ours(name, **options), references=references)
+        yield Case(title=f"{name}, {steps} steps", ours=bench.ours(name, **options), references=references, random=True)
 
 
 def apgd(bench: Bench, others: Others) -> Iterator[Case]:
@@ -220,7 +209,7 @@ def apgd(bench: Bench, others: Others) -> Iterator[Case]:
     still = {**common, "use_large_reps": False, "use_rs": False, "loss_function": "ce"}
     references = by_adv_lib(others, bench, "apgd", **still) | by_original(others, bench, "ce", "clean")
     ours = bench.ours("apgd", steps=steps, random_start=False, early_exit=True)
-    yield Case(title="apgd, cross_entropy, no random start", ours=ours, references=references, random=False)
+    yield Case(title="apgd, cross_entropy, no random start", ours=ours, references=references)
     keys = {"norm": ORIGINAL[norm], "eps": eps, "steps": steps, "n_classes": targets + 1}
     yield from _apgd_rows(
         bench, others, f"{targets} targets", {"objective": "targeted_dlr", "targets": targets, **schedule},
@@ -238,12 +227,12 @@ def _apgd_rows(
     its = {"use_largereps": bench.threat.norm == "l1", **its}
     ours = bench.ours("apgd", **options)
     references = references | by_original(others, bench, loss, "random", **its)
-    yield Case(title=f"apgd, {title}", ours=ours, references=references)
+    yield Case(title=f"apgd, {title}", ours=ours, references=references, random=True)
     same = by_original(others, bench, loss, "ours", **its)
-    yield Case(title=f"apgd, {title}, same starts", ours=ours, references=same, random=False)
+    yield Case(title=f"apgd, {title}, same starts", ours=ours, references=same)
     if bench.threat.norm != "linf":
         exact = bench.ours("apgd", exact=True, **options)
-        yield Case(title=f"apgd, {title}, same starts, exact", ours=exact, references=same, random=False)
+        yield Case(title=f"apgd, {title}, same starts, exact", ours=exact, references=same)
 
 
 def _seeded_torchattacks(others: Others, bench: Bench, name: str, **options: Any) -> dict[str, Search]:
