@@ -92,3 +92,55 @@ def test_a_network_without_norms_or_with_hooks_is_returned_itself() -> None:
     hooked = settled(Residual())
     hooked.first.register_forward_hook(lambda module, inputs, output: 2 * output)
     assert folded(hooked, images()) is hooked, "a hook would be lost"
+
+
+class Scaled(nn.Module):
+    """A normaliser before its convolution, and ReLUs behind a convolution and behind a sum."""
+
+    scale: Tensor
+
+    def __init__(self, size: tuple[int, ...] = (1, 2, 1, 1)) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.linspace(0.2, 0.4, 2).reshape(1, -1, 1, 1).expand(size).clone())
+        self.first, self.second = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first((x - 0.5) / self.scale))
+        logits: Tensor = torch.relu(self.second(x) + x).mean((2, 3))
+        return logits
+
+
+def calls(module: nn.Module) -> str:
+    assert isinstance(module, torch.fx.GraphModule), "the network was not traced"
+    return module.code
+
+
+def test_a_normalisers_division_goes_into_the_convolution_and_relus_overwrite() -> None:
+    module = Scaled().eval()
+    light, x = folded(module, images()), images(20)
+    assert "/" not in calls(light), "the division is still there"
+    assert calls(light).count("torch.relu_(") == 2, "a ReLU allocates its output"
+    torch.testing.assert_close(light(x), module(x), rtol=1e-4, atol=1e-5, msg="folding changes the answers")
+    first, second = (torch.autograd.grad(net(point).sum(), point)[0] for net, point in _pairs(module, light, x))
+    torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5, msg="folding changes the gradients")
+
+
+def test_a_division_by_what_differs_from_pixel_to_pixel_stays() -> None:
+    module = Scaled((1, 2, 8, 8)).eval()
+    assert "/" in calls(folded(module, images())), "a scale a pixel is no part of a convolution"
+
+
+class Read(Scaled):
+    """What the first ReLU reads is read by the sum, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x / self.scale)
+        logits: Tensor = (self.second(torch.relu(x)) + x).mean((2, 3))
+        return logits
+
+
+def test_a_relu_whose_input_others_read_overwrites_nothing() -> None:
+    module = Read().eval()
+    light, x = folded(module, images()), images(20)
+    assert "torch.relu_(" not in calls(light), "the sum would read what the ReLU has overwritten"
+    torch.testing.assert_close(light(x), module(x), rtol=1e-4, atol=1e-5, msg="folding changes the answers")

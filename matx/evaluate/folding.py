@@ -1,12 +1,14 @@
-"""The same network with fewer operations: in eval mode a batch norm behind a convolution is part of its weights."""
+"""The same network with fewer operations and less memory to move."""
 
 from __future__ import annotations
 
 import copy
 import logging
+import operator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -17,20 +19,21 @@ _TOLERANCE = 1e-4
 
 
 def folded(module: nn.Module, images: Tensor) -> nn.Module:
-    """A frozen copy in eval mode whose batch norms are folded into the convolutions before them, for attacks to climb.
+    """A frozen copy in eval mode with fewer operations, for attacks to climb.
 
-    W' = W gamma / sqrt(var + eps), b' = beta + (b - mean) gamma / sqrt(var + eps): the same function up to the rounding
-    of fp32, checked on the images and on noise. Where nothing can be folded, or the copy answers otherwise (a network
-    that cannot be traced, or that draws at random), the module itself is returned. What counts as broken is for the
-    module to say.
+    Batch norms are folded into the convolutions before them, W' = W gamma / sqrt(var + eps),
+    b' = beta + (b - mean) gamma / sqrt(var + eps), a normaliser's division into the first convolution, W' = W / std,
+    and a ReLU overwrites its input where nobody else reads that: the same function up to the rounding of fp32, checked
+    on the images and on noise. Where there is nothing to do, or the copy answers otherwise (a network that cannot be
+    traced, or that draws at random), the module itself is returned.
+    What counts as broken is for the module to say.
     """
-    pairs = sum(isinstance(part, nn.BatchNorm2d) for part in module.modules())
-    if pairs == 0 or _has_hooks(module):
+    if _has_hooks(module):
         return module
     try:
         light = _fold(copy.deepcopy(module).eval().requires_grad_(False))
     except Exception as error:  # tracing fails in as many ways as there are networks; each means: leave it as it is
-        logging.getLogger("matx").debug("a network cannot be traced, so its batch norms stay: %s", error)
+        logging.getLogger("matx").debug("a network cannot be traced, so it stays as it is: %s", error)
         return module
     return light if light is not None and _agree(module, light, images) else module
 
@@ -40,8 +43,16 @@ def _has_hooks(module: nn.Module) -> bool:
 
 
 def _fold(module: nn.Module) -> fx.GraphModule | None:
-    """The traced module with every (convolution, batch norm) pair made one; None where there is none."""
+    """The traced module, folded; None where there was nothing to do."""
     traced = fx.symbolic_trace(module)
+    count = _fold_norms(traced) + _fold_scales(traced) + _overwrite(traced)
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced if count else None
+
+
+def _fold_norms(traced: fx.GraphModule) -> int:
+    """Make every (convolution, batch norm) pair one; how many there were."""
     parts: dict[str, Any] = dict(traced.named_modules())
     count = 0
     for node in list(traced.graph.nodes):
@@ -55,9 +66,57 @@ def _fold(module: nn.Module) -> fx.GraphModule | None:
             node.replace_all_uses_with(before)
             traced.graph.erase_node(node)
             count += 1
-    traced.delete_all_unused_submodules()
-    traced.recompile()
-    return traced if count else None
+    return count
+
+
+def _fold_scales(traced: fx.GraphModule) -> int:
+    """Make a division by a constant a channel, as of a normaliser, part of the one convolution behind it; how many."""
+    parts: dict[str, Any] = dict(traced.named_modules())
+    count = 0
+    for node in list(traced.graph.nodes):
+        before = node.args[0] if node.args else None
+        convolution = parts.get(str(node.target)) if node.op == "call_module" else None
+        if type(convolution) is not nn.Conv2d or convolution.groups > 1 or _uses(traced, node) > 1:
+            continue
+        if not isinstance(before, fx.Node) or before.target is not operator.truediv or len(before.users) != 1:
+            continue
+        divided, scale = before.args
+        constant = _attribute(traced, scale) if isinstance(scale, fx.Node) and scale.op == "get_attr" else None
+        if (
+            isinstance(divided, fx.Node)
+            and isinstance(constant, Tensor)
+            and constant.shape == (1, convolution.in_channels, 1, 1)
+        ):
+            convolution.weight = nn.Parameter(convolution.weight / constant, requires_grad=False)
+            before.replace_all_uses_with(divided)
+            traced.graph.erase_node(before)
+            count += 1
+    return count
+
+
+def _attribute(traced: fx.GraphModule, node: fx.Node) -> Any:
+    value: Any = traced
+    for name in str(node.target).split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _overwrite(traced: fx.GraphModule) -> int:
+    """Let each ReLU overwrite the convolution's output, or the sum, that it alone reads; how many there were."""
+    parts: dict[str, Any] = dict(traced.named_modules())
+    count = 0
+    for node in list(traced.graph.nodes):
+        before = node.args[0] if node.args else None
+        relu = node.target in (torch.relu, F.relu, "relu") or type(parts.get(str(node.target))) is nn.ReLU
+        if not relu or not isinstance(before, fx.Node) or len(before.users) != 1:
+            continue
+        convolution = before.op == "call_module" and type(parts[str(before.target)]) is nn.Conv2d
+        if convolution or before.target in (operator.add, torch.add):  # neither keeps its output for the backward
+            with traced.graph.inserting_after(node):
+                node.replace_all_uses_with(traced.graph.call_function(torch.relu_, (before,)))
+            traced.graph.erase_node(node)
+            count += 1
+    return count
 
 
 def _uses(traced: fx.GraphModule, node: fx.Node) -> int:
