@@ -97,21 +97,28 @@ class Fab:
         size = torch.full((len(best),), torch.inf, dtype=torch.float64, device=best.device)
         here = torch.arange(len(best), device=best.device)
         views = 1 if targets is None else targets.shape[1]
-        x = _repeat(self._start(goal, restart), views)
+        x, clean, labels = (_repeat(part, views) for part in (self._start(goal, restart), goal.images, goal.labels))
+        others = None if targets is None else targets.T.reshape(-1, 1)
         for _ in range(self.steps):
-            clean, labels = _repeat(goal.images[here], views), _repeat(goal.labels[here], views)
-            others = None if targets is None else targets[here].T.reshape(-1, 1)
             x = self._advance(goal, x, clean, labels, others, rows)
             fooled = answers(goal.model, x, rows).argmax(1) != labels
-            distance = self.threat.size(x - clean).masked_fill(~fooled, torch.inf)
-            _keep_closest(best, size, here, x, distance)
-            x = torch.where(fooled.reshape(-1, 1, 1, 1), clean + self.beta * (x - clean), x)
-            if self.stop_inside:
-                stays = size[here] > self.threat.radius
-                x, here = x[stays.repeat(views)], here[stays]
+            _keep_closest(best, size, here, x, self._distance(x, clean, fooled))
+            x = torch.lerp(clean, x, torch.where(fooled, self.beta, 1.0).reshape(-1, 1, 1, 1))
+            stays = size[here] > self.threat.radius
+            if self.stop_inside and not bool(stays.all()):
+                pairs = stays.repeat(views)
+                x, clean, labels, here = x[pairs], clean[pairs], labels[pairs], here[stays]
+                others = None if others is None else others[pairs]
                 if len(here) == 0:
                     break
         return best, size
+
+    def _distance(self, x: Tensor, clean: Tensor, fooled: Tensor) -> Tensor:
+        """(n,) float64: how far the misclassified rows are, inf for the others."""
+        rows = fooled.nonzero()[:, 0]
+        distance = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
+        distance[rows] = self.threat.size(x[rows] - clean[rows])
+        return distance
 
     def _start(self, goal: Goal, restart: int) -> Tensor:
         if restart == 0:
@@ -136,22 +143,21 @@ class Fab:
 
     def _step(self, x: Tensor, clean: Tensor, plane: Plane) -> Tensor:
         """One step of the formula above."""
-        now, base = x.flatten(1), clean.flatten(1)
-        need = -plane.gap
-        from_clean = need + (plane.normal * (now - base)).sum(1)
-        both = onto_plane(
-            self.threat.norm,
-            torch.cat([now, base]),
-            torch.cat([plane.normal, plane.normal]),
-            torch.cat([need, from_clean]),
-        )
-        order = {"linf": torch.inf, "l2": 2.0, "l1": 1.0}[self.threat.norm]
-        length = torch.linalg.vector_norm(both, order, dim=1, keepdim=True).clamp_min(1e-8)
-        (near, far), (a, b) = both.chunk(2), length.chunk(2)
-        alpha = (a / (a + b)).clamp_max(self.alpha_max)
-        moved = (1.0 - alpha) * (now + self.eta * near) + alpha * (base + self.eta * far)
-        stepped: Tensor = moved.clamp(0.0, 1.0).reshape(x.shape)
-        return stepped
+        points, need = torch.stack([x.flatten(1), clean.flatten(1)]), -plane.gap
+        from_clean = need + (plane.normal * (points[0] - points[1])).sum(1)
+        ways = onto_plane(self.threat.norm, points, plane.normal, torch.stack([need, from_clean]))
+        a, b = _length(self.threat.norm, ways).clamp_min(1e-8)
+        near, far = points.add_(ways, alpha=self.eta)
+        stepped: Tensor = torch.lerp(near, far, (a / (a + b)).clamp_max(self.alpha_max)).clamp_(0.0, 1.0)
+        return stepped.reshape(x.shape)
+
+
+def _length(norm: str, ways: Tensor) -> Tensor:
+    """(2, n, 1)."""
+    if norm == "linf":
+        return ways.abs().amax(2, keepdim=True)  # on CPUs ten times as fast as vector_norm
+    length: Tensor = torch.linalg.vector_norm(ways, {"l2": 2.0, "l1": 1.0}[norm], dim=2, keepdim=True)
+    return length
 
 
 def _keep_closest(best: Tensor, size: Tensor, here: Tensor, x: Tensor, distance: Tensor) -> None:
