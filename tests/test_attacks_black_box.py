@@ -13,8 +13,10 @@ from torch import Tensor, nn
 import matx
 from matx.draws import SampleGenerator
 from matx.errors import MatxError, OptionError
+from matx.incremental import Maps
 from matx.interfaces import Attack, FreeObjective
 from matx.losses import margin
+from registry.architectures._networks import tiny_net
 from registry.attacks._squares import Window, pyramids, tiles
 
 THREATS = ("linf:0.1", "l2:0.8", "l1:3")
@@ -135,6 +137,36 @@ def test_square_asks_no_more_than_it_may_and_nothing_of_what_is_wrong_already() 
     assert sum(model.shown) < 5 * 100, "samples are still asked after they are fooled"
 
 
+@pytest.mark.parametrize("key", ["linf:0.001", "l2:0.01", "l1:0.05"])
+def test_asking_ahead_changes_nothing_but_the_number_of_forwards(key: str) -> None:
+    model = Watched()
+    goal = goal_for(model, count=3)
+    alone = made("square", key, queries=400)(goal)
+    forwards = len(model.shown)
+    model.shown.clear()
+    ahead = made("square", key, queries=400, rows=24)(goal)
+    torch.testing.assert_close(ahead, alone, rtol=0, atol=1e-6, msg="several queries at once led elsewhere")
+    assert len(model.shown) < 0.8 * forwards, f"{len(model.shown)} forwards instead of {forwards}: none was saved"
+    assert max(model.shown) <= 24, f"more than `rows` images in a forward: {max(model.shown)}"
+
+
+def test_following_a_network_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = torch.fx.symbolic_trace(tiny_net(num_classes=4, width=8).eval().requires_grad_(False))
+    images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    draws = SampleGenerator(1, torch.arange(5))
+    goal = matx.Goal(model=network, images=images, labels=network(images).argmax(1), generator=draws)
+    attack, found, followed = made("square", "linf:0.003", queries=150, rows=16), [], []
+    asked = Maps.answers
+    monkeypatch.setattr(Maps, "answers", lambda *given: followed.append(1) or asked(*given))
+    for cost in (0.0, 10.0):
+        monkeypatch.setattr("registry.attacks._proposals._WORTH_IT", cost)
+        found.append(attack(goal))
+        assert bool(followed) == (cost > 0), "the network was followed, or not, against what it costs"
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-6, msg="what was followed led elsewhere")
+    assert not torch.equal(found[0], images), "nothing was accepted: the test shows nothing"
+
+
 def test_squares_shrink_as_published() -> None:
     attack: Any = made("square", "linf:0.1")
     for query, share in ((0, 0.8), (10, 0.8), (11, 0.4), (51, 0.2), (201, 0.1), (2001, 0.8 / 64), (8001, 0.8 / 512)):
@@ -196,7 +228,13 @@ def test_transfer_says_which_source_it_lacks() -> None:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("square", {"queries": 0}), ("square", {"restarts": 0}), ("square", {"p": 0.0}), ("gaussian", {"draws": 0})],
+    [
+        ("square", {"queries": 0}),
+        ("square", {"rows": -1}),
+        ("square", {"restarts": 0}),
+        ("square", {"p": 0.0}),
+        ("gaussian", {"draws": 0}),
+    ],
 )
 def test_options_out_of_range_are_refused_by_name(name: str, options: dict[str, Any]) -> None:
     (option,) = options

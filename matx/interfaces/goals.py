@@ -54,7 +54,11 @@ class LogitObjective:
     def evaluate(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """((N,) values, (N, classes) logits) from one forward."""
         logits = self.model(images)
-        return self.loss(logits, **self.tensors), logits
+        return self.of(logits), logits
+
+    def of(self, logits: Tensor) -> Tensor:
+        """(N, classes) logits -> (N,)."""
+        return self.loss(logits, **self.tensors)
 
     def select(self, rows: Tensor) -> LogitObjective:
         """The objective of some of the samples."""

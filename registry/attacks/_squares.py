@@ -32,6 +32,19 @@ class Window:
         left = (corners[:, 1] * (width - side + 1)).long()
         return cls(top=top, left=left, side=side)
 
+    def select(self, rows: Tensor) -> Window:
+        """The windows of some of the images."""
+        return Window(top=self.top[rows], left=self.left[rows], side=self.side)
+
+    def covered(self, other: Window) -> Tensor:
+        """(n, 1, side, side) fp32: 1 where another window of the same size covers this one, else 0."""
+        steps = torch.arange(self.side, device=self.top.device)
+        rows, columns = (
+            ((entries >= 0) & (entries < self.side)).float()
+            for entries in (steps + (self.top - other.top)[:, None], steps + (self.left - other.left)[:, None])
+        )
+        return (rows[:, :, None] * columns[:, None, :])[:, None]
+
     def _index(self, images: Tensor) -> Tensor:
         steps = torch.arange(self.side, device=images.device)
         rows = (self.top[:, None] + steps)[:, :, None]

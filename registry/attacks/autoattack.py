@@ -111,7 +111,7 @@ class AutoAttack:
             return entropy, ratio
         targeted = apgd("targeted_dlr", 1, 5 if wide else 9) if classes >= 4 else apgd("margin", classes - 1)
         fab = Fab(threat=threat, steps=steps, targets=9, stop_inside=True, rows=rows)
-        square = Square(threat=threat, queries=self.queries)
+        square = Square(threat=threat, queries=self.queries, rows=rows)
         if self.version == "standard":
             return entropy, targeted, fab, square
         untargeted = replace(fab, targets=0, restarts=restarts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -14,11 +15,14 @@ from torch import Tensor
 import matx
 from matx.draws import SampleGenerator
 from matx.errors import OptionError
-from matx.interfaces import Goal
+from matx.interfaces import Goal, LogitObjective
 from matx.threat import ThreatModel
+from registry.attacks._proposals import Follower, Proposal
 from registry.attacks._squares import Window, pyramids, tiles, turned
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+_IN_VAIN = 0.25
+"""Ask so many queries ahead that about so many of them are accepted; those that follow one are asked again."""
 _BLOCK = 64
 """Numbers are drawn for so many queries at once: on small networks drawing costs as much as the forward."""
 
@@ -46,14 +50,16 @@ class Square:
     restarts: int = 1
     p: float = 0.8
     """The share of the image that the first windows cover."""
+    rows: int = 0
+    """Where fewer samples are left, several queries are asked at once, in up to so many images: the same, sooner."""
     rescale_schedule: bool = False
     """True: stretch the schedule of p, made for 10,000 queries, to the number of queries."""
     kind: ClassVar[Literal["maximise"]] = "maximise"
 
     def __post_init__(self) -> None:
-        for name in ("queries", "restarts"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"attacks.square.{name}: got {getattr(self, name)}, allowed: 1 or more")
+        for name, low in (("queries", 1), ("restarts", 1), ("rows", 0)):
+            if getattr(self, name) < low:
+                raise OptionError(f"attacks.square.{name}: got {getattr(self, name)}, allowed: {low} or more")
         if not 0.0 < self.p <= 1.0:
             raise OptionError(f"attacks.square.p: got {self.p}, allowed: over 0, to 1")
 
@@ -83,8 +89,9 @@ class Square:
         value = goal.climb("margin")(x).float()
         best, reached = x.clone(), value.clone()
         here = torch.arange(len(x), device=x.device)
-        numbers = torch.empty(0)
-        for query in range(self.queries):
+        numbers, side, query = torch.empty(0), 0, 0
+        follower = Follower.of(goal) if self.threat.norm == "linf" else None
+        while query < self.queries:
             if query % _BLOCK == 0:
                 numbers = draws.at("block", query // _BLOCK).uniform((_BLOCK, 5 + x.shape[1]))
             stays = _wanted(goal, value)
@@ -92,14 +99,58 @@ class Square:
                 best[here], reached[here] = x, value
                 goal, draws = goal.select(stays), draws.select(stays)
                 x, value, here, numbers = x[stays], value[stays], here[stays], numbers[stays]
+                follower = None if follower is None else follower.select(stays)
                 if len(here) == 0:
                     return best, reached
-            proposal = self._propose(x, goal.images, numbers[:, query % _BLOCK], query)
-            new = goal.climb("margin")(proposal).float()
-            better = (new > value).nonzero()[:, 0]
-            x[better], value[better] = proposal[better], new[better]
+            before, side = side, self._side(query, *x.shape[2:])
+            if follower is not None and side != before:
+                follower = follower.at(side, x, max(1, self.rows // len(x)))
+            count = self._alike(query, *x.shape[2:])
+            self._ask(goal, x, value, numbers[:, query % _BLOCK :][:, :count], side, follower)
+            query += count
         best[here], reached[here] = x, value
         return best, reached
+
+    def _alike(self, query: int, height: int, width: int) -> int:
+        """How many queries from this one on have windows of its side, and numbers of its block."""
+        most = min(_BLOCK - query % _BLOCK, self.queries - query)
+        side = self._side(query, height, width)
+        return 1 + sum(takewhile(bool, (self._side(query + k, height, width) == side for k in range(1, most))))
+
+    def _ask(self, goal: Goal, x: Tensor, value: Tensor, numbers: Tensor, side: int, follower: Follower | None) -> None:
+        """Move x and value, in place, through the queries of `numbers` (n, q, 5 + C).
+
+        Where few samples are left each is asked several queries ahead, in `rows` images in all. What follows an
+        accepted proposal is asked again: the results are those of one query after the other.
+        """
+        objective, count = goal.climb("margin"), numbers.shape[1]
+        order, following = torch.arange(count, device=x.device), torch.zeros_like(goal.labels)
+        asked_of, accepted = 1, 1.0
+        while True:
+            left = _wanted(goal, value) & (following < count)
+            ahead = min(self.rows // max(int(left.sum()), 1), int(_IN_VAIN * asked_of / max(accepted, 1.0)))
+            steps = order - following[:, None]
+            rows, queries = ((steps >= 0) & (steps < max(ahead, 1)) & left[:, None]).nonzero(as_tuple=True)
+            if len(rows) == 0:
+                return
+            base = x[rows]
+            proposal = self._propose(base, goal.images[rows], numbers[rows, queries], side)
+            asked = objective.select(rows)
+            logits = None if follower is None else follower.answers(rows, proposal)
+            if logits is None or not isinstance(asked, LogitObjective):
+                new = asked(proposal.images(base)).float()
+            else:
+                new = asked.of(logits).float()
+            better = new > value[rows]
+            first = torch.full_like(following, count).scatter_reduce_(0, rows[better], queries[better], "amin")
+            taken = (better & (queries == first[rows])).nonzero()[:, 0]
+            if len(taken) > 0:
+                x[rows[taken]], value[rows[taken]] = proposal.select(taken).images(base[taken]), new[taken]
+                if follower is not None:
+                    follower.accept(taken)
+            following.scatter_reduce_(0, rows, queries + 1, "amax")
+            following[rows[taken]] = queries[taken] + 1
+            asked_of, accepted = asked_of + len(rows), accepted + len(taken)
 
     def _start(self, clean: Tensor, draws: SampleGenerator) -> Tensor:
         channels, height, width = clean.shape[1:]
@@ -109,35 +160,33 @@ class Square:
             return torch.where(up, clean + eps, clean - eps).clamp(0.0, 1.0)
         return self._scaled(tiles(draws, (channels, height, width), self.threat.norm), clean)
 
-    def _propose(self, x: Tensor, clean: Tensor, numbers: Tensor, query: int) -> Tensor:
+    def _propose(self, x: Tensor, clean: Tensor, numbers: Tensor, side: int) -> Proposal:
         """`numbers` (n, 5 + C) in [0, 1): the corners of two windows, a flip, and a sign for each channel."""
-        height, width = clean.shape[2:]
-        side = self._side(query, height, width)
-        if self.threat.norm != "linf":
-            return self._scaled(self._moved(x - clean, numbers, side), clean)
-        window = Window.at(numbers[:, :2], side, height, width)
-        old, eps = window.cut(clean), self.threat.radius
-        up = numbers[:, 5:, None, None] < 0.5
-        return window.paste(x, torch.where(up, old + eps, old - eps).clamp(0.0, 1.0))
+        into = Window.at(numbers[:, :2], side, *clean.shape[2:])
+        old, signs = into.cut(clean), numbers[:, 5:, None, None] < 0.5
+        if self.threat.norm == "linf":
+            eps = self.threat.radius
+            return Proposal(windows=(into,), contents=(torch.where(signs, old + eps, old - eps).clamp(0.0, 1.0),))
+        out = Window.at(numbers[:, 2:4], side, *clean.shape[2:])
+        new = self._moved(x - clean, into, out, numbers[:, 4:5] < 0.5, signs)
+        if self.threat.norm == "l2":  # which brings the perturbation back to eps: nothing else has to be scaled
+            return Proposal(windows=(out, into), contents=(out.cut(clean), (old + new).clamp(0.0, 1.0)))
+        delta = into.paste(out.paste(x - clean, torch.zeros_like(new)), new * clean.shape[1])
+        return Proposal(whole=self._scaled(delta, clean))
 
-    def _moved(self, delta: Tensor, numbers: Tensor, side: int) -> Tensor:
-        """The perturbation with the mass of a second window, and the unused budget, moved into a first one."""
-        channels, height, width = delta.shape[1:]
+    def _moved(self, delta: Tensor, into: Window, out: Window, flips: Tensor, signs: Tensor) -> Tensor:
+        """What a window comes to hold: its own mass, that of a second one, which is emptied, and the unused budget."""
         order = 2 if self.threat.norm == "l2" else 1
-        into = Window.at(numbers[:, :2], side, height, width)
-        out = Window.at(numbers[:, 2:4], side, height, width)
         old, taken = into.cut(delta), out.cut(delta)
         held = _norm(old, order)
-        emptied = out.paste(delta, torch.zeros_like(taken))
-        mass = _norm(torch.cat([taken.flatten(2), into.cut(emptied).flatten(2)], 2)[..., None], order)
+        left = old * (1.0 - into.covered(out))
+        mass = _norm(torch.cat([taken.flatten(2), left.flatten(2)], 2)[..., None], order)
         unused = (self.threat.radius**order - _norm(delta, order).pow(order).sum(1, keepdim=True)).clamp_min(0.0)
-        flips = numbers[:, 4:5] < 0.5
-        signs = numbers[:, 5:, None, None] < 0.5
-        bump = turned(pyramids(side, self.threat.norm, delta.device).expand(*flips.shape, side, side), flips)
+        bump = pyramids(into.side, self.threat.norm, delta.device).expand(*flips.shape, into.side, into.side)
+        bump = turned(bump, flips)
         new = torch.where(signs, bump, -bump) + old / held.clamp_min(1e-12)
-        length = (unused / channels + mass.pow(order)).pow(1.0 / order)
-        new = new / _norm(new, order).clamp_min(1e-12) * length
-        return into.paste(emptied, new if order == 2 else new * channels)
+        length = (unused / delta.shape[1] + mass.pow(order)).pow(1.0 / order)
+        return new / _norm(new, order).clamp_min(1e-12) * length
 
     def _scaled(self, delta: Tensor, clean: Tensor) -> Tensor:
         """The images at that perturbation brought to the threat model: l2 by its length, l1 by projection."""

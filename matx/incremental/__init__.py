@@ -1,0 +1,31 @@
+"""Asking a network again after a small change: only what the change can reach is computed.
+
+A window of an image that changes reaches a small area of the first maps, a larger one of the next, and so on (Nakandala
+et al. 2019, "Incremental and approximate inference for faster occlusion-based deep CNN explanations"). With the maps of
+the unchanged image at hand, a convolution computes that area alone. The answers are those of a whole forward up to
+rounding.
+
+    network = follow(model, images)            # None: a model that is no traced graph, or images on an accelerator
+    plan = plan_for(network, side)             # for windows of this side
+    maps = Maps.of(plan, images)
+    logits = maps.answers(rows, tops, lefts, content)  # as if windows of these images held that content
+    maps.accept(asked)                         # from now on they do, for these of the questions
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, fx
+
+from matx.incremental.maps import Maps
+from matx.incremental.network import Network
+from matx.incremental.plan import Plan, plan_for
+
+__all__ = ["Maps", "Network", "Plan", "follow", "plan_for"]
+
+
+def follow(model: object, images: Tensor) -> Network | None:
+    """The network of a model that is a traced graph in eval mode; None for any other, and off the CPU, where a whole
+    forward costs less than many small operations."""
+    if not isinstance(model, fx.GraphModule) or model.training or images.device.type != "cpu" or len(images) == 0:
+        return None
+    return Network.of(model, images[:1])

@@ -1,0 +1,82 @@
+"""What Square proposes, and how it asks what a proposal is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from matx.incremental import Maps, Network, follow, plan_for
+from matx.interfaces import Goal, LogitObjective
+from registry.attacks._squares import Window
+
+_WORTH_IT = 0.9
+"""Follow a network where that is estimated to cost less than so many whole forwards."""
+_MEMORY = 2**30
+"""And where its maps take at most so many bytes."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Proposal:
+    """What one window, or two of which the second goes over the first, would hold; for l1 the image itself."""
+
+    windows: tuple[Window, ...] = ()
+    contents: tuple[Tensor, ...] = ()
+    """(n, C, side, side) each."""
+    whole: Tensor | None = None
+    """(n, C, H, W)."""
+
+    def images(self, x: Tensor) -> Tensor:
+        """(n, C, H, W): x with the proposal in it."""
+        if self.whole is not None:
+            return self.whole
+        for window, content in zip(self.windows, self.contents, strict=True):
+            x = window.paste(x, content)
+        return x
+
+    def select(self, rows: Tensor) -> Proposal:
+        """For some of the images."""
+        return Proposal(
+            windows=tuple(window.select(rows) for window in self.windows),
+            contents=tuple(content[rows] for content in self.contents),
+            whole=None if self.whole is None else self.whole[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Follower:
+    """Asks about windows by computing only what they reach, where that is less work than a whole forward."""
+
+    network: Network
+    maps: Maps | None = None
+
+    @classmethod
+    def of(cls, goal: Goal) -> Follower | None:
+        """None where the objective needs more than the logits, or the network cannot be followed."""
+        objective = goal.climb("margin")
+        if not isinstance(objective, LogitObjective) or objective.model is not goal.model:
+            return None
+        network = follow(goal.model, goal.images)
+        return None if network is None else cls(network=network)
+
+    def at(self, side: int, x: Tensor, ahead: int) -> Follower:
+        """For windows of another side, so many for each image at once."""
+        plan = plan_for(self.network, side)
+        worth_it = plan.cost(len(x) * ahead) < _WORTH_IT and plan.memory * len(x) <= _MEMORY
+        return replace(self, maps=Maps.of(plan, x) if worth_it else None)
+
+    def select(self, rows: Tensor) -> Follower:
+        """For some of the images."""
+        return self if self.maps is None else replace(self, maps=self.maps.select(rows))
+
+    def answers(self, rows: Tensor, proposal: Proposal) -> Tensor | None:
+        """(p, classes): what the network answers to proposals for the rows (p,); None where a whole forward is due."""
+        if self.maps is None or len(proposal.windows) != 1:
+            return None
+        (window,), (content,) = proposal.windows, proposal.contents
+        return self.maps.answers(rows, window.top, window.left, content)
+
+    def accept(self, asked: Tensor) -> None:
+        """Rows were moved to these (k,) of the proposals last asked about."""
+        if self.maps is not None:
+            self.maps.accept(asked)
