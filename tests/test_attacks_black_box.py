@@ -150,13 +150,14 @@ def test_asking_ahead_changes_nothing_but_the_number_of_forwards(key: str) -> No
     assert max(model.shown) <= 24, f"more than `rows` images in a forward: {max(model.shown)}"
 
 
-def test_following_a_network_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("key", ["linf:0.003", "l2:0.05"])
+def test_following_a_network_changes_nothing(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     network = torch.fx.symbolic_trace(tiny_net(num_classes=4, width=8).eval().requires_grad_(False))
     images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     draws = SampleGenerator(1, torch.arange(5))
     goal = matx.Goal(model=network, images=images, labels=network(images).argmax(1), generator=draws)
-    attack, found, followed = made("square", "linf:0.003", queries=150, rows=16), [], []
+    attack, found, followed = made("square", key, queries=150, rows=16), [], []
     asked = Maps.answers
     monkeypatch.setattr(Maps, "answers", lambda *given: followed.append(1) or asked(*given))
     for cost in (0.0, 10.0):

@@ -95,7 +95,7 @@ def test_the_answers_are_those_of_a_whole_forward(name: str, side: int) -> None:
         for one, top, left, inside in zip(whole, tops, lefts, content, strict=True):
             one[:, top : top + side, left : left + side] = inside
         torch.testing.assert_close(
-            maps.answers(rows, tops, lefts, content), traced(whole), rtol=1e-4, atol=1e-5,
+            maps.answers(rows, tops[None], lefts[None], content[None]), traced(whole), rtol=1e-4, atol=1e-5,
             msg=f"{name}, side {side}, turn {turn}: the answers are not those of a whole forward",
         )  # fmt: skip
         asked = torch.stack([(rows == image).nonzero()[turn % 2, 0] for image in (0, 3, 5)])
@@ -107,10 +107,40 @@ def test_the_answers_are_those_of_a_whole_forward(name: str, side: int) -> None:
             maps, x = maps.select(torch.tensor([0, 1, 2, 3, 4, 4])), x[torch.tensor([0, 1, 2, 3, 4, 4])]
 
 
+@pytest.mark.parametrize("side", [1, 4, 9])
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_two_windows_of_an_image_may_change_at_once_wherever_they_lie(name: str, side: int) -> None:
+    torch.manual_seed(0)
+    module = NETWORKS[name]()
+    module(drawn(16, 3, 24, 24))
+    traced, x = fx.symbolic_trace(module.eval().requires_grad_(False)), drawn(20, 3, 24, 24, seed=1)
+    network = follow(traced, x)
+    assert network is not None, f"{name} cannot be followed"
+    maps, generator = Maps.of(plan_for(network, side), x), torch.Generator().manual_seed(2)
+    for turn in range(3):
+        first = torch.randint(24 - side + 1, (2, 20), generator=generator)
+        away = torch.randint(-side - 2, side + 3, (2, 20), generator=generator)  # apart, side by side, one over another
+        second = (first + away).clamp(0, 24 - side)
+        whole, content = x.clone(), drawn(2, 20, 3, side, side, seed=turn)
+        for tops, lefts, inside in zip((first[0], second[0]), (first[1], second[1]), content, strict=True):
+            for one, top, left, values in zip(whole, tops, lefts, inside, strict=True):
+                one[:, top : top + side, left : left + side] = values
+        for (tops, lefts), inside in zip((first, second), content, strict=True):
+            for one, top, left, values in zip(whole, tops, lefts, inside, strict=True):
+                values[:] = one[:, top : top + side, left : left + side]
+        tops, lefts = torch.stack([first[0], second[0]]), torch.stack([first[1], second[1]])
+        torch.testing.assert_close(
+            maps.answers(torch.arange(20), tops, lefts, content), traced(whole), rtol=1e-4, atol=1e-5,
+            msg=f"{name}, side {side}, turn {turn}: the answers are not those of a whole forward",
+        )  # fmt: skip
+        maps.accept(torch.arange(0, 20, 2))
+        x[::2] = whole[::2]
+
+
 def test_small_windows_of_a_plain_network_cost_little() -> None:
     network = follow(fx.symbolic_trace(tiny_net().eval()), drawn(1, 3, 32, 32))
     assert network is not None, "a plain network can be followed"
-    shares = [plan_for(network, side).work / plan_for(network, side).total for side in (2, 5, 10, 32)]
+    shares = [sum(plan_for(network, side).work) / plan_for(network, side).total for side in (2, 5, 10, 32)]
     assert shares[0] < 0.1 < shares[2] < 0.3, f"windows of 2 and 10 of 32 pixels need {shares[0]:.2f}, {shares[2]:.2f}"
     assert shares == sorted(shares), f"larger windows need more, got {shares}"
     assert shares[3] == 1.0, "a window of the whole image needs all"

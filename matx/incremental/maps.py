@@ -17,12 +17,42 @@ __all__ = ["Maps"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Change:
-    """One window in each of p changed images."""
+    """m = v p windows, v in each of p changed images: the first ones of all, then the second ones."""
 
     images: Tensor
-    """(p,) int64: of which image each is a change."""
+    """(m,) int64: of which image each is a change."""
+    tops: Tensor
+    lefts: Tensor
     at: Tensor
-    """(p,) int64: the window's place in it, counted row by row."""
+    """(m,) int64: the window's place in the image, counted row by row."""
+    views: int
+
+    @property
+    def count(self) -> int:
+        """p."""
+        return len(self.at) // self.views
+
+    @classmethod
+    def of(cls, images: Tensor, tops: Tensor, lefts: Tensor, places_a_row: int) -> _Change:
+        """Windows of the images (p,) at (v, p) tops and lefts."""
+        at = (tops * places_a_row + lefts).flatten()
+        return cls(images=images.repeat(len(tops)), tops=tops.flatten(), lefts=lefts.flatten(), at=at, views=len(tops))
+
+    def select(self, rows: Tensor) -> _Change:
+        """Some of the m windows."""
+        images, tops, lefts, at = (part[rows] for part in (self.images, self.tops, self.lefts, self.at))
+        return _Change(images=images, tops=tops, lefts=lefts, at=at, views=self.views)
+
+    def inside(self, own: Area, area: Area, view: int) -> Tensor:
+        """(m, entries): where what covers `own` of the window `view` further on lies within this window's `area`."""
+        if view == 0:
+            return own.inside(area).index_select(0, self.at)
+        tops, lefts = (self.turned(part, view) for part in (self.tops, self.lefts))
+        return own.offset(area, (tops, lefts), (self.tops, self.lefts))
+
+    def turned(self, windows: Tensor, view: int) -> Tensor:
+        """For each window what belongs to its image's window `view` further on."""
+        return windows if view == 0 else windows.roll(-view * self.count, 0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,25 +78,27 @@ class _Kept:
         return _Kept(flat=grid.flatten(0, 1), height=self.height, width=self.width, border=self.border)
 
     def places(self, area: Area, at: Tensor, images: Tensor) -> Tensor:
-        """(p, entries): the rows of `flat` that the area covers for windows at these places of these images."""
+        """(m, entries): the rows of `flat` that the area covers for windows at these places of these images."""
         corners, grid = area.indices(self.width, self.border)
         first = corners.index_select(0, at).add_(images, alpha=self.height * self.width)
         return first[:, None] + grid
 
     def read(self, area: Area, change: _Change, own: Area, patch: Tensor) -> Tensor:
-        """(p, C, rows, columns): the map within the area, with the patches (p, C, h, w), which cover `own`, in it."""
+        """(m, C, rows, columns): the map within the area, with the patches (m, C, h, w), which cover `own`, in it."""
         count, size = len(change.at), area.rows.size * area.columns.size
         places = self.places(area, change.at, change.images).flatten()
         found = self.flat.index_select(0, torch.cat([places, places[:1]]))  # one more row, for what lies outside
-        inside = own.inside(area).index_select(0, change.at).add_(torch.arange(count)[:, None], alpha=size)
-        found.index_copy_(0, inside.clamp_max_(count * size).flatten(), _rows(patch))
+        first = torch.arange(count)[:, None] * size
+        for view in range(change.views):
+            inside = change.inside(own, area, view).add_(first).clamp_max_(count * size)
+            found.index_copy_(0, inside.flatten(), _rows(change.turned(patch, view)))
         return found[:-1].reshape(count, area.rows.size, area.columns.size, -1).permute(0, 3, 1, 2)
 
     def whole(self, change: _Change, own: Area, patch: Tensor) -> Tensor:
         """(p, C, H, W), with the patches in it, in channels_last memory."""
         grid = self.flat.reshape(-1, self.height * self.width, self.flat.shape[1])
-        flat = grid.index_select(0, change.images).flatten(0, 1)
-        asked = torch.arange(len(change.images))
+        flat = grid.index_select(0, change.images[: change.count]).flatten(0, 1)
+        asked = torch.arange(change.count).repeat(change.views)
         flat.index_copy_(0, self.places(own, change.at, asked).flatten(), _rows(patch))
         grid = flat.reshape(-1, self.height, self.width, flat.shape[1]).permute(0, 3, 1, 2)
         inside = slice(self.border, -self.border or None)
@@ -105,14 +137,17 @@ class Maps:
 
     @torch.no_grad()
     def answers(self, images: Tensor, tops: Tensor, lefts: Tensor, content: Tensor) -> Tensor:
-        """(p, classes): the logits of changed images: of the images (p,), each as often as one likes, if the windows at
-        (tops, lefts), each (p,), held the content (p, C, side, side)."""
-        change = _Change(images=images, at=tops * self.plan.places_a_row + lefts)
+        """(p, classes): the logits of changed images: of the images (p,), each as often as one likes, if their windows
+        at (tops, lefts), each (v, p), held the content (v, p, C, side, side).
+
+        Where windows of one changed image overlap they must hold the same.
+        """
+        change = _Change.of(images, tops, lefts, self.plan.places_a_row)
         values: dict[fx.Node, Any] = dict(self.constants)
         whole: dict[fx.Node, Tensor] = {}
         for node in self.plan.steps:
             if node.op == "placeholder":
-                values[node] = content
+                values[node] = content.flatten(0, 1)
             elif node.op == "output":
                 self._asked.update(change=change, patches={kept: values[kept] for kept in self.kept})
                 answer: Tensor = values[node.all_input_nodes[0]]
@@ -124,9 +159,9 @@ class Maps:
     def accept(self, asked: Tensor) -> None:
         """From now on their images are as some (k,) of the p changed ones last asked about, at most one an image."""
         last: _Change = self._asked["change"]
-        change = _Change(images=last.images[asked], at=last.at[asked])
+        rows = torch.cat([asked + view * last.count for view in range(last.views)])
         for node, kept in self.kept.items():
-            kept.write(change, self.plan.areas[node], self._asked["patches"][node][asked])
+            kept.write(last.select(rows), self.plan.areas[node], self._asked["patches"][node][rows])
 
     def _value(self, node: fx.Node, values: dict[fx.Node, Any], whole: dict[fx.Node, Tensor], change: _Change) -> Any:
         areas, local = self.plan.areas, node in self.plan.areas

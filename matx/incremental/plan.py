@@ -33,8 +33,8 @@ class Plan:
     steps: Sequence[fx.Node]
     """All others, in order."""
     modules: Mapping[fx.Node, nn.Module]
-    work: float
-    """Multiplications for one image and window."""
+    work: tuple[float, int]
+    """Multiplications for a window, and for what is computed whole."""
     total: int
     """Multiplications of a forward."""
 
@@ -44,12 +44,14 @@ class Plan:
         image = next(node for node in self.areas if node.op == "placeholder")
         return len(self.areas[image].columns.starts)
 
-    def cost(self, images: int) -> float:
-        """Of asking about so many images, in whole forwards: an estimate."""
-        moved = sum(self._entries(other, area) for (_, other), area in self.reads.items())
+    def cost(self, images: int, windows: int) -> float:
+        """Of asking about so many images, of each of which so many windows change, in whole forwards: an estimate."""
+        moved: float = sum(self._entries(other, area) for (_, other), area in self.reads.items())
         moved += sum(self._entries(node, self.areas[node]) for node in self.borders)
         steps = len(self.areas) * _PER_STEP / images
-        return (self.work + _PER_ENTRY * moved + steps) / max(self.total, 1)
+        local, whole = self.work
+        moved = moved * (windows + 1) / 2  # what is read of a map gets the patch of every window
+        return (windows * (local + _PER_ENTRY * moved) + whole + steps) / max(self.total, 1)
 
     @property
     def memory(self) -> int:
@@ -82,7 +84,10 @@ def plan_for(network: Network, side: int) -> Plan:
         network=network, areas=areas, reads=reads, borders=_borders(network, areas, reads),
         constants=frozenset(constants), steps=steps,
         modules={node: module for node in steps if (module := network.module(node)) is not None},
-        work=sum(network.work(node) * (areas[node].share if node in areas else 1.0) for node in nodes),
+        work=(
+            sum(network.work(node) * areas[node].share for node in areas),
+            sum(network.work(node) for node in nodes if node not in areas),
+        ),
         total=sum(network.work(node) for node in nodes),
     )  # fmt: skip
 

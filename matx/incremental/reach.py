@@ -65,9 +65,10 @@ class Reach:
         size = (self.size - 1) * sliding.stride + sliding.extent
         return Reach(starts=self.starts * sliding.stride - sliding.padding, size=size, length=length)
 
-    def inside(self, other: Reach) -> Tensor:
-        """(places, size): where the entries lie in another reach; far behind it if outside."""
-        entries = (self.starts - other.starts)[:, None] + torch.arange(self.size)
+    def offset(self, other: Reach, here: Tensor, there: Tensor) -> Tensor:
+        """(m, size): where the entries, for changes at `here` (m,), lie in another reach, for changes at `there`; far
+        behind it if outside."""
+        entries = (self.starts[here] - other.starts[there])[:, None] + torch.arange(self.size)
         return entries.masked_fill_((entries < 0) | (entries >= other.size), _FAR)
 
     def joined(self, other: Reach) -> Reach:
@@ -124,10 +125,16 @@ class Area:
     def inside(self, other: Area) -> Tensor:
         """(places, entries): where each entry of this area lies in another one, flattened; far behind it if outside."""
         if other not in self._inside:
-            rows, columns = self.rows.inside(other.rows), self.columns.inside(other.columns)
-            flat = rows[:, None, :, None] * other.columns.size + columns[None, :, None, :]
-            self._inside[other] = flat.reshape(len(rows) * len(columns), -1)
+            tops, lefts = torch.arange(len(self.rows.starts)), torch.arange(len(self.columns.starts))
+            place = tops.repeat_interleave(len(lefts)), lefts.repeat(len(tops))
+            self._inside[other] = self.offset(other, place, place)
         return self._inside[other]
+
+    def offset(self, other: Area, here: tuple[Tensor, Tensor], there: tuple[Tensor, Tensor]) -> Tensor:
+        """(m, entries): the same for changes at m (tops, lefts) of this area, and at others of the other one."""
+        rows = self.rows.offset(other.rows, here[0], there[0])
+        columns = self.columns.offset(other.columns, here[1], there[1])
+        return (rows[:, :, None] * other.columns.size + columns[:, None, :]).flatten(1)
 
     def equals(self, other: Area) -> bool:
         """The same entries at every place."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from matx.incremental import Maps, Network, follow, plan_for
@@ -34,6 +35,13 @@ class Proposal:
             x = window.paste(x, content)
         return x
 
+    def agreed(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The contents as they are once all are in x: what lies under a later window is that one's."""
+        if len(self.windows) == 1:
+            return self.contents
+        images = self.images(x)
+        return tuple(window.cut(images) for window in self.windows)
+
     def select(self, rows: Tensor) -> Proposal:
         """For some of the images."""
         return Proposal(
@@ -48,33 +56,37 @@ class Follower:
     """Asks about windows by computing only what they reach, where that is less work than a whole forward."""
 
     network: Network
+    windows: int
+    """How many a proposal has."""
     maps: Maps | None = None
 
     @classmethod
-    def of(cls, goal: Goal) -> Follower | None:
+    def of(cls, goal: Goal, windows: int) -> Follower | None:
         """None where the objective needs more than the logits, or the network cannot be followed."""
         objective = goal.climb("margin")
         if not isinstance(objective, LogitObjective) or objective.model is not goal.model:
             return None
         network = follow(goal.model, goal.images)
-        return None if network is None else cls(network=network)
+        return None if network is None else cls(network=network, windows=windows)
 
     def at(self, side: int, x: Tensor, ahead: int) -> Follower:
         """For windows of another side, so many for each image at once."""
         plan = plan_for(self.network, side)
-        worth_it = plan.cost(len(x) * ahead) < _WORTH_IT and plan.memory * len(x) <= _MEMORY
+        worth_it = plan.cost(len(x) * ahead, self.windows) < _WORTH_IT and plan.memory * len(x) <= _MEMORY
         return replace(self, maps=Maps.of(plan, x) if worth_it else None)
 
     def select(self, rows: Tensor) -> Follower:
         """For some of the images."""
         return self if self.maps is None else replace(self, maps=self.maps.select(rows))
 
-    def answers(self, rows: Tensor, proposal: Proposal) -> Tensor | None:
-        """(p, classes): what the network answers to proposals for the rows (p,); None where a whole forward is due."""
-        if self.maps is None or len(proposal.windows) != 1:
+    def answers(self, rows: Tensor, x: Tensor, proposal: Proposal) -> Tensor | None:
+        """(p, classes): what the network answers to proposals for the rows (p,), now x (p, C, H, W); None where a whole
+        forward is due."""
+        if self.maps is None:
             return None
-        (window,), (content,) = proposal.windows, proposal.contents
-        return self.maps.answers(rows, window.top, window.left, content)
+        tops = torch.stack([window.top for window in proposal.windows])
+        lefts = torch.stack([window.left for window in proposal.windows])
+        return self.maps.answers(rows, tops, lefts, torch.stack(proposal.agreed(x)))
 
     def accept(self, asked: Tensor) -> None:
         """Rows were moved to these (k,) of the proposals last asked about."""

@@ -90,7 +90,8 @@ class Square:
         best, reached = x.clone(), value.clone()
         here = torch.arange(len(x), device=x.device)
         numbers, side, query = torch.empty(0), 0, 0
-        follower = Follower.of(goal) if self.threat.norm == "linf" else None
+        windows = {"linf": 1, "l2": 2, "l1": 0}[self.threat.norm]  # in l1 a proposal may differ anywhere
+        follower = Follower.of(goal, windows) if windows else None
         while query < self.queries:
             if query % _BLOCK == 0:
                 numbers = draws.at("block", query // _BLOCK).uniform((_BLOCK, 5 + x.shape[1]))
@@ -136,7 +137,7 @@ class Square:
             base = x[rows]
             proposal = self._propose(base, goal.images[rows], numbers[rows, queries], side)
             asked = objective.select(rows)
-            logits = None if follower is None else follower.answers(rows, proposal)
+            logits = None if follower is None else follower.answers(rows, base, proposal)
             if logits is None or not isinstance(asked, LogitObjective):
                 new = asked(proposal.images(base)).float()
             else:
