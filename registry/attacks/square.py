@@ -130,8 +130,9 @@ class Square:
         while True:
             left = _wanted(goal, value) & (following < count)
             ahead = min(self.rows // max(int(left.sum()), 1), int(_IN_VAIN * asked_of / max(accepted, 1.0)))
+            ahead = max(ahead, 1)
             steps = order - following[:, None]
-            rows, queries = ((steps >= 0) & (steps < max(ahead, 1)) & left[:, None]).nonzero(as_tuple=True)
+            rows, queries = ((steps >= 0) & (steps < ahead) & left[:, None]).nonzero(as_tuple=True)
             if len(rows) == 0:
                 return
             base = x[rows]
@@ -142,15 +143,14 @@ class Square:
                 new = asked(proposal.images(base)).float()
             else:
                 new = asked.of(logits).float()
-            better = new > value[rows]
-            first = torch.full_like(following, count).scatter_reduce_(0, rows[better], queries[better], "amin")
-            taken = (better & (queries == first[rows])).nonzero()[:, 0]
+            following += ahead * left
+            taken = _first_of_each(rows, (new > value[rows]).nonzero()[:, 0])
             if len(taken) > 0:
-                x[rows[taken]], value[rows[taken]] = proposal.select(taken).images(base[taken]), new[taken]
+                moved = rows[taken]
+                x[moved], value[moved] = proposal.select(taken).images(base[taken]), new[taken]
+                following[moved] = queries[taken] + 1
                 if follower is not None:
                     follower.accept(taken)
-            following.scatter_reduce_(0, rows, queries + 1, "amax")
-            following[rows[taken]] = queries[taken] + 1
             asked_of, accepted = asked_of + len(rows), accepted + len(taken)
 
     def _start(self, clean: Tensor, draws: SampleGenerator) -> Tensor:
@@ -205,6 +205,12 @@ class Square:
         if self.threat.norm != "linf":
             side = max(side, 3) | 1
         return min(side, height, width)
+
+
+def _first_of_each(rows: Tensor, places: Tensor) -> Tensor:
+    """The first of the places that each row has in `rows`, which is in order."""
+    mine = rows[places]
+    return places[torch.cat([mine[:1] == mine[:1], mine[1:] != mine[:-1]])]
 
 
 def _wanted(goal: Goal, value: Tensor) -> Tensor:
