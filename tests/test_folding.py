@@ -144,3 +144,22 @@ def test_a_relu_whose_input_others_read_overwrites_nothing() -> None:
     light, x = folded(module, images()), images(20)
     assert "torch.relu_(" not in calls(light), "the sum would read what the ReLU has overwritten"
     torch.testing.assert_close(light(x), module(x), rtol=1e-4, atol=1e-5, msg="folding changes the answers")
+
+
+class Misnamed(Residual):
+    """A module that is called relu and is another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu = nn.LeakyReLU(0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.third(self.relu(self.norm1(self.first(x)))).mean((2, 3))
+        return logits
+
+
+def test_a_module_is_known_by_its_type_not_by_its_name() -> None:
+    module = settled(Misnamed())
+    light, x = folded(module, images()), images(20)
+    assert norms(light) == 0, "what is called relu was taken for one, and so nothing was folded"
+    torch.testing.assert_close(light(x), module(x), rtol=1e-4, atol=1e-5, msg="folding changes the answers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -51,13 +52,19 @@ def _fold(module: nn.Module) -> fx.GraphModule | None:
     return traced if count else None
 
 
+def _pairs(traced: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node]]:
+    """(node, the node that it reads first), for all that read one; the graph may change meanwhile."""
+    for node in list(traced.graph.nodes):
+        if node.args and isinstance(node.args[0], fx.Node):
+            yield node, node.args[0]
+
+
 def _fold_norms(traced: fx.GraphModule) -> int:
     """Make every (convolution, batch norm) pair one; how many there were."""
     parts: dict[str, Any] = dict(traced.named_modules())
     count = 0
-    for node in list(traced.graph.nodes):
-        before = node.args[0] if node.args else None
-        if not isinstance(before, fx.Node) or node.op != "call_module" or before.op != "call_module":
+    for node, before in _pairs(traced):
+        if node.op != "call_module" or before.op != "call_module":
             continue
         convolution, norm = parts[str(before.target)], parts[str(node.target)]
         alone = len(before.users) == 1 and _uses(traced, before) == 1 and _uses(traced, node) == 1
@@ -73,20 +80,17 @@ def _fold_scales(traced: fx.GraphModule) -> int:
     """Make a division by a constant a channel, as of a normaliser, part of the one convolution behind it; how many."""
     parts: dict[str, Any] = dict(traced.named_modules())
     count = 0
-    for node in list(traced.graph.nodes):
-        before = node.args[0] if node.args else None
+    for node, before in _pairs(traced):
         convolution = parts.get(str(node.target)) if node.op == "call_module" else None
         if type(convolution) is not nn.Conv2d or convolution.groups > 1 or _uses(traced, node) > 1:
             continue
-        if not isinstance(before, fx.Node) or before.target is not operator.truediv or len(before.users) != 1:
+        if before.target is not operator.truediv or len(before.users) != 1:
             continue
         divided, scale = before.args
-        constant = _attribute(traced, scale) if isinstance(scale, fx.Node) and scale.op == "get_attr" else None
-        if (
-            isinstance(divided, fx.Node)
-            and isinstance(constant, Tensor)
-            and constant.shape == (1, convolution.in_channels, 1, 1)
-        ):
+        if not isinstance(divided, fx.Node) or not isinstance(scale, fx.Node) or scale.op != "get_attr":
+            continue
+        constant = operator.attrgetter(str(scale.target))(traced)
+        if constant.shape == (1, convolution.in_channels, 1, 1):
             convolution.weight = nn.Parameter(convolution.weight / constant, requires_grad=False)
             before.replace_all_uses_with(divided)
             traced.graph.erase_node(before)
@@ -94,21 +98,12 @@ def _fold_scales(traced: fx.GraphModule) -> int:
     return count
 
 
-def _attribute(traced: fx.GraphModule, node: fx.Node) -> Any:
-    value: Any = traced
-    for name in str(node.target).split("."):
-        value = getattr(value, name)
-    return value
-
-
 def _overwrite(traced: fx.GraphModule) -> int:
     """Let each ReLU overwrite the convolution's output, or the sum, that it alone reads; how many there were."""
     parts: dict[str, Any] = dict(traced.named_modules())
     count = 0
-    for node in list(traced.graph.nodes):
-        before = node.args[0] if node.args else None
-        relu = node.target in (torch.relu, F.relu, "relu") or type(parts.get(str(node.target))) is nn.ReLU
-        if not relu or not isinstance(before, fx.Node) or len(before.users) != 1:
+    for node, before in _pairs(traced):
+        if not _is_relu(node, parts) or len(before.users) != 1:
             continue
         convolution = before.op == "call_module" and type(parts[str(before.target)]) is nn.Conv2d
         if convolution or before.target in (operator.add, torch.add):  # neither keeps its output for the backward
@@ -117,6 +112,12 @@ def _overwrite(traced: fx.GraphModule) -> int:
             traced.graph.erase_node(node)
             count += 1
     return count
+
+
+def _is_relu(node: fx.Node, parts: dict[str, Any]) -> bool:
+    if node.op == "call_module":
+        return type(parts[str(node.target)]) is nn.ReLU  # whatever the module is called
+    return node.target in (torch.relu, F.relu, "relu")
 
 
 def _uses(traced: fx.GraphModule, node: fx.Node) -> int:
