@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from matx.draws import SampleGenerator
 from matx.errors import OptionError
+from matx.randomness import SampleGenerator
 
 __all__ = ["Augment"]
 

@@ -11,8 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from matx.draws import SampleGenerator, hashed, seed_for
 from matx.errors import DataError
+from matx.randomness import SampleGenerator, hashed, seed_for
 
 __all__ = [
     "Augmentation",

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from matx.craft import forked
 from matx.data import Data
-from matx.draws import seed_for
 from matx.errors import CheckpointError, ModelError, OptionError, did_you_mean
 from matx.experiment import Optimizer, Peer
+from matx.randomness import seed_for
 
 __all__ = ["Learner", "Normalised", "bring_to_life", "forward", "precision_type", "read_weights"]
 

@@ -9,8 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from matx.draws import SampleGenerator
 from matx.errors import OptionError, did_you_mean
+from matx.randomness import SampleGenerator
 
 __all__ = ["NORMS", "ThreatModel", "exact_number"]
 

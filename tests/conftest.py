@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from matx.run import RunFolder
+    from matx.runtime.folder import RunFolder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

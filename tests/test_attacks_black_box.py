@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import matx
-from matx.draws import SampleGenerator
 from matx.errors import MatxError, OptionError
 from matx.incremental import Maps
 from matx.interfaces import Attack, FreeObjective
 from matx.losses import margin
+from matx.randomness import SampleGenerator
 from registry.architectures._networks import tiny_net
 from registry.attacks._squares import Window, pyramids, tiles
 

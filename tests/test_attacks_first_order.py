@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import matx
-from matx.draws import SampleGenerator
 from matx.errors import OptionError
 from matx.interfaces import Attack, FirstOrderAttack, FreeObjective, LogitObjective
 from matx.losses import kl_divergence
+from matx.randomness import SampleGenerator
 from registry.attacks._apgd import Run, _checkpoints
 
 LINF, L2, L1 = (matx.ThreatModel(norm=n, eps=e) for n, e in (("linf", 0.1), ("l2", 0.5), ("l1", 1.5)))

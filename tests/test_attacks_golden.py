@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import matx
 from matx import losses
-from matx.draws import SampleGenerator
+from matx.randomness import SampleGenerator
 from registry.attacks.apgd import APGD
 from registry.attacks.autoattack import AutoAttack
 from registry.attacks.fab import Fab

@@ -12,9 +12,9 @@ from scipy.optimize import linprog, minimize
 from torch import Tensor, nn
 
 import matx
-from matx.draws import SampleGenerator
 from matx.errors import MatxError, ModelError, OptionError
 from matx.interfaces import Attack, FreeObjective
+from matx.randomness import SampleGenerator
 from registry.attacks._boundary import nearest_plane, onto_plane
 
 NORMS = ("linf", "l2", "l1")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from matx.augment import Augment
-from matx.draws import SampleGenerator
 from matx.errors import OptionError
+from matx.randomness import SampleGenerator
 
 EVERYTHING = Augment(pad=2, operations=3, magnitude=1.0, erase=0.5)
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import matx
 from matx.craft import held
-from matx.draws import SampleGenerator
 from matx.errors import OptionError
 from matx.interfaces import FreeObjective
+from matx.randomness import SampleGenerator
 from registry.attacks.apgd import APGD
 from registry.attacks.autoattack import AutoAttack
 from registry.attacks.fab import Fab

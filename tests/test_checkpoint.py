@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from matx import checkpoint
-from matx.checkpoint import Checkpoint
 from matx.errors import CheckpointError
+from matx.runtime import checkpoint
+from matx.runtime.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from scipy import stats
 from matx.cli import main
 from matx.compare import as_json, as_markdown, compare, crossed_bootstrap, mcnemar, notes, paired_bootstrap, paired_t
 from matx.errors import RunError
-from matx.evaluate import Flags, PeerScores
+from matx.measure import Flags, PeerScores
 from matx.report import results, write_flags, write_results
 
 

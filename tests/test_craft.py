@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from matx.craft import Passes, attackable, craft, forked, held
-from matx.draws import SampleGenerator
 from matx.errors import ModelError
 from matx.interfaces import Goal, PerturbationUnion, value_and_gradient
+from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
 LINF = ThreatModel(norm="linf", eps=0.1)

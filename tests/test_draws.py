@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from matx.draws import SampleGenerator, hashed, seed_for
+from matx.randomness import SampleGenerator, hashed, seed_for
 
 
 def generator(key: int = 11, count: int = 200) -> SampleGenerator:

@@ -14,7 +14,8 @@ from torch import nn
 import matx
 from matx.data import MemorySplit
 from matx.errors import ModelError, OptionError
-from matx.evaluate import (
+from matx.interfaces import Attack
+from matx.measure import (
     Ensemble,
     FolderRecords,
     PeerScores,
@@ -25,7 +26,6 @@ from matx.evaluate import (
     towards_clean,
     verify,
 )
-from matx.interfaces import Attack
 from matx.plugins import import_all
 from matx.threat import ThreatModel
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from matx.data import MemorySplit
 from matx.errors import OptionError
-from matx.evaluate import Flags, PeerScores, Rate, by_threat, evaluate
 from matx.interfaces import Goal, value_and_gradient
+from matx.measure import Flags, PeerScores, Rate, by_threat, evaluate
 from matx.threat import ThreatModel
 
 

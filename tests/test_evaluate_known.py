@@ -20,8 +20,8 @@ from torch import nn
 
 import matx
 from matx.data import MemorySplit
-from matx.evaluate import evaluate
 from matx.interfaces import Attack
+from matx.measure import evaluate
 from matx.plugins import import_all
 from matx.threat import ThreatModel
 

@@ -18,7 +18,7 @@ from matx.cli import main
 from matx.config import load_experiment
 from matx.data import MemorySplit
 from matx.errors import OptionError
-from matx.evaluate import evaluate
+from matx.measure import evaluate
 from matx.plugins import load_plugin
 from matx.testing import check
 from matx.testing.trial import standard_trial

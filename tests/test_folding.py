@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from matx.evaluate.folding import folded
+from matx.folding import folded
 
 
 def images(count: int = 8) -> Tensor:

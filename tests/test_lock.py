@@ -15,7 +15,7 @@ from sample_runs import QUICK, sample
 from matx.cli import main
 from matx.errors import RunError
 from matx.run import resume, sweep
-from matx.run.lock import alone
+from matx.runtime.lock import alone
 
 SLOW = """
 import time

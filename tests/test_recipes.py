@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import matx
-from matx import checkpoint
 from matx.config import Loaded, find_recipe, load_experiment, packaged_recipes
 from matx.engine import StepRecord, fit, start
 from matx.experiment import peer_infos
 from matx.plugins import import_all
 from matx.run import run
-from matx.run.folder import RunFolder
+from matx.runtime import checkpoint
+from matx.runtime.folder import RunFolder
 
 import_all()
 RECIPES = packaged_recipes()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import matx
 import registry
-from matx.draws import SampleGenerator
+from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 from tools.reference_flags import FILE, SEEDS, fooled, network, samples
 

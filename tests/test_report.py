@@ -12,8 +12,8 @@ import torch
 from rich.console import Console
 
 from matx.errors import OptionError, RunError
-from matx.evaluate import Flags, PeerScores
-from matx.evaluate.sanity import Finding
+from matx.measure import Flags, PeerScores
+from matx.measure.sanity import Finding
 from matx.report import (
     Results,
     Seconds,

@@ -12,7 +12,10 @@ from rich.console import Console
 from sample_runs import sample
 
 from matx.errors import CheckpointError, OptionError, RunError
-from matx.run import Display, RunFolder, Scope, dry_run, open_folder, resume, run, score_folder
+from matx.evaluation import Scope, score_folder
+from matx.run import dry_run, resume, run
+from matx.runtime.folder import RunFolder, open_folder
+from matx.runtime.progress import Display
 
 STEPS = 4
 """In an epoch of the sample experiment."""

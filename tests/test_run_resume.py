@@ -15,10 +15,12 @@ import pytest
 import torch
 from sample_runs import Judged, Watched, sample
 
-from matx import checkpoint
 from matx.errors import CheckpointError
 from matx.interfaces import Goal
-from matx.run import Interrupted, RunFolder, open_folder, resume, run
+from matx.run import resume, run
+from matx.runtime import checkpoint
+from matx.runtime.folder import RunFolder, open_folder
+from matx.runtime.interrupt import Interrupted
 
 
 class PowerCut(BaseException):

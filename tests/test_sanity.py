@@ -14,14 +14,14 @@ from torch import Tensor, nn
 import matx
 from matx.craft import attackable
 from matx.data import Data, carve
-from matx.draws import SampleGenerator
-from matx.evaluate import evaluate
-from matx.evaluate.sanity import EFFORTS, FULL, QUICK, Effort, Finding, inspect, verdict, worst
-from matx.evaluate.sanity.effort import evenly, lost
-from matx.evaluate.sanity.finding import graded
 from matx.interfaces import Attack
 from matx.learner import Normalised
+from matx.measure import evaluate
+from matx.measure.sanity import EFFORTS, FULL, QUICK, Effort, Finding, inspect, verdict, worst
+from matx.measure.sanity.effort import evenly, lost
+from matx.measure.sanity.finding import graded
 from matx.plugins import import_all
+from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
 LINF = ThreatModel.parse("linf:0.1")

@@ -12,9 +12,9 @@ from strategy_tables import LABELS
 from torch import Tensor
 
 import matx
-from matx.draws import SampleGenerator
 from matx.interfaces import Goal, Model, Objective, value_and_gradient
 from matx.losses import cross_entropy, kl_divergence
+from matx.randomness import SampleGenerator
 
 SHAPE, CLASSES = (1, 2, 3), 4
 

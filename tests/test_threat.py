@@ -4,8 +4,8 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from matx.draws import SampleGenerator
 from matx.errors import OptionError
+from matx.randomness import SampleGenerator
 from matx.threat import NORMS, ThreatModel, exact_number
 
 RADII = {"linf": 0.1, "l2": 0.6, "l1": 1.5}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import matx
 from matx.data import MemorySplit
 from matx.errors import OptionError
-from matx.evaluate.transfer import Answers, transfer
+from matx.measure.transfer import Answers, transfer
 from matx.plugins import import_all
 from matx.report.transfer import transfer_markdown, transfer_text
 from matx.threat import ThreatModel

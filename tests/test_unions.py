@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 import matx
 from matx.craft import guarded
-from matx.draws import SampleGenerator
 from matx.errors import OptionError
 from matx.interfaces import Attack
+from matx.randomness import SampleGenerator
 from registry.unions.msd import MSD
 
 THREATS = [matx.ThreatModel(norm=n, eps=e) for n, e in (("linf", 0.08), ("l2", 0.4), ("l1", 1.1))]

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 import matx
 from matx.data import MemorySplit
-from matx.evaluate import evaluate
+from matx.measure import evaluate
 from matx.threat import ThreatModel
 
 torchattacks: Any = import_module("torchattacks")

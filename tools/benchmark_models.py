@@ -19,9 +19,9 @@ from torch import Tensor, nn
 import matx
 from matx.craft import attackable
 from matx.data import channel_statistics
-from matx.draws import SampleGenerator
 from matx.learner import Normalised
 from matx.plugins import import_all
+from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
 NAMES = ("undefended", "adversarial", "union")

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import matx
-from matx.draws import SampleGenerator
 from matx.interfaces import Attack
 from matx.plugins import import_all
+from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
 Search = Callable[[int], Tensor]

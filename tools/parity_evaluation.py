@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 import matx
 from matx.data import MemorySplit
-from matx.draws import SampleGenerator
-from matx.evaluate import evaluate
+from matx.measure import evaluate
+from matx.randomness import SampleGenerator
 from matx.threat import NORMS, ThreatModel
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]

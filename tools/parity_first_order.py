@@ -31,7 +31,7 @@ import torch
 from parity_bench import ORDER, ORIGINAL, Bench, Case, Search, optional, prepare, seeded, show
 from torch import Tensor, nn
 
-from matx.draws import SampleGenerator
+from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
 BEGIN = "<!-- first-order {}: written by tools/parity_first_order.py -->"

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from matx import losses
-from matx.draws import SampleGenerator
+from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}

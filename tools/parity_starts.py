@@ -22,7 +22,7 @@ from parity_original import whole
 from torch import Tensor, nn
 
 import matx
-from matx.draws import SampleGenerator
+from matx.randomness import SampleGenerator
 from matx.threat import NORMS, ThreatModel
 
 

@@ -26,11 +26,11 @@ from torch import nn
 import matx
 from matx.craft import attackable
 from matx.data import MemorySplit, channel_statistics
-from matx.draws import SampleGenerator
-from matx.evaluate import evaluate
-from matx.evaluate.sanity import EFFORTS, Effort, inspect, verdict
 from matx.interfaces import Attack
 from matx.learner import Normalised
+from matx.measure import evaluate
+from matx.measure.sanity import EFFORTS, Effort, inspect, verdict
+from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
 RECIPES: Sequence[tuple[int, int, str]] = (

@@ -12,7 +12,7 @@ from matx.cli.options import common, console, device, settings
 from matx.cli.results import show_results, show_transfer
 
 if TYPE_CHECKING:
-    from matx.run import Foreign, Scope, Subject
+    from matx.evaluation import Foreign, Scope, Subject
     from matx.threat import ThreatModel
 
 __all__ = ["evaluate"]
@@ -84,9 +84,10 @@ def evaluate(
         raise click.UsageError("--sanity doubts every score, --no-sanity none: leave one of them away")
     if ema and ema_only:
         raise click.UsageError("--ema shows weights and averages, --ema-only averages alone: leave one of them away")
-    from matx import run as runs
+    from matx import evaluation as wing
+    from matx.runtime.folder import open_folder
 
-    scope = runs.Scope(
+    scope = wing.Scope(
         checkpoints=("best", "last") if checkpoint is None else (checkpoint,),
         peers=peers,
         images=images,
@@ -100,9 +101,9 @@ def evaluate(
     )
     where = device or "auto"
     if run is not None:
-        subject = runs.from_run(runs.open_folder(run), scope, where, suite=suite, bindings=bindings)
+        subject = wing.from_run(open_folder(run), scope, where, suite=suite, bindings=bindings)
     else:
-        foreign = runs.Foreign(
+        foreign = wing.Foreign(
             dataset=str(dataset), suite=suite or "pgd", bindings=bindings, normalise=normalise != "none"
         )
         subject = _foreign(weights, architecture, model, foreign, scope, where)
@@ -110,20 +111,20 @@ def evaluate(
         verify=verify, sanity=None if no_sanity else sanity or "quick", transfer=transfer or beside is not None
     )
     if beside is not None:
-        further.beside = runs.from_run(runs.open_folder(beside), replace(scope, peers=(), weights=("raw",)), where)
+        further.beside = wing.from_run(open_folder(beside), replace(scope, peers=(), weights=("raw",)), where)
     return _evaluate(subject, scope, out, further)
 
 
 def _foreign(
     weights: Path | None, architecture: str | None, model: str | None, foreign: Foreign, scope: Scope, device: str
 ) -> Subject:
-    from matx import run as runs
+    from matx import evaluation as wing
     from matx.plugins import import_all
 
     import_all()
     if model is not None:
-        return runs.from_module(model, foreign, scope, device)
-    return runs.from_weights(weights, str(architecture), foreign, scope, device)
+        return wing.from_module(model, foreign, scope, device)
+    return wing.from_weights(weights, str(architecture), foreign, scope, device)
 
 
 def _refuse_mixtures(
@@ -178,25 +179,26 @@ class Further:
 
 
 def _evaluate(subject: Subject, scope: Scope, out: Path | None, further: Further) -> int:
-    from matx import run as runs
-    from matx.evaluate.sanity import EFFORTS
+    from matx import evaluation as wing
+    from matx.measure.sanity import EFFORTS
+    from matx.runtime.progress import Display
 
     if further.transfer and len(subject.modules) < 2:
         raise click.UsageError("--transfer: got one model, allowed: at least two peers")
-    display = runs.Display(console())
+    display = Display(console())
     for warning in subject.warnings:
         display.say(f"warning: {warning}")
-    judge = runs.Judge(subject, scope, display)
-    folder = runs.open_evaluation(out, runs.identity(judge), display)
+    judge = wing.Judge(subject, scope, display)
+    folder = wing.open_evaluation(out, wing.identity(judge), display)
     try:
         effort = None if further.sanity is None else EFFORTS[further.sanity]
-        found = runs.run_evaluation(runs.Judge(subject, scope, display, folder.records), folder, effort)
-        checked = runs.verify_evaluation(judge, folder) if further.verify else None
-        matrix = runs.transfer_evaluation(judge, folder.path, further.beside) if further.transfer else None
+        found = wing.run_evaluation(wing.Judge(subject, scope, display, folder.records), folder, effort)
+        checked = wing.verify_evaluation(judge, folder) if further.verify else None
+        matrix = wing.transfer_evaluation(judge, folder.path, further.beside) if further.transfer else None
     except KeyboardInterrupt:
         click.echo(f"stopped; the same command continues in {folder.path}", err=True)
         return 130
-    show_results(found, runs.read_seconds(folder))
+    show_results(found, wing.read_seconds(folder))
     if matrix is not None:
         show_transfer(matrix)
     click.echo(f"results     {folder.results}")

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from matx.report import Results, Seconds
-    from matx.run import RunFolder
+    from matx.runtime.folder import RunFolder
 
 __all__ = ["show_results", "show_run", "show_transfer"]
 

@@ -14,7 +14,8 @@ from matx.cli.options import common, console, device, load, results_console, set
 from matx.cli.results import show_run
 
 if TYPE_CHECKING:
-    from matx.run import DryRun, RunFolder
+    from matx.run import DryRun
+    from matx.runtime.folder import RunFolder
 
 __all__ = ["run"]
 
@@ -62,13 +63,14 @@ def run(
         raise click.UsageError("Missing argument 'FILE...': a gin file or the name of a packaged recipe")
     loaded = load(files, bindings, seed)
     from matx import run as runs
-    from matx.run.flow import named
+    from matx.runtime.progress import Display
+    from matx.runtime.stored import named
 
     loaded = named(loaded, files[0])
     if dry_run:
         _show_dry(runs.dry_run(loaded, out=out, device=_auto(device)))
         return 0
-    display = runs.Display(console())
+    display = Display(console())
     command = ["matx", *sys.argv[1:]]
     return _watched(lambda: runs.run(loaded, out=out, device=_auto(device), display=display, command=command))
 
@@ -82,13 +84,16 @@ def _resume(
 ) -> RunFolder:
     """Continue with the folder's own configuration, or with the one given if it is the same."""
     from matx import run as runs
+    from matx.runtime.folder import open_folder
+    from matx.runtime.progress import Display
+    from matx.runtime.stored import load_own
 
-    folder = runs.open_folder(path)
+    folder = open_folder(path)
     if files:
         loaded = load(files, bindings, seed)
     else:
-        loaded = runs.load_own(folder, [*bindings, *([] if seed is None else [f"Experiment.seed={seed}"])])
-    return runs.resume(path, loaded=loaded, device=device, display=runs.Display(console()))
+        loaded = load_own(folder, [*bindings, *([] if seed is None else [f"Experiment.seed={seed}"])])
+    return runs.resume(path, loaded=loaded, device=device, display=Display(console()))
 
 
 def _queue(
@@ -97,9 +102,9 @@ def _queue(
     """Do what is left of a queue of runs: 0, or 1 where a run failed."""
     if not files:
         raise click.UsageError("Missing argument 'FILE...': a gin file or the name of a packaged recipe")
-    from matx import run as runs
     from matx.compare import as_table, compare, notes
     from matx.run import sweep
+    from matx.runtime.progress import Display
 
     planned = sweep.plan(
         files,
@@ -111,7 +116,7 @@ def _queue(
         command=["matx", *sys.argv[1:]],
     )
     try:
-        swept = sweep.sweep(planned, jobs=jobs, display=runs.Display(console()))
+        swept = sweep.sweep(planned, jobs=jobs, display=Display(console()))
     except KeyboardInterrupt:
         click.echo("stopped; the same command continues the queue", err=True)
         return 130
@@ -127,7 +132,7 @@ def _queue(
 
 def _watched(work: Callable[[], RunFolder]) -> int:
     """Do the work of a run and show where it ended: 0, or 130 after Ctrl-C."""
-    from matx.run import Interrupted
+    from matx.runtime.interrupt import Interrupted
 
     try:
         folder = work()

@@ -75,7 +75,7 @@ def show(what: str, bindings: tuple[str, ...]) -> int:
         _show_class(what, nouns()[what] if found is None else _component(*found))
         return 0
     loaded = load([what], bindings)
-    from matx.run import lines
+    from matx.runtime.journal import lines
 
     click.echo(loaded.text.rstrip())
     click.echo("\n# resolved:")

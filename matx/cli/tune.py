@@ -53,8 +53,8 @@ def tune(
         return 0
     recipes = files or ("mat_union",)
     loaded = load(recipes, bindings)
-    from matx.run import Display
-    from matx.run.flow import named
+    from matx.runtime.progress import Display
+    from matx.runtime.stored import named
     from matx.tune import flow
 
     request = flow.Request(trials=trials, folder=study, storage=storage, jobs=jobs, device=device or "auto")

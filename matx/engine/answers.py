@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from matx.craft import forked, untouched
-from matx.draws import seed_for
 from matx.engine.training import Training, canonical
+from matx.randomness import seed_for
 
 __all__ = ["Answers", "forward_seed", "forwards"]
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from matx.craft import attackable, craft, forked
 from matx.data import Batch
-from matx.draws import SampleGenerator, hashed, seed_for
 from matx.engine.training import Training
 from matx.exchange import CLEAN
 from matx.experiment import crafting_order
 from matx.interfaces import Goal, Model, Objective, ObjectiveStrategy
+from matx.randomness import SampleGenerator, hashed, seed_for
 
 __all__ = ["craft_all"]
 

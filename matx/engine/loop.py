@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from matx.data import Batch, batches, order
-from matx.draws import SampleGenerator, hashed
 from matx.engine.answers import Answers
 from matx.engine.averaging import average_weights
 from matx.engine.compose import descend, groups
 from matx.engine.crafting import craft_all
 from matx.engine.training import Position, Training
 from matx.engine.validation import validate
-from matx.evaluate import PeerScores
 from matx.exchange import PeerLoss
+from matx.measure import PeerScores
+from matx.randomness import SampleGenerator, hashed
 
 __all__ = ["EpochRecord", "StepRecord", "fit", "step"]
 

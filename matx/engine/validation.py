@@ -8,9 +8,9 @@ from functools import partial
 import torch
 
 from matx.data import Subset
-from matx.draws import seed_for
 from matx.engine.training import Training
-from matx.evaluate import PeerScores, evaluate
+from matx.measure import PeerScores, evaluate
+from matx.randomness import seed_for
 
 __all__ = ["validate"]
 

@@ -12,8 +12,8 @@ from matx.errors import OptionError
 from matx.exchange import PeerInfo
 from matx.experiment.checks import check_classes, check_needs, check_peers, crafting_order
 from matx.experiment.ranges import at_least, between, one_of
+from matx.experiment.tune import Tune
 from matx.interfaces import Architecture, Attack, Dataset, PerturbationUnion, Strategy
-from matx.search import Tune
 
 __all__ = [
     "Evaluation",

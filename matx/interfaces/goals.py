@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from matx import losses
-from matx.draws import SampleGenerator
 from matx.errors import OptionError, did_you_mean
+from matx.randomness import SampleGenerator
 
 __all__ = [
     "OBJECTIVES",

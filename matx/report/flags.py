@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from matx.errors import RunError
-from matx.evaluate import PeerScores
+from matx.measure import PeerScores
 
 __all__ = ["FLAGS", "read_flags", "write_flags"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matx.errors import OptionError, RunError, did_you_mean
-from matx.evaluate import ENSEMBLE, PeerScores
+from matx.measure import ENSEMBLE, PeerScores
 
 __all__ = ["SCHEMA", "Results", "block", "named", "read_metrics", "read_results", "results", "write_results"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from matx.evaluate.sanity import worst
+from matx.measure.sanity import worst
 from matx.report.results import Results
 from matx.report.verdicts import NOT_CHECKED, blocks_by_name, rows
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from matx.evaluate import ENSEMBLE
-from matx.evaluate.sanity import Finding, verdict
+from matx.measure import ENSEMBLE
+from matx.measure.sanity import Finding, verdict
 from matx.report.results import Results, named
 
 __all__ = ["NOT_CHECKED", "blocks_by_name", "put_verdicts", "reasons"]

@@ -8,26 +8,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from matx import checkpoint
-from matx.checkpoint import Checkpoint, atomic_write
-from matx.config import Loaded, load_experiment
+from matx.config import Loaded
 from matx.data import fingerprints
 from matx.engine import StepRecord, Training, fit, start
-from matx.errors import CheckpointError, RunError
-from matx.plugins import load_plugin
+from matx.errors import CheckpointError
+from matx.evaluation.scoring import score_run
 from matx.report import html, markdown, read_metrics, write_results
-from matx.run.display import Display
-from matx.run.environment import describe, find_device, spare_threads
-from matx.run.folder import RunFolder, create, open_folder, refuse_existing, refuse_unwritable
-from matx.run.interrupt import Interrupted
-from matx.run.journal import check_metrics, lines, logged_to, plain
-from matx.run.lock import alone
-from matx.run.scoring import score_run
 from matx.run.training import UnderWay, train
+from matx.runtime import checkpoint
+from matx.runtime.checkpoint import Checkpoint, atomic_write
+from matx.runtime.environment import describe, find_device, spare_threads
+from matx.runtime.folder import RunFolder, create, open_folder, refuse_existing, refuse_unwritable
+from matx.runtime.interrupt import Interrupted
+from matx.runtime.journal import check_metrics, lines, logged_to, plain
+from matx.runtime.lock import alone
+from matx.runtime.progress import Display
+from matx.runtime.stored import load_own, read_environment
 
 __all__ = ["DryRun", "dry_run", "resume", "run"]
 
@@ -134,37 +133,6 @@ def dry_run(loaded: Loaded, *, out: Path | None = None, device: str = "auto") ->
         losses={name: dict(terms) for name, terms in record.losses.items()},
         seconds=time.monotonic() - began,
     )
-
-
-def load_own(folder: RunFolder, bindings: Sequence[str] = ()) -> Loaded:
-    """The experiment of a run folder, with the plug-ins that it was started with."""
-    for plugin in read_environment(folder)["plugins"]:
-        load_plugin(Path(plugin))
-    return load_experiment([str(folder.config)], list(bindings))
-
-
-def named(loaded: Loaded, file: str) -> Loaded:
-    """What was read from this file; a run folder's own config.gin has the name of the run's experiment."""
-    folder = RunFolder(Path(file).parent)
-    if Path(file).name != folder.config.name or not folder.environment.is_file():
-        return loaded
-    return replace(loaded, name=str(read_environment(folder)["experiment"]))
-
-
-def read_environment(folder: RunFolder) -> dict[str, Any]:
-    """environment.json of a run folder; a RunError where it is damaged."""
-    try:
-        found = json.loads(folder.environment.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{folder.environment}: cannot be read ({error}); allowed: a run folder as matx wrote it"
-        ) from error
-    missing = [key for key in ("experiment", "device", "plugins") if not isinstance(found, dict) or key not in found]
-    if missing:
-        raise RunError(
-            f"{folder.environment}: holds no {', '.join(missing)}; allowed: the file as matx wrote it at the start"
-        )
-    return dict(found)
 
 
 def _brought_to_life(loaded: Loaded, device: str) -> Training:

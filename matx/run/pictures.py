@@ -10,9 +10,9 @@ from torch import Tensor
 
 from matx.craft import Guarded, attackable, forked
 from matx.data import Split, batches
-from matx.draws import SampleGenerator, hashed, seed_for
 from matx.interfaces import Attack, Goal
 from matx.learner import Learner
+from matx.randomness import SampleGenerator, hashed, seed_for
 
 __all__ = ["gallery"]
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from matx.checkpoint import atomic_write
+from matx.runtime.checkpoint import atomic_write
 
 __all__ = ["Stopwatch"]
 

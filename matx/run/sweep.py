@@ -11,11 +11,12 @@ from typing import Any
 from matx.config import Loaded, load_experiment
 from matx.errors import OptionError, RunError
 from matx.plugins import load_plugin
-from matx.run.display import Display
-from matx.run.flow import named, resume, run
-from matx.run.folder import RUNS, RunFolder
-from matx.run.journal import lines
-from matx.workers import Crew, usable_cores
+from matx.run.flow import resume, run
+from matx.runtime.folder import RUNS, RunFolder
+from matx.runtime.journal import lines
+from matx.runtime.progress import Display
+from matx.runtime.stored import named
+from matx.runtime.workers import Crew, usable_cores
 
 __all__ = ["Planned", "Swept", "parse_seeds", "plan", "sweep"]
 

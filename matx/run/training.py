@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from matx import checkpoint
-from matx.checkpoint import Checkpoint
 from matx.engine import EpochRecord, Training, fit
-from matx.run.display import Bar, Display
-from matx.run.folder import RunFolder
-from matx.run.interrupt import held_back
-from matx.run.journal import Journal
 from matx.run.pictures import gallery
 from matx.run.stopwatch import Stopwatch
+from matx.runtime import checkpoint
+from matx.runtime.checkpoint import Checkpoint
+from matx.runtime.folder import RunFolder
+from matx.runtime.interrupt import held_back
+from matx.runtime.journal import Journal
+from matx.runtime.progress import Bar, Display
 
 __all__ = ["UnderWay", "train"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from matx.draws import SampleGenerator, hashed
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss, State
 from matx.interfaces import Stateful, Strategy
+from matx.randomness import SampleGenerator, hashed
 
 __all__ = ["CLASSES", "COUNT", "Table", "groups", "table_of"]
 

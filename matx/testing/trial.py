@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from matx.craft import Crafted, attackable, craft, forked
-from matx.draws import SampleGenerator, hashed
 from matx.errors import MatxError
 from matx.exchange import State
 from matx.interfaces import Attack, Goal, Model, Objective, PerturbationUnion, value_and_gradient
 from matx.losses import margin
+from matx.randomness import SampleGenerator, hashed
 from matx.threat import ThreatModel
 
 __all__ = ["SHAPE", "Busy", "Flat", "Smooth", "Trial", "require", "standard_trial"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from matx.search import Axis
+from matx.experiment.tune import Axis
 
 __all__ = ["Point", "front", "history", "importance", "parallel", "slices"]
 

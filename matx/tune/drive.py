@@ -12,8 +12,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from matx.runtime.workers import Crew, Event
 from matx.tune.ledger import Ledger, results, standing
-from matx.workers import Crew, Event
 
 __all__ = ["Ended", "Hand"]
 

@@ -12,11 +12,11 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from matx.checkpoint import atomic_write
 from matx.compare import paired_t
 from matx.config import load_experiment
 from matx.errors import RunError
-from matx.search import Tune
+from matx.experiment.tune import Tune
+from matx.runtime.checkpoint import atomic_write
 from matx.tune.drive import Ended, Hand
 from matx.tune.folder import StudyFolder, write_trial
 from matx.tune.ledger import Ledger, results

@@ -18,9 +18,10 @@ from optuna.trial import Trial, TrialState
 from matx.config import Loaded
 from matx.errors import OptionError
 from matx.experiment import Experiment
-from matx.run.display import Bar, Display
-from matx.run.environment import find_device
-from matx.run.interrupt import held_back
+from matx.runtime.environment import find_device
+from matx.runtime.interrupt import held_back
+from matx.runtime.progress import Bar, Display
+from matx.runtime.workers import Work, usable_cores
 from matx.tune.drive import Ended, Hand
 from matx.tune.final import Verdict, best_trial, conclude
 from matx.tune.folder import StudyFolder, open_folder, write_trial
@@ -31,7 +32,6 @@ from matx.tune.space import own_values, starting_points
 from matx.tune.storage import close_storage, storage_errors
 from matx.tune.study import Context, opened
 from matx.tune.trial import Task, bindings_for, check_objectives, train
-from matx.workers import Work, usable_cores
 
 __all__ = ["Request", "Stopped", "tune"]
 

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from matx.checkpoint import atomic_write
 from matx.errors import RunError
-from matx.run.journal import plain
+from matx.runtime.checkpoint import atomic_write
+from matx.runtime.journal import plain
 from matx.tune.drive import Ended
 from matx.tune.trial import bindings_for
 

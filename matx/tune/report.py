@@ -12,8 +12,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from matx.checkpoint import atomic_write
-from matx.search import Tune
+from matx.experiment.tune import Tune
+from matx.runtime.checkpoint import atomic_write
 from matx.tune.charts import Point, front, history, importance, parallel, slices
 from matx.tune.final import Verdict, score
 from matx.tune.folder import StudyFolder

@@ -25,7 +25,7 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from matx.search import Axis, Tune
+from matx.experiment.tune import Axis, Tune
 
 __all__ = ["Reseeded", "distributions", "pruner", "sampler"]
 

@@ -13,18 +13,18 @@ import torch
 from optuna.storages import BaseStorage
 from optuna.trial import Trial
 
-from matx.checkpoint import atomic_write, differences, settings
 from matx.config import Loaded
 from matx.data import fingerprints
 from matx.errors import RunError
-from matx.run.display import Display
-from matx.run.journal import plain
-from matx.search import Tune
+from matx.experiment.tune import Tune
+from matx.runtime.checkpoint import atomic_write, differences, settings
+from matx.runtime.journal import plain
+from matx.runtime.progress import Display
+from matx.runtime.workers import Crew, Work
 from matx.tune.folder import StudyFolder
 from matx.tune.ledger import LEASE
 from matx.tune.sampling import pruner, sampler
 from matx.tune.storage import is_url, open_storage, open_study, shown
-from matx.workers import Crew, Work
 
 __all__ = ["HARMLESS", "Context", "declared", "opened", "refuse_others"]
 

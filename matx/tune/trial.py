@@ -59,7 +59,7 @@ def train(task: Task, tell: Callable[[Any], Any]) -> dict[str, Any]:
 
     from matx.config import load_experiment
     from matx.engine import EpochRecord, fit, start
-    from matx.run.environment import find_device
+    from matx.runtime.environment import find_device
 
     torch.set_num_threads(1)
     experiment = shortened(load_experiment([task.recipe], task.bindings).experiment, task)
@@ -131,7 +131,7 @@ def _of_peer(record: Any, peer: str, metric: str) -> float:
 
 def _line(record: Any) -> str:
     """An epoch as a line of metrics.jsonl, as a run writes it."""
-    from matx.run.journal import plain
+    from matx.runtime.journal import plain
 
     shares = {
         name: {

@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from matx.draws import SampleGenerator
+from matx.randomness import SampleGenerator
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 import matx
-from matx.draws import SampleGenerator
 from matx.errors import OptionError
 from matx.interfaces import Goal, LogitObjective
+from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 from registry.attacks._proposals import Follower, Proposal
 from registry.attacks._squares import Window, pyramids, tiles, turned

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import matx
-from matx.draws import hashed
 from matx.interfaces import Attack, Goal
+from matx.randomness import hashed
 
 
 @matx.unions.register("adaptive")

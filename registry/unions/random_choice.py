@@ -9,9 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 import matx
-from matx.draws import hashed
 from matx.errors import OptionError, did_you_mean
 from matx.interfaces import Attack, Goal
+from matx.randomness import hashed
 
 _PER = ("batch", "sample")
 

@@ -14,7 +14,7 @@ import matx
 from matx.data import batches, stratified
 from matx.engine import EpochRecord, Training, start
 from matx.errors import OptionError
-from matx.evaluate import PeerScores
+from matx.measure import PeerScores
 from tests.engine.test_resume import through_a_file
 from tests.engine.world import L2, LINF, experiment, peer, run, same, weights
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 import matx
 from matx.craft import attackable, craft
-from matx.draws import SampleGenerator
 from matx.engine import Training, step
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Attack, FreeObjective, Goal, LogitObjective, Model, Objective, value_and_gradient
 from matx.losses import cross_entropy, distillation, kl_divergence
+from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 from tests.engine.world import L2, LINF, first_batch, peer, pgd, run, same, weights
 

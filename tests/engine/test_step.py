@@ -13,13 +13,13 @@ from torch import Tensor
 import matx
 from matx.augment import Augment
 from matx.craft import attackable
-from matx.draws import SampleGenerator, hashed
 from matx.engine import EpochRecord, Training, step
 from matx.errors import ExchangeError, OptionError, RunError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.experiment import Optimizer
 from matx.interfaces import Goal
 from matx.losses import cross_entropy, distillation
+from matx.randomness import SampleGenerator, hashed
 from tests.engine.world import L2, LINF, first_batch, peer, run, same, weights
 
 Launch = Callable[..., Training]

@@ -11,11 +11,11 @@ import pytest
 from sample_runs import QUICK
 
 from matx.config import load_experiment
+from matx.runtime.workers import Work
 from matx.tune.final import Verdict
 from matx.tune.flow import Request, tune
 from matx.tune.folder import StudyFolder
 from matx.tune.storage import open_storage
-from matx.workers import Work
 from tune import synthetic
 
 RECIPE = (

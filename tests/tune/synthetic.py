@@ -74,12 +74,12 @@ def main() -> None:
 
     import optuna
 
-    from matx.search import Tune
+    from matx.experiment.tune import Tune
+    from matx.runtime.workers import Crew
     from matx.tune import ledger as ledgers
     from matx.tune.drive import Hand
     from matx.tune.sampling import distributions, sampler
     from matx.tune.storage import open_storage, open_study
-    from matx.workers import Crew
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if given.host:

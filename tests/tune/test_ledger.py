@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from matx.search import Tune
+from matx.experiment.tune import Tune
 from matx.tune import ledger as ledgers
 from matx.tune.ledger import Ledger, results, standing
 from matx.tune.sampling import distributions, pruner, sampler

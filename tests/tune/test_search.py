@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from matx.errors import OptionError
-from matx.search import Tune
+from matx.experiment.tune import Tune
 
 SPACE = {
     "a.x": ("float", 0.0, 1.0),

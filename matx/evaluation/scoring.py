@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from matx import checkpoint
 from matx.engine import Training
 from matx.errors import CheckpointError
+from matx.evaluation.evaluator import Judge, Scope, Scored, Subject
 from matx.experiment import Experiment
 from matx.report import Results, block, named, put_verdicts, results, write_flags
-from matx.run.display import Display
-from matx.run.folder import RunFolder
-from matx.run.judge import Judge, Scope, Scored, Subject
+from matx.runtime import checkpoint
+from matx.runtime.folder import RunFolder
+from matx.runtime.progress import Display
 
 __all__ = ["facts", "score", "score_run", "store_flags", "weights_of"]
 

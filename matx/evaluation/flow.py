@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from matx.checkpoint import atomic_write, circumstances
 from matx.errors import RunError
-from matx.evaluate import FolderRecords, Verified, verify
-from matx.evaluate.sanity import FULL, Effort
+from matx.evaluation.evaluator import Judge, Scored
+from matx.evaluation.sanity import Doubts, inspect_scores, read_doubts
+from matx.evaluation.scoring import score, store_flags
+from matx.measure import FolderRecords, Verified, verify
+from matx.measure.sanity import FULL, Effort
 from matx.report import Results, Seconds, html, markdown, put_verdicts, read_results, write_results
-from matx.run.display import Display
-from matx.run.doubts import Doubts, inspect_scores, read_doubts
-from matx.run.folder import RunFolder, create, refuse_existing
-from matx.run.journal import plain
-from matx.run.judge import Judge, Scored
-from matx.run.lock import alone
-from matx.run.scoring import score, store_flags
+from matx.runtime.checkpoint import atomic_write, circumstances
+from matx.runtime.folder import RunFolder, create, refuse_existing
+from matx.runtime.journal import plain
+from matx.runtime.lock import alone
+from matx.runtime.progress import Display
 
 __all__ = ["EVALS", "EvalFolder", "identity", "open_evaluation", "read_seconds", "run_evaluation", "verify_evaluation"]
 
@@ -45,7 +45,7 @@ class EvalFolder:
 
     @property
     def records(self) -> Path:
-        """CHECKPOINT/PEER/THREAT/ATTACK/BATCH.npz, as `matx.evaluate.records` says."""
+        """CHECKPOINT/PEER/THREAT/ATTACK/BATCH.npz, as `matx.measure.records` says."""
         return self.path / "examples"
 
     @property

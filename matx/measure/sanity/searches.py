@@ -12,12 +12,12 @@ from torch import Tensor
 
 from matx.craft import guarded
 from matx.data import Batch, Split, batches
-from matx.draws import SampleGenerator, hashed
-from matx.evaluate.answers import correct
-from matx.evaluate.sanity.effort import FULL, Effort, evenly, lost
-from matx.evaluate.sanity.finding import Finding, graded
 from matx.interfaces import Attack, Goal, LogitObjective, Model, value_and_gradient
 from matx.losses import cross_entropy
+from matx.measure.answers import correct
+from matx.measure.sanity.effort import FULL, Effort, evenly, lost
+from matx.measure.sanity.finding import Finding, graded
+from matx.randomness import SampleGenerator, hashed
 from matx.threat import ThreatModel, exact_number
 
 __all__ = ["Bench", "ascend", "black_box", "growth", "huge_radius", "more_steps", "noise", "transfer"]

@@ -18,15 +18,15 @@ from torch import Tensor, nn
 
 from matx.craft import attackable, forked, guarded
 from matx.data import Batch, Split, batches
-from matx.draws import SampleGenerator, hashed, seed_for
 from matx.errors import ModelError, OptionError
-from matx.evaluate.answers import correct, known_classes, plain_fp32
-from matx.evaluate.folding import folded
-from matx.evaluate.records import Record, Records, place
-from matx.evaluate.rounding import towards_clean
-from matx.evaluate.scores import Flags, PeerScores
-from matx.evaluate.threats import by_threat, in_order
+from matx.folding import folded
 from matx.interfaces import Attack, Goal, Model
+from matx.measure.answers import correct, known_classes, plain_fp32
+from matx.measure.records import Record, Records, place
+from matx.measure.rounding import towards_clean
+from matx.measure.scores import Flags, PeerScores
+from matx.measure.threats import by_threat, in_order
+from matx.randomness import SampleGenerator, hashed, seed_for
 from matx.threat import ThreatModel
 
 __all__ = ["CLEAN_STAGE", "Progress", "evaluate"]

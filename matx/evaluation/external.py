@@ -15,12 +15,12 @@ from torch import nn
 from matx.config import Loaded
 from matx.data import Data
 from matx.errors import CheckpointError, MatxError, ModelError, OptionError, RunError, did_you_mean
+from matx.evaluation.evaluator import Scope, Subject
+from matx.evaluation.runs import load_suite
 from matx.experiment import Experiment, Peer
 from matx.learner import bring_to_life
 from matx.registration import architectures, datasets
-from matx.run.environment import find_device, spare_threads
-from matx.run.judge import Scope, Subject
-from matx.run.subjects import load_suite
+from matx.runtime.environment import find_device, spare_threads
 
 __all__ = ["WEIGHTS", "Foreign", "from_module", "from_weights"]
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from matx.craft import attackable
-from matx.evaluate.sanity.finding import Finding, graded
 from matx.interfaces import LogitObjective, Model, value_and_gradient
 from matx.losses import cross_entropy
+from matx.measure.sanity.finding import Finding, graded
 
 __all__ = ["manners"]
 

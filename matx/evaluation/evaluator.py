@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from matx.data import Data
-from matx.draws import seed_for
 from matx.errors import RunError
-from matx.evaluate import ENSEMBLE, Ensemble, FolderRecords, PeerScores, Rate, aimed, by_threat, evaluate
+from matx.evaluation.stages import Stages
 from matx.experiment import Evaluation
 from matx.interfaces import Attack
-from matx.run.display import Display, Stages
+from matx.measure import ENSEMBLE, Ensemble, FolderRecords, PeerScores, Rate, aimed, by_threat, evaluate
+from matx.randomness import seed_for
+from matx.runtime.progress import Display
 from matx.threat import ThreatModel
 
 __all__ = ["Judge", "Scope", "Scored", "Subject"]

@@ -10,21 +10,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from matx import checkpoint
 from matx.config import Loaded, load_experiment
 from matx.config.recipes import packaged_recipes
 from matx.data import Data
 from matx.errors import CheckpointError, OptionError, RunError, did_you_mean
-from matx.evaluate import aimed, by_threat
+from matx.evaluation.evaluator import Judge, Scope, Subject
+from matx.evaluation.scoring import facts, score, weights_of
 from matx.experiment import Evaluation, Experiment
 from matx.learner import bring_to_life
+from matx.measure import aimed, by_threat
 from matx.report import Results
-from matx.run.display import Display
-from matx.run.environment import find_device, spare_threads
-from matx.run.flow import load_own, read_environment
-from matx.run.folder import RunFolder
-from matx.run.judge import Judge, Scope, Subject
-from matx.run.scoring import facts, score, weights_of
+from matx.runtime import checkpoint
+from matx.runtime.environment import find_device, spare_threads
+from matx.runtime.folder import RunFolder
+from matx.runtime.progress import Display
+from matx.runtime.stored import load_own, read_environment
 
 __all__ = ["SUITES", "from_run", "load_suite", "of_folder", "score_folder"]
 

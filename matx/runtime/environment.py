@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from matx.checkpoint import circumstances
 from matx.errors import OptionError
 from matx.plugins import loaded_files
+from matx.runtime.checkpoint import circumstances
 
 __all__ = ["describe", "find_device", "git_state", "spare_threads"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from matx.errors import OptionError
-from matx.evaluate.scores import Rate
+from matx.measure.scores import Rate
 
 __all__ = ["EFFORTS", "FULL", "QUICK", "Effort", "evenly", "lost"]
 

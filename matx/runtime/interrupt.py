@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from matx.run.folder import RunFolder
+from matx.runtime.folder import RunFolder
 
 __all__ = ["Interrupted", "held_back"]
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from matx.checkpoint import atomic_write
 from matx.errors import RunError
-from matx.evaluate import ENSEMBLE, Flags, PeerScores, aimed, by_threat
-from matx.evaluate.sanity import FULL, Effort, Finding, inspect
-from matx.evaluate.transfer import transfer
+from matx.evaluation.evaluator import Judge, Scored, Subject
+from matx.evaluation.runs import load_suite
+from matx.measure import ENSEMBLE, Flags, PeerScores, aimed, by_threat
+from matx.measure.sanity import FULL, Effort, Finding, inspect
+from matx.measure.transfer import transfer
 from matx.report.transfer import transfer_markdown
-from matx.run.judge import Judge, Scored, Subject
-from matx.run.subjects import load_suite
+from matx.runtime.checkpoint import atomic_write
 
 __all__ = ["Doubts", "inspect_scores", "read_doubts", "transfer_evaluation"]
 

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from matx.craft import attackable, forked
 from matx.data import Split, batches
-from matx.draws import seed_for
-from matx.evaluate.answers import plain_fp32
-from matx.evaluate.sanity.effort import EFFORTS, FULL, QUICK, Effort
-from matx.evaluate.sanity.finding import Finding, Status, worst
-from matx.evaluate.sanity.manners import manners
-from matx.evaluate.sanity.searches import Bench, black_box, growth, huge_radius, more_steps, noise, transfer
-from matx.evaluate.scores import Flags
-from matx.evaluate.threats import by_threat
 from matx.interfaces import Attack
+from matx.measure.answers import plain_fp32
+from matx.measure.sanity.effort import EFFORTS, FULL, QUICK, Effort
+from matx.measure.sanity.finding import Finding, Status, worst
+from matx.measure.sanity.manners import manners
+from matx.measure.sanity.searches import Bench, black_box, growth, huge_radius, more_steps, noise, transfer
+from matx.measure.scores import Flags
+from matx.measure.threats import by_threat
+from matx.randomness import seed_for
 
 __all__ = ["EFFORTS", "FULL", "QUICK", "Effort", "Finding", "Status", "inspect", "verdict", "worst"]
 

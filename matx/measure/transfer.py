@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from matx.craft import attackable, forked, guarded
 from matx.data import Batch, Split, batches
-from matx.draws import SampleGenerator, hashed, seed_for
 from matx.errors import OptionError
-from matx.evaluate.answers import plain_fp32
-from matx.evaluate.threats import by_threat
 from matx.interfaces import Attack, Goal, Model
+from matx.measure.answers import plain_fp32
+from matx.measure.threats import by_threat
+from matx.randomness import SampleGenerator, hashed, seed_for
 
 __all__ = ["Answers", "transfer"]
 

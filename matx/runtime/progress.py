@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,9 +11,7 @@ from typing import Protocol
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from matx.evaluate import CLEAN_STAGE
-
-__all__ = ["Bar", "Display", "Stages"]
+__all__ = ["Bar", "Display"]
 
 
 class Bar(Protocol):
@@ -93,33 +91,3 @@ class _Lines:
 def _clock(seconds: float) -> str:
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
-
-
-@dataclass(eq=False)
-class Stages:
-    """Draws an evaluation (the `Progress` that `evaluate` tells) on a bar of peers times attacks."""
-
-    bar: Bar
-    peers: Sequence[str]
-    attacks: int
-    stage: int = 0
-    """Of the peer at hand: 0 while clean images are classified, then the number of the attack."""
-    last: tuple[str, str, str, int] = ("", "", "", 0)
-
-    @property
-    def total(self) -> int:
-        """How many attacks there are on all peers."""
-        return len(self.peers) * max(1, self.attacks)
-
-    def __call__(self, peer: str, threat: str, attack: str, done: int, total: int) -> None:
-        name = attack.partition(" ")[0]  # of an attack made of several searches, the one at hand stands behind
-        if threat == CLEAN_STAGE:
-            self.stage = 0
-        elif (peer, threat, name) != self.last[:3] or done <= self.last[3]:
-            self.stage += 1
-        self.last = (peer, threat, name, done)
-        share = (done / total if total else 1.0) if self.stage or not self.attacks else 0.0
-        at = self.peers.index(peer) * max(1, self.attacks) + max(0, self.stage - 1) + share
-        finished = done == total and (self.stage > 0 or not self.attacks)
-        images = f" {done}/{total}" if total and not finished else ""
-        self.bar(round(at, 3), f"{peer} {threat} {attack}".rstrip() + images, line=finished)

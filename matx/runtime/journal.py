@@ -13,8 +13,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from matx.engine import EpochRecord, StepRecord
 from matx.errors import RunError
-from matx.evaluate import PeerScores
-from matx.run.folder import RunFolder
+from matx.measure import PeerScores
+from matx.runtime.folder import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor

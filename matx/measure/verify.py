@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from matx.craft import attackable
 from matx.data import Split, to_unit
 from matx.errors import RunError
-from matx.evaluate.answers import plain_fp32
-from matx.evaluate.records import Record
 from matx.interfaces import Model
 from matx.losses import margin
+from matx.measure.answers import plain_fp32
+from matx.measure.records import Record
 from matx.threat import ThreatModel
 
 __all__ = ["Verified", "verify"]
