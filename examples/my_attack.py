@@ -1,4 +1,4 @@
-"""A plug-in: one file that puts one new attack on the shelf. Copy it, rename it, change the search.
+"""A plug-in: one file that registers one new attack. Copy it, rename it, change the search.
 
 matx list attacks --plugin examples/my_attack.py
 matx show attacks.spsa --plugin examples/my_attack.py
@@ -18,7 +18,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Goal, Objective, check_objective
+from matx.interfaces import AttackInput, Objective, check_objective
 from matx.threat import ThreatModel
 
 
@@ -51,26 +51,26 @@ class SPSA:
             raise OptionError(f"attacks.spsa.distance: got {self.distance}, allowed: a number over 0")
         check_objective(self.objective)
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         length = 2.5 * self.threat.radius / self.steps
         with torch.no_grad():
-            climb = goal.climb(self.objective)
-            images = best = goal.images
+            climb = given.objective_for(self.objective)
+            images = best = given.images
             highest = climb(best)
             for step in range(self.steps):
-                direction = self.threat.steepest(self._guess(goal, climb, images, step))
-                images = self.threat.project(images + length * direction, goal.images)
+                direction = self.threat.steepest(self._guess(given, climb, images, step))
+                images = self.threat.project(images + length * direction, given.images)
                 value = climb(images)
                 higher = value > highest
                 best = torch.where(higher.reshape(-1, 1, 1, 1), images, best)
                 highest = torch.maximum(value, highest)
         return best
 
-    def _guess(self, goal: Goal, climb: Objective, images: Tensor, step: int) -> Tensor:
+    def _guess(self, given: AttackInput, climb: Objective, images: Tensor, step: int) -> Tensor:
         """The gradient, from differences along random signs; draws are keyed by sample, so batches change nothing."""
         guess = torch.zeros_like(images)
         for probe in range(self.probes):
-            signs = goal.generator.at("spsa", step, probe).uniform(tuple(images.shape[1:])).sub(0.5).sign()
+            signs = given.generator.at("spsa", step, probe).uniform(tuple(images.shape[1:])).sub(0.5).sign()
             ahead, behind = (climb((images + way * self.distance * signs).clamp(0.0, 1.0)) for way in (1.0, -1.0))
             guess += (ahead - behind).reshape(-1, 1, 1, 1) * signs
         return guess / (2.0 * self.distance * self.probes)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matx.errors import MatxError
     from matx.exchange import CLEAN, Exchange, Mix, Needs, PeerInfo, PeerLoss, State
     from matx.experiment import Evaluation, Experiment, Optimizer, Peer, Schedule, Tune
-    from matx.interfaces import FreeObjective, Goal, LogitObjective, Neutral
+    from matx.interfaces import AttackInput, FreeObjective, LogitObjective, Neutral
     from matx.registration import architectures, attacks, datasets, strategies, unions
     from matx.threat import ThreatModel
 
@@ -37,26 +37,21 @@ _HOME = {
     "Schedule": "experiment",
     "Tune": "experiment",
     "FreeObjective": "interfaces",
-    "Goal": "interfaces",
+    "AttackInput": "interfaces",
     "LogitObjective": "interfaces",
     "Neutral": "interfaces",
-    "architectures": "registration",
-    "attacks": "registration",
-    "datasets": "registration",
-    "strategies": "registration",
-    "unions": "registration",
     "ThreatModel": "threat",
 }
 
 __all__ = [
     "CLEAN",
+    "AttackInput",
     "Augment",
     "Data",
     "Evaluation",
     "Exchange",
     "Experiment",
     "FreeObjective",
-    "Goal",
     "LogitObjective",
     "MatxError",
     "MemorySplit",
@@ -82,9 +77,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name.startswith("_"):
         raise AttributeError(f"module 'matx' has no attribute {name!r}")
-    value = getattr(import_module(f"matx.{_HOME[name]}"), name)
+    try:
+        value = getattr(import_module(f"matx.{_HOME.get(name, 'registration')}"), name)
+    except AttributeError:
+        raise AttributeError(f"module 'matx' has no attribute {name!r}") from None
     globals()[name] = value
     return value
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from matx.errors import ModelError
 from matx.exchange import State
-from matx.interfaces import Attack, Goal, Model, Objective, PerturbationUnion, Stateful
+from matx.interfaces import Attack, AttackInput, Model, Objective, PerturbationUnion, Stateful
 
 __all__ = ["Crafted", "Guarded", "Passes", "attackable", "craft", "forked", "guarded", "held", "untouched"]
 
@@ -102,24 +102,24 @@ def attackable(
                 parameter.grad = gradient
 
 
-def held(attack: Attack, images: Tensor, goal: Goal) -> Tensor:
+def held(attack: Attack, images: Tensor, given: AttackInput) -> Tensor:
     """What an attack returned, detached and held to its promise; ModelError where shape, dtype or values are unusable.
 
     `maximise`: projected where outside. `minimum_norm`: the clean image where outside.
     """
     images = images.detach()
-    if images.shape != goal.images.shape or images.dtype != goal.images.dtype:
+    if images.shape != given.images.shape or images.dtype != given.images.dtype:
         raise ModelError(
             f"{attack!r}: got {images.dtype} images of shape {tuple(images.shape)}, "
-            f"allowed: {goal.images.dtype} of shape {tuple(goal.images.shape)}"
+            f"allowed: {given.images.dtype} of shape {tuple(given.images.shape)}"
         )
     finite = images.isfinite().flatten(1).all(1)
     if not finite.all():
         raise ModelError(f"{attack!r}: {int((~finite).sum())} of {len(images)} images are not finite")
-    inside = attack.threat.contains(images, goal.images)
+    inside = attack.threat.contains(images, given.images)
     if inside.all():
         return images
-    fallback = attack.threat.project(images, goal.images) if attack.kind == "maximise" else goal.images
+    fallback = attack.threat.project(images, given.images) if attack.kind == "maximise" else given.images
     return torch.where(inside.reshape(-1, *[1] * (images.ndim - 1)), images, fallback)
 
 
@@ -129,10 +129,10 @@ class Guarded:
 
     attack: Attack
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         with torch.enable_grad():
-            images = self.attack(goal)
-        return held(self.attack, images, goal)
+            images = self.attack(given)
+        return held(self.attack, images, given)
 
     def __getattr__(self, name: str) -> Any:
         if name == "attack":
@@ -157,46 +157,46 @@ class Crafted:
 
 
 def craft(
-    goal: Goal,
+    given: AttackInput,
     attacks: Sequence[Attack],
     union: PerturbationUnion | None,
     *,
     state: State | None = None,
-    objective: Callable[[Goal], Objective] | None = None,
+    objective: Callable[[AttackInput], Objective] | None = None,
 ) -> Crafted:
-    """Run a peer's union of attacks on a goal whose model is `attackable`, guarded, as (views, N, C, H, W).
+    """Run a peer's union of attacks on an input whose model is `attackable`, guarded, as (views, N, C, H, W).
 
-    `objective` makes what the attacks climb from the goal, where a strategy supplies it. Every view is checked to lie
+    `objective` makes what the attacks maximise, where a strategy supplies it. Every view is checked to lie
     inside one of the threat models; a union that leaves them is a ModelError.
     """
     if objective is not None:
-        goal = replace(goal, objective=objective(goal))
+        given = replace(given, objective=objective(given))
     members = [guarded(attack) for attack in attacks]
     if union is None:
-        return Crafted(views=members[0](goal)[None])
+        return Crafted(views=members[0](given)[None])
     new: State = {}
     if isinstance(union, Stateful):
-        views, new = _stateful(union)(members, goal, state if state is not None else union.start())
+        views, new = _stateful(union)(members, given, state if state is not None else union.start())
     else:
-        views = union(members, goal)
-    _check_views(union, views, goal, attacks)
+        views = union(members, given)
+    _check_views(union, views, given, attacks)
     return Crafted(views=views.detach(), state=new)
 
 
-def _stateful(union: Any) -> Callable[[Sequence[Attack], Goal, State], tuple[Tensor, State]]:
+def _stateful(union: Any) -> Callable[[Sequence[Attack], AttackInput, State], tuple[Tensor, State]]:
     """A union that has `start()` is called with its state (StatefulUnion)."""
-    call: Callable[[Sequence[Attack], Goal, State], tuple[Tensor, State]] = union
+    call: Callable[[Sequence[Attack], AttackInput, State], tuple[Tensor, State]] = union
     return call
 
 
-def _check_views(union: PerturbationUnion, views: Tensor, goal: Goal, attacks: Sequence[Attack]) -> None:
-    expected = (union.views(len(attacks)), *goal.images.shape)
+def _check_views(union: PerturbationUnion, views: Tensor, given: AttackInput, attacks: Sequence[Attack]) -> None:
+    expected = (union.views(len(attacks)), *given.images.shape)
     if tuple(views.shape) != expected:
         raise ModelError(f"{union!r}: got views of shape {tuple(views.shape)}, allowed: {expected}")
     for view in views:
         inside = torch.zeros(len(view), dtype=torch.bool, device=view.device)
         for threat in {attack.threat for attack in attacks}:
-            inside |= threat.contains(view, goal.images)
+            inside |= threat.contains(view, given.images)
         if not inside.all():
             raise ModelError(
                 f"{union!r}: {int((~inside).sum())} of {len(view)} images of a view lie outside of every threat model"

@@ -99,11 +99,11 @@ class Exchange:
         """Training logits on a source, with gradient: of the peer at hand, or of one coupled to it."""
         return _read(self.trained, peer, source, "Needs.train")
 
-    def answer(self, peer: str, source: str) -> Tensor:
+    def teacher_logits(self, peer: str, source: str) -> Tensor:
         """A peer's detached answer to a source."""
         return _read(self.taught, peer, source, "Needs.teach")
 
-    def ema_answer(self, peer: str, source: str) -> Tensor:
+    def ema_teacher_logits(self, peer: str, source: str) -> Tensor:
         """The detached answer of the moving average of a peer's weights to a source."""
         return _read(self.averaged, peer, source, "Needs.ema")
 

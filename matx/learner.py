@@ -17,7 +17,7 @@ from matx.errors import CheckpointError, ModelError, OptionError, did_you_mean
 from matx.experiment import Optimizer, Peer
 from matx.randomness import seed_for
 
-__all__ = ["Learner", "Normalised", "bring_to_life", "forward", "precision_type", "read_weights"]
+__all__ = ["Learner", "Normalised", "build_learner", "forward", "precision_type", "read_weights"]
 
 
 class Normalised(nn.Module):
@@ -116,7 +116,7 @@ def precision_type(precision: str, device: torch.device | str) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def bring_to_life(
+def build_learner(
     name: str, peer: Peer, data: Data, *, seed: int, device: torch.device | str = "cpu", precision: str = "fp32"
 ) -> Learner:
     """Build a declared peer. Its first weights depend on the seed and its name alone."""

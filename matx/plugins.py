@@ -1,4 +1,4 @@
-"""The three doors for plug-ins, one mechanism: import the module, and its decorators put components on the shelves."""
+"""The three doors for plug-ins, one mechanism: import the module, and its decorators register components."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from matx.errors import PluginError, RegistrationError, did_you_mean
-from matx.registration import SHELVES
+from matx.registration import REGISTRIES
 
 __all__ = ["GROUP", "import_all", "load_plugin", "loaded_files", "plugin_of"]
 
@@ -126,15 +126,15 @@ def _check_unshadowed(module: str, path: Path) -> None:
 
 
 def _run(name: str, module: str, importer: Callable[[], Any]) -> None:
-    """Import a plug-in, hold it to its promise, record its name on every shelf; leave no trace of a failed one."""
-    before = {kind: dict(shelf.components) for kind, shelf in SHELVES.items()}
+    """Import a plug-in, hold it to its promise, record its name on every registry; leave no trace of a failed one."""
+    before = {kind: dict(registry.components) for kind, registry in REGISTRIES.items()}
     try:
         importer()
         if not _registers(module, before):
             file = getattr(sys.modules.get(module), "__file__", None)
             raise PluginError(
                 f"plug-in {name} registers nothing: {file} was imported, allowed: a module that puts components on a "
-                "shelf, as @matx.attacks.register('mine') does"
+                "registry, as @matx.attacks.register('mine') does"
             )
     except PluginError:
         _undo(module, before)
@@ -145,18 +145,18 @@ def _run(name: str, module: str, importer: Callable[[], Any]) -> None:
     except (Exception, SystemExit) as error:
         _undo(module, before)
         raise PluginError(f"plug-in {name} does not import: {_explain(error, module)}") from error
-    for shelf in SHELVES.values():
-        if name not in shelf.plugins:
-            shelf.plugins.append(name)
+    for registry in REGISTRIES.values():
+        if name not in registry.plugins:
+            registry.plugins.append(name)
 
 
 def _registers(module: str, before: dict[str, dict[str, type[Any]]]) -> bool:
-    """Whether the shelves changed, or hold something that lives in the module or that it imported."""
+    """Whether the registries changed, or hold something that lives in the module or that it imported."""
     held = set(map(id, vars(sys.modules[module]).values()))
-    for kind, shelf in SHELVES.items():
-        if shelf.components != before[kind]:
+    for kind, registry in REGISTRIES.items():
+        if registry.components != before[kind]:
             return True
-        for component in shelf.components.values():
+        for component in registry.components.values():
             home = component.__module__
             if home == module or home.startswith(module + ".") or id(component) in held:
                 return True
@@ -164,10 +164,10 @@ def _registers(module: str, before: dict[str, dict[str, type[Any]]]) -> bool:
 
 
 def _undo(module: str, before: dict[str, dict[str, type[Any]]]) -> None:
-    """Restore the shelves and forget the modules, so that a corrected plug-in can be loaded again."""
-    for kind, shelf in SHELVES.items():
-        shelf.components.clear()
-        shelf.components.update(before[kind])
+    """Restore the registries and forget the modules, so that a corrected plug-in can be loaded again."""
+    for kind, registry in REGISTRIES.items():
+        registry.components.clear()
+        registry.components.update(before[kind])
     kept = {component.__module__ for components in before.values() for component in components.values()}
     for known in [m for m in sys.modules if m == module or m.startswith(module + ".")]:
         if not any(home == known or home.startswith(known + ".") for home in kept):

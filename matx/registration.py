@@ -1,4 +1,4 @@
-"""The shelves: flat, typed registries of components, one a kind. A component registers itself under its file's name."""
+"""The kinds of components and the registry of each. A component registers itself under its file's name."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from matx.errors import RegistrationError, did_you_mean
-from matx.interfaces import Architecture, Attack, Dataset, PerturbationUnion, Strategy
+from matx.interfaces import (
+    Architecture,
+    Attack,
+    Dataset,
+    FirstOrderAttack,
+    PerturbationUnion,
+    StatefulUnion,
+    Strategy,
+)
 
-__all__ = ["SHELVES", "Registry", "architectures", "attacks", "datasets", "strategies", "unions"]
+__all__ = ["KINDS", "REGISTRIES", "Kind", "Registry"]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type[Any])
@@ -20,20 +28,20 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 @dataclass(eq=False)
 class Registry(Generic[T]):
-    """A shelf: component classes by name. `@shelf.register("name")` puts one on it, `shelf["name"]` takes it.
+    """A registry: component classes by name. `@registry.register("name")` puts one on it, `registry["name"]` takes it.
 
     A component is a dataclass; anything else is refused. A name has one owner. The same module and qualified name may
     register again, as a notebook cell does.
     """
 
     kind: str
-    """The shelf's word: folder, selector in gin, and word on the command line."""
+    """The registry's word: folder, selector in gin, and word on the command line."""
     components: dict[str, type[T]] = field(default_factory=dict)
     plugins: list[str] = field(default_factory=list)
     """The plug-ins that were loaded, for error messages."""
 
     def register(self, name: str) -> Callable[[C], C]:
-        """A decorator that puts a dataclass on the shelf under a lower-case name."""
+        """A decorator that registers a dataclass under a lower-case name."""
         if not _NAME.match(name):
             raise RegistrationError(f"{self.kind}: got the name {name!r}, allowed: lower-case letters, digits and _")
 
@@ -95,13 +103,46 @@ def place(component: type[Any]) -> str:
         return where
 
 
-architectures: Registry[Architecture] = Registry("architectures")
-attacks: Registry[Attack] = Registry("attacks")
-datasets: Registry[Dataset] = Registry("datasets")
-strategies: Registry[Strategy] = Registry("strategies")
-unions: Registry[PerturbationUnion] = Registry("unions")
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of component: its word, what its components must be, and the contracts that hold them to it."""
 
-SHELVES: dict[str, Registry[Any]] = {
-    shelf.kind: shelf for shelf in (architectures, attacks, datasets, strategies, unions)
-}
-"""All shelves by their word."""
+    name: str
+    """The registry, the folder in a plug-in, the selector in gin and the word on the command line."""
+    protocol: type[Any]
+    refinements: tuple[type[Any], ...] = ()
+    """Protocols of some of its components, which annotations may also name."""
+    contract: str
+    """`module:name` of its contracts: functions that take a component and raise AssertionError with a sentence."""
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind(name="architectures", protocol=Architecture, contract="matx.testing.architectures:CONTRACTS"),
+    Kind(name="attacks", protocol=Attack, refinements=(FirstOrderAttack,), contract="matx.testing.attacks:CONTRACTS"),
+    Kind(name="datasets", protocol=Dataset, contract="matx.testing.datasets:CONTRACTS"),
+    Kind(name="strategies", protocol=Strategy, contract="matx.testing.strategies:CONTRACTS"),
+    Kind(
+        name="unions",
+        protocol=PerturbationUnion,
+        refinements=(StatefulUnion,),
+        contract="matx.testing.unions:CONTRACTS",
+    ),
+)
+"""Every kind, declared here and nowhere else: a kind is its entry, its protocol and contracts, and its folder."""
+
+REGISTRIES: dict[str, Registry[Any]] = {kind.name: Registry(kind.name) for kind in KINDS}
+"""The registry of each kind by its word; each is also an attribute of this module, and of `matx`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in REGISTRIES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return REGISTRIES[name]
+
+
+if TYPE_CHECKING:
+    architectures: Registry[Architecture]
+    attacks: Registry[Attack]
+    datasets: Registry[Dataset]
+    strategies: Registry[Strategy]
+    unions: Registry[PerturbationUnion]

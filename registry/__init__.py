@@ -1,5 +1,9 @@
-"""The built-in plug-in: importing it puts every component on its shelf, as anyone's plug-in would."""
+"""The built-in plug-in: importing it registers every component, as anyone's plug-in would. A folder a kind."""
 
-from registry import architectures, attacks, datasets, strategies, unions
+import importlib
+import pkgutil
 
-__all__ = ["architectures", "attacks", "datasets", "strategies", "unions"]
+__all__ = [module.name for module in pkgutil.iter_modules(__path__)]
+
+for _name in __all__:
+    importlib.import_module(f"{__name__}.{_name}")

@@ -1,4 +1,4 @@
-"""A room for tests that load plug-ins: whatever they leave on the shelves, in sys.path and in sys.modules goes."""
+"""A room for tests that load plug-ins: whatever they leave that is registered, in sys.path and in sys.modules goes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from matx import plugins
-from matx.registration import SHELVES
+from matx.registration import REGISTRIES
 
 
 @contextmanager
 def plugin_room() -> Iterator[None]:
     plugins.import_all()
-    shelves = {kind: (dict(shelf.components), list(shelf.plugins)) for kind, shelf in SHELVES.items()}
+    registries = {kind: (dict(registry.components), list(registry.plugins)) for kind, registry in REGISTRIES.items()}
     path, modules = list(sys.path), set(sys.modules)
     loaded, imported = dict(plugins._LOADED), dict(plugins._IMPORTED)
     try:
         yield
     finally:
-        for kind, shelf in SHELVES.items():
-            shelf.components.clear()
-            shelf.components.update(shelves[kind][0])
-            shelf.plugins[:] = shelves[kind][1]
+        for kind, registry in REGISTRIES.items():
+            registry.components.clear()
+            registry.components.update(registries[kind][0])
+            registry.plugins[:] = registries[kind][1]
         sys.path[:] = path
         roots = {name.partition(".")[0] for name in modules}
         for name in set(sys.modules) - modules:

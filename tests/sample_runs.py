@@ -14,7 +14,7 @@ from torch import Tensor
 import matx
 from matx.config import Loaded
 from matx.experiment import Evaluation, Experiment, Optimizer, Peer
-from matx.interfaces import Goal
+from matx.interfaces import AttackInput
 from matx.plugins import import_all
 from matx.threat import ThreatModel
 
@@ -41,7 +41,7 @@ ThreatModel.eps = 0.1
 """
 
 
-def nothing(goal: Goal) -> None:
+def nothing(given: AttackInput) -> None:
     """Let the attack go on."""
 
 
@@ -50,14 +50,14 @@ class Watched:
     """PGD that calls `FATE` first, through which a test stops a run wherever it likes."""
 
     kind: ClassVar[Literal["maximise"]] = "maximise"
-    FATE: ClassVar[Callable[[Goal], None]] = staticmethod(nothing)
+    FATE: ClassVar[Callable[[AttackInput], None]] = staticmethod(nothing)
 
     threat: ThreatModel = field(default_factory=lambda: ThreatModel(norm="linf", eps=0.1))
     steps: int = 2
 
-    def __call__(self, goal: Goal) -> Tensor:
-        type(self).FATE(goal)
-        found: Tensor = matx.attacks["pgd"](threat=self.threat, steps=self.steps)(goal)
+    def __call__(self, given: AttackInput) -> Tensor:
+        type(self).FATE(given)
+        found: Tensor = matx.attacks["pgd"](threat=self.threat, steps=self.steps)(given)
         return found
 
     @classmethod
@@ -68,7 +68,7 @@ class Watched:
 class Judged(Watched):
     """The same, in the final evaluation alone."""
 
-    FATE: ClassVar[Callable[[Goal], None]] = staticmethod(nothing)
+    FATE: ClassVar[Callable[[AttackInput], None]] = staticmethod(nothing)
 
 
 def sample(**changes: Any) -> Loaded:
@@ -93,11 +93,11 @@ def sample(**changes: Any) -> Loaded:
     return Loaded(experiment=replace(experiment, **changes), text="# built in Python\n", resolved={}, name="sample")
 
 
-def kill_at(step: int) -> Callable[[Goal], None]:
+def kill_at(step: int) -> Callable[[AttackInput], None]:
     """Die by SIGKILL in that step, as when the power goes."""
 
-    def fate(goal: Goal) -> None:
-        if goal.step == step:
+    def fate(given: AttackInput) -> None:
+        if given.step == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return fate

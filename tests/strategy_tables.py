@@ -14,7 +14,7 @@ from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss, State
 from matx.interfaces import Strategy
 from matx.threat import ThreatModel
 
-assert registry.__all__, "importing the built-ins puts them on the shelves"
+assert registry.__all__, "importing the built-ins registers them"
 
 Key = tuple[str, str]
 SAMPLES, CLASSES = 5, 4

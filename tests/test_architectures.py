@@ -272,7 +272,7 @@ def test_putting_components_on_the_shelves_imports_no_heavy_library():
     heavy = ("timm", "torchvision", "sklearn", "scipy", "PIL")
     code = f"import sys, registry; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert loaded.strip() == "[]", f"`matx list` must stay quick, but importing the shelves loads {loaded}"
+    assert loaded.strip() == "[]", f"`matx list` must stay quick, but importing the registries loads {loaded}"
 
 
 def test_architectures_pickle():

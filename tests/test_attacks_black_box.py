@@ -44,13 +44,13 @@ class Watched(nn.Module):
         return logits
 
 
-def goal_for(model: Watched, count: int = 6, key: int = 1, low: float = 0.3, **more: Any) -> matx.Goal:
+def goal_for(model: Watched, count: int = 6, key: int = 1, low: float = 0.3, **more: Any) -> matx.AttackInput:
     generator = torch.Generator().manual_seed(2)
     images = low + (1.0 - 2 * low) * torch.rand(count, 2, 8, 8, generator=generator)
     labels = model(images).argmax(1)
     model.shown.clear()
     draws = SampleGenerator(key, torch.arange(count))
-    return matx.Goal(model=model, images=images, labels=labels, generator=draws, **more)
+    return matx.AttackInput(model=model, images=images, labels=labels, generator=draws, **more)
 
 
 def test_a_window_cuts_what_it_pastes_and_lies_where_its_corner_says() -> None:
@@ -95,17 +95,17 @@ def test_tiles_cover_images_of_any_shape() -> None:
 @pytest.mark.parametrize("key", THREATS)
 def test_square_is_feasible_uses_the_budget_and_more_queries_never_hurt(key: str) -> None:
     model = Watched()
-    goal = goal_for(model)
-    objective = FreeObjective(lambda images, labels: margin(model(images), labels), {"labels": goal.labels})
-    goal = replace(goal, objective=objective)  # climbs on after the answer is wrong
-    values = [margin(model(goal.images), goal.labels)]
+    given = goal_for(model)
+    objective = FreeObjective(lambda images, labels: margin(model(images), labels), {"labels": given.labels})
+    given = replace(given, objective=objective)  # climbs on after the answer is wrong
+    values = [margin(model(given.images), given.labels)]
     for queries in (1, 10, 60):
         attack = made("square", key, queries=queries)
-        found = attack(goal)
-        assert bool(attack.threat.contains(found, goal.images).all()), f"{key}: outside after {queries} queries"
-        values.append(margin(model(found), goal.labels))
+        found = attack(given)
+        assert bool(attack.threat.contains(found, given.images).all()), f"{key}: outside after {queries} queries"
+        values.append(margin(model(found), given.labels))
         assert bool((values[-1] >= values[-2]).all()), f"{key}: {queries} queries gave less than fewer"
-    used = attack.threat.size(found - goal.images) / attack.threat.radius
+    used = attack.threat.size(found - given.images) / attack.threat.radius
     assert bool((used > 0.99).all()), f"{key}: the budget is not used: {used}"
     assert bool((values[-1] > values[0] + 0.1).all()), f"{key}: sixty queries hardly climb"
 
@@ -113,38 +113,38 @@ def test_square_is_feasible_uses_the_budget_and_more_queries_never_hurt(key: str
 @pytest.mark.parametrize("key", THREATS)
 def test_square_does_not_depend_on_the_batch(key: str) -> None:
     model = Watched()
-    goal, attack = goal_for(model), made("square", key, queries=25, restarts=2)
-    whole = attack(goal)
+    given, attack = goal_for(model), made("square", key, queries=25, restarts=2)
+    whole = attack(given)
     for rows in (torch.tensor([4]), torch.tensor([5, 0, 2])):
-        part = attack(goal.select(rows))
+        part = attack(given.select(rows))
         assert torch.allclose(part, whole[rows], atol=1e-6), f"{key}: another batch, another example"
-    other = attack(replace(goal, generator=SampleGenerator(9, torch.arange(6))))
+    other = attack(replace(given, generator=SampleGenerator(9, torch.arange(6))))
     assert not torch.allclose(other, whole), "another seed draws the same windows"
 
 
 def test_square_asks_no_more_than_it_may_and_nothing_of_what_is_wrong_already() -> None:
     model = Watched()
-    goal = goal_for(model, 5)
-    wrong = replace(goal, labels=torch.where(torch.arange(5) < 2, (goal.labels + 1) % 4, goal.labels))
+    given = goal_for(model, 5)
+    wrong = replace(given, labels=torch.where(torch.arange(5) < 2, (given.labels + 1) % 4, given.labels))
     found = made("square", "linf:0.0001", queries=30)(wrong)
-    assert torch.equal(found[:2], goal.images[:2]), "a misclassified image was moved"
+    assert torch.equal(found[:2], given.images[:2]), "a misclassified image was moved"
     assert sum(model.shown) == 5 + 3 * 31, (
         f"asked {sum(model.shown)} images: first all, then 3 at the start and 30 times"
     )
     model.shown.clear()
-    found = made("square", "linf:0.4", queries=200)(goal)
-    assert bool((model(found).argmax(1) != goal.labels).all()), "a large radius does not fool a simple model"
+    found = made("square", "linf:0.4", queries=200)(given)
+    assert bool((model(found).argmax(1) != given.labels).all()), "a large radius does not fool a simple model"
     assert sum(model.shown) < 5 * 100, "samples are still asked after they are fooled"
 
 
 @pytest.mark.parametrize("key", ["linf:0.001", "l2:0.01", "l1:0.05"])
 def test_asking_ahead_changes_nothing_but_the_number_of_forwards(key: str) -> None:
     model = Watched()
-    goal = goal_for(model, count=3)
-    alone = made("square", key, queries=400)(goal)
+    given = goal_for(model, count=3)
+    alone = made("square", key, queries=400)(given)
     forwards = len(model.shown)
     model.shown.clear()
-    ahead = made("square", key, queries=400, rows=24)(goal)
+    ahead = made("square", key, queries=400, rows=24)(given)
     torch.testing.assert_close(ahead, alone, rtol=0, atol=1e-6, msg="several queries at once led elsewhere")
     assert len(model.shown) < 0.8 * forwards, f"{len(model.shown)} forwards instead of {forwards}: none was saved"
     assert max(model.shown) <= 24, f"more than `rows` images in a forward: {max(model.shown)}"
@@ -156,13 +156,13 @@ def test_following_a_network_changes_nothing(key: str, monkeypatch: pytest.Monke
     network = torch.fx.symbolic_trace(tiny_net(num_classes=4, width=8).eval().requires_grad_(False))
     images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     draws = SampleGenerator(1, torch.arange(5))
-    goal = matx.Goal(model=network, images=images, labels=network(images).argmax(1), generator=draws)
+    given = matx.AttackInput(model=network, images=images, labels=network(images).argmax(1), generator=draws)
     attack, found, followed = made("square", key, queries=150, rows=16), [], []
     asked = Maps.answers
     monkeypatch.setattr(Maps, "answers", lambda *given: followed.append(1) or asked(*given))
     for cost in (0.0, 10.0):
         monkeypatch.setattr("registry.attacks._proposals._WORTH_IT", cost)
-        found.append(attack(goal))
+        found.append(attack(given))
         assert bool(followed) == (cost > 0), "the network was followed, or not, against what it costs"
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-6, msg="what was followed led elsewhere")
     assert not torch.equal(found[0], images), "nothing was accepted: the test shows nothing"
@@ -185,44 +185,44 @@ def test_squares_shrink_as_published() -> None:
 @pytest.mark.parametrize("key", THREATS)
 def test_noise_has_the_size_of_the_threat_model_and_the_worst_of_more_draws_is_worse(key: str) -> None:
     model = Watched()
-    goal = goal_for(model, 40)
-    found = made("gaussian", key)(goal)
+    given = goal_for(model, 40)
+    found = made("gaussian", key)(given)
     assert model.shown == [], "one draw asks the model"
     attack = made("gaussian", key, draws=8)
-    used = attack.threat.size(found - goal.images) / attack.threat.radius
+    used = attack.threat.size(found - given.images) / attack.threat.radius
     assert bool(((used > 0.98) & (used < 1 + 1e-4)).all()), f"{key}: the noise is not at the edge: {used}"
-    assert abs(float((found - goal.images).mean())) < 0.01, "the noise has a direction"
-    one = made("gaussian", key, objective="margin")(goal)
-    eight = made("gaussian", key, objective="margin", draws=8)(goal)
-    before, after = (margin(model(x), goal.labels) for x in (one, eight))
+    assert abs(float((found - given.images).mean())) < 0.01, "the noise has a direction"
+    one = made("gaussian", key, objective="margin")(given)
+    eight = made("gaussian", key, objective="margin", draws=8)(given)
+    before, after = (margin(model(x), given.labels) for x in (one, eight))
     assert bool((after >= before).all()), "the worst of eight draws is better than the first of them"
     assert bool((after > before).any()), "eight draws are one"
 
 
 def test_transfer_takes_the_worst_view_of_every_sample_into_its_own_threat_model() -> None:
     model = Watched()
-    goal = goal_for(model, 30)
+    given = goal_for(model, 30)
     torch.manual_seed(0)
-    views = {"b": goal.images + 0.3 * torch.randn(2, *goal.images.shape), "c": goal.images[None].clone()}
-    goal = replace(goal, sources=views)
+    views = {"b": given.images + 0.3 * torch.randn(2, *given.images.shape), "c": given.images[None].clone()}
+    given = replace(given, sources=views)
     attack = made("transfer", "linf:0.1", sources=("b", "c"))
-    found = attack(goal)
-    assert bool(attack.threat.contains(found, goal.images).all()), "a source's image was not projected"
-    each = [attack.threat.project(view, goal.images) for view in (*views["b"], *views["c"])]
-    scores = torch.stack([margin(model(view), goal.labels) for view in each])
-    assert torch.equal(margin(model(found), goal.labels), scores.amax(0)), "not the view of the highest margin"
+    found = attack(given)
+    assert bool(attack.threat.contains(found, given.images).all()), "a source's image was not projected"
+    each = [attack.threat.project(view, given.images) for view in (*views["b"], *views["c"])]
+    scores = torch.stack([margin(model(view), given.labels) for view in each])
+    assert torch.equal(margin(model(found), given.labels), scores.amax(0)), "not the view of the highest margin"
     assert len(scores.argmax(0).unique()) > 1, "one view is the worst of all samples, so the choice was not tested"
     wrong = (scores > 0).any(0)
-    assert torch.equal(model(found).argmax(1) != goal.labels, wrong), "a misclassified view did not go first"
+    assert torch.equal(model(found).argmax(1) != given.labels, wrong), "a misclassified view did not go first"
     rows = torch.tensor([3, 11])
-    assert torch.equal(attack(goal.select(rows)), found[rows]), "the choice depends on the batch"
+    assert torch.equal(attack(given.select(rows)), found[rows]), "the choice depends on the batch"
 
 
 def test_transfer_says_which_source_it_lacks() -> None:
-    goal = goal_for(Watched(), 2)
-    goal = replace(goal, sources={"b": goal.images[None]})
+    given = goal_for(Watched(), 2)
+    given = replace(given, sources={"b": given.images[None]})
     with pytest.raises(OptionError, match="got c, allowed here: b"):
-        made("transfer", "linf:0.1", sources=("b", "c"))(goal)
+        made("transfer", "linf:0.1", sources=("b", "c"))(given)
     with pytest.raises(OptionError, match="at least one other peer"):
         made("transfer", "linf:0.1", sources=())
 

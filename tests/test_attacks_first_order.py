@@ -50,13 +50,15 @@ def pixels(count: int, seed: int = 0) -> Tensor:
     return (1.4 * torch.rand(count, 1, 6, 6, generator=generator) - 0.2).clamp(0, 1)
 
 
-def goal_for(model: nn.Module, images: Tensor, labels: Tensor | None = None, key: int = 1, **more: Any) -> matx.Goal:
+def goal_for(
+    model: nn.Module, images: Tensor, labels: Tensor | None = None, key: int = 1, **more: Any
+) -> matx.AttackInput:
     with torch.no_grad():
         labels = model(images).argmax(1) if labels is None else labels
     if isinstance(model, Watched):
         model.shown.clear()
     generator = SampleGenerator(key, torch.arange(len(images)))
-    return matx.Goal(model=model, images=images, labels=labels, generator=generator, **more)
+    return matx.AttackInput(model=model, images=images, labels=labels, generator=generator, **more)
 
 
 def attack(name: str, **options: Any) -> Attack:
@@ -151,27 +153,27 @@ def test_l1_attacks_use_their_budget_up(name: str) -> None:
 @pytest.mark.parametrize("keep", ["last", "best"])
 def test_pgd_equals_a_plain_loop(keep: str) -> None:
     model, images = network(), pixels(30)
-    goal = goal_for(model, images)
-    found = attack("pgd", threat=LINF, steps=7, step_size=0.04, random_start=False, keep=keep)(goal)
+    given = goal_for(model, images)
+    found = attack("pgd", threat=LINF, steps=7, step_size=0.04, random_start=False, keep=keep)(given)
     x, best, best_loss = images, images, torch.full((30,), -torch.inf)
     for _ in range(7):
         point = x.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(model, point, goal.labels).sum(), point)
+        (gradient,) = torch.autograd.grad(loss(model, point, given.labels).sum(), point)
         x = (x + 0.04 * gradient.sign()).clamp(images - 0.1, images + 0.1).clamp(0, 1)
-        higher = loss(model, x, goal.labels) > best_loss
+        higher = loss(model, x, given.labels) > best_loss
         best = torch.where(higher.reshape(-1, 1, 1, 1), x, best)
-        best_loss = torch.maximum(best_loss, loss(model, x, goal.labels))
+        best_loss = torch.maximum(best_loss, loss(model, x, given.labels))
     assert torch.equal(found, x if keep == "last" else best), f"pgd with keep={keep!r} is not the plain loop"
 
 
 def test_mim_equals_a_plain_loop() -> None:
     model, images = network(), pixels(30)
-    goal = goal_for(model, images)
-    found = attack("mim", threat=LINF, steps=5, step_size=0.03, decay=0.7, keep="last")(goal)
+    given = goal_for(model, images)
+    found = attack("mim", threat=LINF, steps=5, step_size=0.03, decay=0.7, keep="last")(given)
     x, velocity = images, torch.zeros_like(images)
     for _ in range(5):
         point = x.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(model, point, goal.labels).sum(), point)
+        (gradient,) = torch.autograd.grad(loss(model, point, given.labels).sum(), point)
         velocity = 0.7 * velocity + gradient / gradient.abs().mean((1, 2, 3), keepdim=True)
         x = (x + 0.03 * velocity.sign()).clamp(images - 0.1, images + 0.1).clamp(0, 1)
     assert torch.equal(found, x), "mim is not the plain loop"
@@ -184,14 +186,14 @@ def test_mim_equals_a_plain_loop() -> None:
 def test_without_random_start_the_first_look_is_at_the_clean_image(name: str) -> None:
     """D1: random_start=False still started randomly, and the first steps had length 0."""
     model, images = Watched(network()), pixels(8)
-    goal = goal_for(model, images)
+    given = goal_for(model, images)
     options: dict[str, Any] = {} if name == "fgsm" else {"steps": 10}
     chosen = attack(name, threat=L1, random_start=False, **options)
-    found = chosen(goal)
+    found = chosen(given)
     assert torch.equal(model.shown[0], images), "the first perturbation is not zero"
     assert (found != images).flatten(1).any(1).all(), "the attack does not move"
     if isinstance(chosen, FirstOrderAttack):
-        assert torch.equal(chosen.init(goal), images), "init does not give the clean image"
+        assert torch.equal(chosen.init(given), images), "init does not give the clean image"
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
@@ -199,14 +201,14 @@ def test_without_random_start_the_first_look_is_at_the_clean_image(name: str) ->
 def test_more_restarts_never_hurt_a_sample(keep: str, early_exit: bool) -> None:
     """D4: an inverted byte mask let the last restart overwrite every sample."""
     model, images = network(2, scale=60), pixels(120)
-    goal = goal_for(model, images)
+    given = goal_for(model, images)
     threat = matx.ThreatModel(norm="linf", eps=0.1)
     first = None
     before: tuple[Tensor, Tensor] | None = None
     for restarts in (1, 2, 4):
         chosen = attack("pgd", threat=threat, steps=1, restarts=restarts, keep=keep, early_exit=early_exit)
-        found = chosen(goal)
-        now = flags(model, found, goal.labels), loss(model, found, goal.labels)
+        found = chosen(given)
+        now = flags(model, found, given.labels), loss(model, found, given.labels)
         if before is not None:
             assert (now[0] | ~before[0]).all(), "a further restart lost a misclassified sample"
             same = now[0] == before[0]
@@ -259,16 +261,16 @@ def test_no_forward_is_wasted(options: dict[str, Any], forwards: int) -> None:
 @pytest.mark.parametrize("name", ["pgd", "apgd"])
 def test_early_exit_changes_work_not_flags(name: str, threat: matx.ThreatModel) -> None:
     model, images = Watched(network()), pixels(60)
-    goal = goal_for(model, images)
+    given = goal_for(model, images)
     plain = attack(name, threat=threat, steps=10, random_start=False)
     early = attack(name, threat=threat, steps=10, random_start=False, early_exit=True)
-    full = plain(goal)
-    visited = torch.stack([flags(model.inner, x, goal.labels) for x in model.shown])
+    full = plain(given)
+    visited = torch.stack([flags(model.inner, x, given.labels) for x in model.shown])
     model.shown.clear()
-    found = early(goal)
-    wrong = flags(model.inner, found, goal.labels)
+    found = early(given)
+    wrong = flags(model.inner, found, given.labels)
     assert torch.equal(wrong, visited.any(0)), "early exit does not find exactly what the whole search meets"
-    assert (wrong | ~flags(model.inner, full, goal.labels)).all(), "early exit lost a sample"
+    assert (wrong | ~flags(model.inner, full, given.labels)).all(), "early exit lost a sample"
     assert torch.allclose(found[~wrong], full[~wrong], atol=1e-5), "samples that stand depend on those that left"
     assert 0 < wrong.float().mean() < 1, "the case shows nothing: all stand, or none"
     assert sum(map(len, model.shown)) < 11 * 60, "the batch did not shrink"
@@ -278,44 +280,44 @@ def test_early_exit_changes_work_not_flags(name: str, threat: matx.ThreatModel) 
 def test_searches_that_repeat_themselves_end() -> None:
     """A sample that comes back to an iterate has met them all: it costs no more forwards, and nothing else changes."""
     model, images = Watched(network()), pixels(60)
-    goal = goal_for(model, images)
+    given = goal_for(model, images)
     options: dict[str, Any] = {"threat": LINF, "steps": 100, "step_size": 0.025, "random_start": False}
-    full = attack("pgd", **options)(goal)
-    standing = ~torch.stack([flags(model.inner, x, goal.labels) for x in model.shown]).any(0)
+    full = attack("pgd", **options)(given)
+    standing = ~torch.stack([flags(model.inner, x, given.labels) for x in model.shown]).any(0)
     model.shown.clear()
-    found = attack("pgd", early_exit=True, **options)(goal)
+    found = attack("pgd", early_exit=True, **options)(given)
     assert standing.sum() > 5, "the case shows nothing: everything is misclassified"
     assert torch.allclose(found[standing], full[standing], atol=1e-5), "ending early changed the result"
     assert sum(map(len, model.shown)) < 0.5 * 100 * int(standing.sum()), "searches that repeat themselves went on"
     model.shown.clear()
-    attack("mim", early_exit=True, threat=LINF, steps=100, step_size=0.025)(goal)
+    attack("mim", early_exit=True, threat=LINF, steps=100, step_size=0.025)(given)
     assert sum(map(len, model.shown)) >= 100 * 5, "momentum is a memory: a repeated image is no repeated search"
 
 
 @pytest.mark.parametrize("name", ["pgd", "apgd", "mim", "pgd_topk", "slide", "fgsm"])
 def test_batch_size_and_order_change_nothing(name: str) -> None:
     model, images = network(), pixels(24)
-    goal = goal_for(model, images)
+    given = goal_for(model, images)
     options: dict[str, Any] = {} if name == "fgsm" else {"steps": 10, "restarts": 2}
     chosen = attack(name, threat=L1, random_start=True, **options)
-    whole = chosen(goal)
+    whole = chosen(given)
     rows = torch.tensor([20, 3, 7])
-    part = chosen(goal.select(rows))
+    part = chosen(given.select(rows))
     assert torch.allclose(part, whole[rows], atol=1e-5), "a sample's example depends on its batch"
-    again = chosen(goal)
+    again = chosen(given)
     assert torch.equal(again, whole), "the same call gives another result"
-    other = chosen(replace(goal, generator=SampleGenerator(2, torch.arange(24))))
+    other = chosen(replace(given, generator=SampleGenerator(2, torch.arange(24))))
     assert not torch.equal(other, whole), "the key of the generator does nothing"
 
 
 def test_nothing_of_the_model_is_touched() -> None:
     model = network().requires_grad_(True)
-    goal = goal_for(model, pixels(6))
+    given = goal_for(model, pixels(6))
     with torch.no_grad():
-        found = attack("pgd", threat=LINF, steps=3)(goal)
+        found = attack("pgd", threat=LINF, steps=3)(given)
     assert not found.requires_grad, "the example keeps a graph"
     assert all(p.grad is None for p in model.parameters()), "an attack wrote gradients of parameters (D2)"
-    assert not goal.images.requires_grad, "the clean images were made to require gradients"
+    assert not given.images.requires_grad, "the clean images were made to require gradients"
 
 
 # Objectives
@@ -333,10 +335,10 @@ def test_a_supplied_objective_is_climbed() -> None:
     for name in ("pgd", "apgd", "mim"):
         results = []
         for objective in (soft, free):
-            goal = goal_for(model, images, objective=objective)
+            given = goal_for(model, images, objective=objective)
             for early_exit in (False, True):
                 chosen = attack(name, threat=LINF, steps=5, restarts=2, early_exit=early_exit)
-                results.append(chosen(goal))
+                results.append(chosen(given))
         assert torch.equal(results[0], results[2]), f"{name}: the form of the objective matters"
         assert torch.equal(results[1], results[3]), f"{name}: the form of the objective matters for early exit"
         with torch.no_grad():
@@ -346,9 +348,9 @@ def test_a_supplied_objective_is_climbed() -> None:
 
 def test_kl_needs_a_start_off_the_clean_image() -> None:
     model, images = network(), pixels(10)
-    goal = goal_for(model, images)
-    found = attack("pgd", threat=LINF, steps=10, objective="kl", noise=0.001)(goal)
-    chance = LINF.random_start(images, goal.generator)
+    given = goal_for(model, images)
+    found = attack("pgd", threat=LINF, steps=10, objective="kl", noise=0.001)(given)
+    chance = LINF.random_start(images, given.generator)
     gaps = [kl_divergence(model(images), model(x)).mean() for x in (found, chance)]
     assert gaps[0] > 10 * gaps[1], "KL to the clean answer was not climbed"
     for name in ("pgd", "fgsm", "mim", "apgd"):
@@ -383,38 +385,38 @@ def test_apgd_epsilon_schedule_is_three_two_one() -> None:
 @pytest.mark.parametrize("objective", ["cross_entropy", "dlr", "targeted_dlr"])
 def test_apgd_is_no_weaker_than_pgd(threat: matx.ThreatModel, objective: str) -> None:
     model, images = network(), pixels(150)
-    goal = goal_for(model, images)
+    given = goal_for(model, images)
     schedule: dict[str, Any] = {"epsilon_schedule": True} if threat.norm == "l1" else {}
     schedule |= {"targets": 2} if objective == "targeted_dlr" else {}
     small = replace(threat, eps=threat.radius / 2)
-    found = attack("apgd", threat=small, steps=40, objective=objective, early_exit=True, **schedule)(goal)
-    plain = attack("pgd", threat=small, steps=40, early_exit=True)(goal)
+    found = attack("apgd", threat=small, steps=40, objective=objective, early_exit=True, **schedule)(given)
+    plain = attack("pgd", threat=small, steps=40, early_exit=True)(given)
     assert small.contains(found, images).all(), "an example lies outside"
-    mine, theirs = flags(model, found, goal.labels).float().mean(), flags(model, plain, goal.labels).float().mean()
+    mine, theirs = flags(model, found, given.labels).float().mean(), flags(model, plain, given.labels).float().mean()
     assert mine >= theirs - 0.02, f"apgd fools {mine:.3f}, pgd {theirs:.3f} of the samples"
 
 
 def test_apgd_for_training_returns_the_highest_iterate() -> None:
     model, images = Watched(network()), pixels(30)
-    goal = goal_for(model, images)
-    found = attack("apgd", threat=LINF, steps=10, random_start=False)(goal)
-    losses = torch.stack([loss(model.inner, x, goal.labels) for x in model.shown])
+    given = goal_for(model, images)
+    found = attack("apgd", threat=LINF, steps=10, random_start=False)(given)
+    losses = torch.stack([loss(model.inner, x, given.labels) for x in model.shown])
     assert len(model.shown) == 11, "ten steps cost eleven forwards"
-    assert torch.allclose(loss(model.inner, found, goal.labels), losses.amax(0), atol=1e-5), "not the highest iterate"
+    assert torch.allclose(loss(model.inner, found, given.labels), losses.amax(0), atol=1e-5), "not the highest iterate"
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 300])
 def test_few_and_many_classes(classes: int) -> None:
     model, images = network(classes=classes), pixels(10)
-    goal = goal_for(model, images)
+    given = goal_for(model, images)
     targeted = attack("apgd", threat=LINF, steps=4, objective="targeted_dlr", targets=9)
     if classes >= 4:
-        assert targeted(goal).shape == images.shape, "enough classes, and yet no examples"
+        assert targeted(given).shape == images.shape, "enough classes, and yet no examples"
         return
     with pytest.raises(OptionError) as caught:
-        targeted(goal)
+        targeted(given)
     assert f"got {classes} classes, allowed: at least 4" in str(caught.value), "the refusal does not name the number"
-    assert attack("apgd", threat=LINF, steps=4, objective="margin")(goal).shape == images.shape, "margin always works"
+    assert attack("apgd", threat=LINF, steps=4, objective="margin")(given).shape == images.shape, "margin always works"
 
 
 def test_apgd_averages_over_a_random_model() -> None:

@@ -42,8 +42,10 @@ def case() -> tuple[nn.Module, Tensor, Tensor]:
 def test_apgd_does_what_the_original_does(wanted: dict[str, Any]) -> None:
     model, images, labels = case()
     threat = matx.ThreatModel.parse(wanted["threat"])
-    goal = matx.Goal(model=model, images=images, labels=labels, generator=SampleGenerator(3, torch.arange(IMAGES)))
-    found = APGD(threat=threat, steps=wanted["steps"], **wanted["options"])(goal)
+    given = matx.AttackInput(
+        model=model, images=images, labels=labels, generator=SampleGenerator(3, torch.arange(IMAGES))
+    )
+    found = APGD(threat=threat, steps=wanted["steps"], **wanted["options"])(given)
     logits = model(found)
     if "stands" in wanted:
         stands = "".join("01"[int(right)] for right in logits.argmax(1) == labels)

@@ -56,18 +56,18 @@ def pixels(count: int = 8, seed: int = 1, low: float = 0.3, high: float = 0.7) -
     return low + (high - low) * torch.rand(count, 3, 2, 2, generator=torch.Generator().manual_seed(seed))
 
 
-def goal_for(model: nn.Module, images: Tensor, **more: Any) -> matx.Goal:
+def goal_for(model: nn.Module, images: Tensor, **more: Any) -> matx.AttackInput:
     labels = model(images).argmax(1)
     draws = SampleGenerator(3, torch.arange(len(images)))
-    return matx.Goal(model=model, images=images, labels=labels, generator=draws, **more)
+    return matx.AttackInput(model=model, images=images, labels=labels, generator=draws, **more)
 
 
-def exact_distances(model: Linear, goal: matx.Goal, norm: str) -> Tensor:
+def exact_distances(model: Linear, given: matx.AttackInput, norm: str) -> Tensor:
     """(N,): |gap| / ||w||_dual of the nearest class (the box is far away)."""
-    logits = model(goal.images)
+    logits = model(given.images)
     dual = {"linf": 1.0, "l2": 2.0, "l1": torch.inf}[norm]
     distances = []
-    for logit, label in zip(logits, goal.labels, strict=True):
+    for logit, label in zip(logits, given.labels, strict=True):
         others = [k for k in range(len(logit)) if k != label]
         distances.append(
             min(
@@ -153,11 +153,11 @@ def test_distances_on_a_linear_model_are_those_of_the_closed_form(name: str, nor
         "cw": {"steps": 150, "searches": 5, "constant": 0.1},
     }  # fmt: skip
     attack = made(name.removesuffix("_t"), threat=threat(norm), **options[name])
-    goal = goal_for(model, images)
-    found = attack(goal)
-    assert bool((model(found).argmax(1) != goal.labels).all()), "a linear model was not fooled"
+    given = goal_for(model, images)
+    found = attack(given)
+    assert bool((model(found).argmax(1) != given.labels).all()), "a linear model was not fooled"
     assert bool(((found >= 0) & (found <= 1)).all()), "the result leaves the box"
-    size, exact = attack.threat.size(found - images), exact_distances(model, goal, norm)
+    size, exact = attack.threat.size(found - images), exact_distances(model, given, norm)
     assert bool((size >= exact * (1 - 1e-4)).all()), "closer than the boundary is: the distance is measured wrongly"
     assert bool((size < 1.06 * exact + 1e-3).all()), f"further than the closed form: {size} instead of {exact}"
 
@@ -165,12 +165,12 @@ def test_distances_on_a_linear_model_are_those_of_the_closed_form(name: str, nor
 @pytest.mark.parametrize("norm", NORMS)
 def test_deepfool_as_published_overshoots_the_boundary_by_two_percent_and_halving_takes_that_back(norm: str) -> None:
     model, images = Linear(), pixels()
-    goal = goal_for(model, images)
-    exact = exact_distances(model, goal, norm)
+    given = goal_for(model, images)
+    exact = exact_distances(model, given, norm)
     plain, short = made("deepfool", threat=threat(norm), halvings=0), made("deepfool", threat=threat(norm))
-    ratio = plain.threat.size(plain(goal) - images) / exact
+    ratio = plain.threat.size(plain(given) - images) / exact
     assert torch.allclose(ratio, torch.full_like(ratio, 1.02), atol=1e-4), f"one step is not 1.02 distances: {ratio}"
-    halved = short.threat.size(short(goal) - images) / exact
+    halved = short.threat.size(short(given) - images) / exact
     assert bool(((halved >= 1 - 1e-4) & (halved < 1.002)).all()), f"bisection does not end at the boundary: {halved}"
 
 
@@ -178,14 +178,14 @@ def test_deepfool_as_published_overshoots_the_boundary_by_two_percent_and_halvin
 @pytest.mark.parametrize("classes", [2, 3, 1000])
 def test_few_and_many_classes_work(name: str, classes: int) -> None:
     model = Linear(classes=classes)
-    goal = goal_for(model, pixels(4))
+    given = goal_for(model, pixels(4))
     options: dict[str, Any] = {"steps": 60, "constant": 1.0, "searches": 3} if name == "cw" else {"steps": 15}
     if name == "fab":
         options["candidates"] = 10 if classes == 1000 else 0
     variants = [options, {**options, "targets": 9}] if name == "fab" else [options]
     for chosen in variants:
-        found = made(name, threat=threat("l2"), **chosen)(goal)
-        assert bool((model(found).argmax(1) != goal.labels).all()), f"{name} fooled not everybody of {classes} classes"
+        found = made(name, threat=threat("l2"), **chosen)(given)
+        assert bool((model(found).argmax(1) != given.labels).all()), f"{name} fooled not everybody of {classes} classes"
 
 
 @pytest.mark.parametrize("name", ["fab", "deepfool", "cw"])
@@ -201,27 +201,27 @@ def test_one_class_has_no_boundary_and_a_strategys_objective_no_meaning(name: st
 @pytest.mark.parametrize("name", ["fab", "deepfool", "cw"])
 def test_what_is_wrong_already_or_cannot_be_fooled_comes_back_clean(name: str) -> None:
     model, images = Linear(), pixels(6)
-    goal = goal_for(model, images)
-    labels = torch.where(torch.arange(6) < 3, (goal.labels + 1) % 3, goal.labels)
+    given = goal_for(model, images)
+    labels = torch.where(torch.arange(6) < 3, (given.labels + 1) % 3, given.labels)
     options: dict[str, Any] = {"steps": 30, "constant": 1.0, "searches": 2} if name == "cw" else {"steps": 5}
-    found = made(name, threat=threat("l2"), **options)(replace(goal, labels=labels))
+    found = made(name, threat=threat("l2"), **options)(replace(given, labels=labels))
     assert torch.equal(found[:3], images[:3]), "a misclassified image was moved, though its distance is 0"
     model.weight.zero_()
-    dead = made(name, threat=threat("l2"), **options)(replace(goal, labels=torch.zeros_like(labels)))
+    dead = made(name, threat=threat("l2"), **options)(replace(given, labels=torch.zeros_like(labels)))
     assert torch.equal(dead, images), "without any gradient the clean image must come back"
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_fab_does_not_depend_on_batch_or_rows(norm: str) -> None:
     model, images = network(), pixels(6, low=0.0, high=1.0)
-    goal = goal_for(model, images)
+    given = goal_for(model, images)
     for stop in (False, True):
         attack = made("fab", threat=threat(norm, 0.2), steps=5, targets=3, restarts=2, stop_inside=stop)
-        whole = attack(goal)
+        whole = attack(given)
         few: Any = attack
-        assert torch.allclose(replace(few, rows=4)(goal), whole, atol=1e-5), "`rows` changes what is found"
+        assert torch.allclose(replace(few, rows=4)(given), whole, atol=1e-5), "`rows` changes what is found"
         rows = torch.tensor([5, 2, 4])
-        assert torch.allclose(attack(goal.select(rows)), whole[rows], atol=1e-5), "the batch changes what is found"
+        assert torch.allclose(attack(given.select(rows)), whole[rows], atol=1e-5), "the batch changes what is found"
 
 
 def test_fab_stops_inside_the_threat_model_with_the_same_verdicts_and_fewer_forwards() -> None:
@@ -233,12 +233,12 @@ def test_fab_stops_inside_the_threat_model_with_the_same_verdicts_and_fewer_forw
         logits: Tensor = model(points)
         return logits
 
-    goal = replace(goal_for(model, images), model=counted)
+    given = replace(goal_for(model, images), model=counted)
     verdicts, costs = [], []
     for stop in (False, True):
         asked.clear()
         attack = made("fab", threat=threat("linf", 0.1), steps=20, targets=3, stop_inside=stop)
-        verdicts.append(attack.threat.size(attack(goal) - images) <= attack.threat.radius)
+        verdicts.append(attack.threat.size(attack(given) - images) <= attack.threat.radius)
         costs.append(sum(asked))
     assert 0 < int(verdicts[0].sum()) < 20, "the radius decides nothing here, so the test proves nothing"
     assert torch.equal(*verdicts), "stopping early changes who is fooled inside the threat model"
@@ -247,19 +247,19 @@ def test_fab_stops_inside_the_threat_model_with_the_same_verdicts_and_fewer_forw
 
 def test_fab_restarts_and_targets_never_take_an_example_back() -> None:
     model, images = network(classes=5), pixels(16, low=0.0, high=1.0)
-    goal = goal_for(model, images)
+    given = goal_for(model, images)
     sizes = []
     for options in ({"restarts": 1}, {"restarts": 3}):
         attack = made("fab", threat=threat("l2"), steps=8, **options)
-        sizes.append(attack.threat.size(attack(goal) - images))
+        sizes.append(attack.threat.size(attack(given) - images))
     assert bool((sizes[1] <= sizes[0] + 1e-7).all()), "more restarts gave a larger distance"
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_fab_looks_at_all_classes_unless_told_otherwise(norm: str) -> None:
     model, images = network(classes=15), pixels(12, low=0.0, high=1.0)
-    goal = goal_for(model, images)
-    found = {count: made("fab", threat=threat(norm), steps=8, candidates=count)(goal) for count in (0, 1, 14, 15, 100)}
+    given = goal_for(model, images)
+    found = {count: made("fab", threat=threat(norm), steps=8, candidates=count)(given) for count in (0, 1, 14, 15, 100)}
     for count in (14, 15, 100):
         assert torch.equal(found[0], found[count]), f"0 candidates are not all: {count} of 14 give something else"
     assert not torch.equal(found[0], found[1]), "the nearest boundary is always the likeliest class's: the test is idle"
@@ -267,25 +267,25 @@ def test_fab_looks_at_all_classes_unless_told_otherwise(norm: str) -> None:
 
 def test_the_nearest_plane_is_the_nearest_by_the_dual_norm() -> None:
     model, images = Linear(classes=6), pixels(5)
-    goal = goal_for(model, images)
+    given = goal_for(model, images)
     dual = {"linf": 1.0, "l2": 2.0, "l1": torch.inf}
     for norm in NORMS:
-        plane = nearest_plane(model, images, goal.labels, 10, norm)
+        plane = nearest_plane(model, images, given.labels, 10, norm)
         distance = plane.gap.abs() / torch.linalg.vector_norm(plane.normal, dual[norm], dim=1)
-        exact = exact_distances(model, goal, norm)
+        exact = exact_distances(model, given, norm)
         assert torch.allclose(distance.double(), exact, rtol=1e-4), f"{norm}: not the nearest class's boundary"
 
 
 def test_cw_asks_for_a_lead_where_confidence_is_set_and_prefers_the_smaller_weight() -> None:
     model, images = Linear(), pixels()
-    goal = goal_for(model, images)
+    given = goal_for(model, images)
     sizes = []
     for confidence in (0.0, 0.2):
         attack = made("cw", threat=threat("l2"), steps=60, searches=3, constant=1.0, confidence=confidence)
-        found = attack(goal)
+        found = attack(given)
         logits = model(found)
-        own = logits.gather(1, goal.labels[:, None])[:, 0]
-        lead = logits.scatter(1, goal.labels[:, None], -torch.inf).amax(1) - own
+        own = logits.gather(1, given.labels[:, None])[:, 0]
+        lead = logits.scatter(1, given.labels[:, None], -torch.inf).amax(1) - own
         moved = attack.threat.size(found - images) > 0
         assert bool(moved.any()), "cw found nothing on a linear model"
         assert bool((lead[moved] >= confidence - 1e-4).all()), "an example does not lead by the confidence"

@@ -30,10 +30,10 @@ def network(classes: int = 5) -> nn.Module:
     return model.requires_grad_(False).eval()
 
 
-def goal_for(model: nn.Module, count: int = 12, **more: Any) -> matx.Goal:
+def goal_for(model: nn.Module, count: int = 12, **more: Any) -> matx.AttackInput:
     images = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     draws = SampleGenerator(2, torch.arange(count))
-    return matx.Goal(model=model, images=images, labels=model(images).argmax(1), generator=draws, **more)
+    return matx.AttackInput(model=model, images=images, labels=model(images).argmax(1), generator=draws, **more)
 
 
 def small(threat: matx.ThreatModel, **options: Any) -> AutoAttack:
@@ -87,14 +87,14 @@ def test_standard_in_l1_has_its_own_settings() -> None:
 @pytest.mark.parametrize("threat", [LINF, L2, L1], ids=["linf", "l2", "l1"])
 def test_it_is_at_least_as_strong_as_each_member_and_stays_inside(threat: matx.ThreatModel) -> None:
     model = network()
-    goal = goal_for(model)
+    given = goal_for(model)
     attack = small(threat)
-    found = held(attack, attack(goal), goal)
-    assert bool(threat.contains(found, goal.images).all()), "outside of the threat model"
-    fooled = model(found).argmax(1) != goal.labels
+    found = held(attack, attack(given), given)
+    assert bool(threat.contains(found, given.images).all()), "outside of the threat model"
+    fooled = model(found).argmax(1) != given.labels
     first = attack.members(5)[0]
-    alone = first(replace(goal, generator=goal.generator.at("autoattack", 0)))
-    assert bool((fooled | ~(model(alone).argmax(1) != goal.labels)).all()), "the first member fools more by itself"
+    alone = first(replace(given, generator=given.generator.at("autoattack", 0)))
+    assert bool((fooled | ~(model(alone).argmax(1) != given.labels)).all()), "the first member fools more by itself"
     assert int(fooled.sum()) > 0, "nobody was fooled, so nothing was compared"
 
 
@@ -102,9 +102,9 @@ def test_it_is_at_least_as_strong_as_each_member_and_stays_inside(threat: matx.T
 @pytest.mark.parametrize("version", ["standard", "rand"])
 def test_few_and_many_classes_work(classes: int, version: str) -> None:
     model = network(classes)
-    goal = goal_for(model, 3)
-    found = small(LINF, version=version, steps=2, queries=2, eot=2)(goal)
-    assert bool(LINF.contains(found, goal.images).all()), f"outside with {classes} classes"
+    given = goal_for(model, 3)
+    found = small(LINF, version=version, steps=2, queries=2, eot=2)(given)
+    assert bool(LINF.contains(found, given.images).all()), f"outside with {classes} classes"
 
 
 def test_with_fewer_than_four_classes_the_margin_stands_in_for_dlr() -> None:
@@ -125,22 +125,24 @@ def test_members_see_only_what_still_stands() -> None:
         logits: Tensor = model(images)
         return logits
 
-    goal = goal_for(model)
-    wrong = replace(goal, model=watched, labels=torch.where(torch.arange(12) < 4, (goal.labels + 1) % 5, goal.labels))
+    given = goal_for(model)
+    wrong = replace(
+        given, model=watched, labels=torch.where(torch.arange(12) < 4, (given.labels + 1) % 5, given.labels)
+    )
     found = small(matx.ThreatModel.parse("linf:0.001"), steps=3, queries=3)(wrong)
-    assert torch.equal(found[:4], goal.images[:4]), "an image that was wrong already was moved"
+    assert torch.equal(found[:4], given.images[:4]), "an image that was wrong already was moved"
     assert max(len(images) for images in shown[1:]) <= 12, "a forward takes more images than the batch has"
-    near = [int((images - goal.images[0]).abs().flatten(1).amax(1).lt(0.01).sum()) for images in shown]
+    near = [int((images - given.images[0]).abs().flatten(1).amax(1).lt(0.01).sum()) for images in shown]
     assert sum(near) == 1, f"an image that was wrong already was asked {sum(near)} times"
 
 
 def test_the_verdicts_do_not_depend_on_the_batch_and_repeat() -> None:
     model = network()
-    goal, attack = goal_for(model), small(LINF, steps=5)
-    whole = attack(goal)
-    assert torch.equal(attack(goal), whole), "the same goal gives another result the second time"
+    given, attack = goal_for(model), small(LINF, steps=5)
+    whole = attack(given)
+    assert torch.equal(attack(given), whole), "the same given gives another result the second time"
     for rows in (torch.tensor([3]), torch.tensor([10, 1, 6, 2])):
-        part = attack(goal.select(rows))
+        part = attack(given.select(rows))
         assert torch.allclose(part, whole[rows], atol=1e-5), "another batch, another example"
 
 

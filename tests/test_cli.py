@@ -15,7 +15,7 @@ import pytest
 from sample_runs import QUICK
 
 from matx.cli import main
-from matx.registration import SHELVES
+from matx.registration import REGISTRIES
 from matx.run import sweep
 
 
@@ -52,8 +52,8 @@ def test_list_and_check_import_only_what_they_need() -> None:
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0, "listing everything ends well"
     everything = capsys.readouterr().out
-    for kind, shelf in SHELVES.items():
-        for name in shelf:
+    for kind, registry in REGISTRIES.items():
+        for name in registry:
             assert f"{kind}.{name}" in everything, f"{kind}.{name} is listed"
     assert main(["list", "attacks"]) == 0, "listing one kind ends well"
     attacks = capsys.readouterr().out

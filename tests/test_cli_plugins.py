@@ -30,10 +30,10 @@ class StandStill:
     broken: bool = False
     """True: it raises."""
 
-    def __call__(self, goal):
+    def __call__(self, given):
         if self.broken:
             raise ZeroDivisionError("on purpose")
-        return goal.images.clone()
+        return given.images.clone()
 
     @classmethod
     def examples(cls, tmp_path):
@@ -43,7 +43,7 @@ class StandStill:
 
 @pytest.fixture
 def plugin(home: Path) -> Iterator[Path]:
-    """A plug-in file; its attack leaves the shelf afterwards."""
+    """A plug-in file; its attack leaves the registry afterwards."""
     import_all()
     before, path = dict(matx.attacks.components), list(sys.path)
     (home / "stander.py").write_text(PLUGIN)

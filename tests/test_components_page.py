@@ -1,9 +1,9 @@
-"""docs/components.md and docs/recipes.md say what the shelves and recipes say."""
+"""docs/components.md and docs/recipes.md say what the registries and recipes say."""
 
 from __future__ import annotations
 
 from matx.config import packaged_recipes
-from matx.registration import SHELVES
+from matx.registration import REGISTRIES
 from tools.components import built_in, head, pages
 
 
@@ -14,7 +14,7 @@ def test_the_committed_pages_are_up_to_date() -> None:
 
 def test_every_component_and_recipe_is_on_its_page() -> None:
     components, recipes = pages().values()
-    for kind in SHELVES:
+    for kind in REGISTRIES:
         assert built_in(kind), f"the built-in {kind} are found"
         for name in built_in(kind):
             assert f"### {kind}.{name}\n" in components, f"{kind}.{name} has an entry"

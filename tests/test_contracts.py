@@ -1,4 +1,4 @@
-"""Every component on every shelf keeps the promises of its kind: a new file is tested with no line written here."""
+"""Every component on every registry keeps the promises of its kind: a new file is tested with no line written here."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 
 import registry
-from matx.registration import SHELVES
+from matx.registration import REGISTRIES
 from matx.testing import CONTRACTS
 from matx.testing.pytest import Promise, promises
 
 
-@pytest.mark.parametrize("promise", [promise for kind in SHELVES for promise in promises(kind)])
+@pytest.mark.parametrize("promise", [promise for kind in REGISTRIES for promise in promises(kind)])
 def test_component_keeps_its_promise(promise: Promise, tmp_path: Path) -> None:
     promise(tmp_path)
 
 
-def test_every_shelf_is_tested() -> None:
-    assert sorted(registry.__all__) == sorted(SHELVES), "the built-in plug-in has other folders than there are shelves"
-    assert set(CONTRACTS) == set(SHELVES), "a kind has no contracts"
-    assert all(len(shelf) > 0 for shelf in SHELVES.values()), "a shelf is empty, so its contracts were run on nothing"
+def test_every_kind_is_tested() -> None:
+    assert sorted(registry.__all__) == sorted(REGISTRIES), "the built-in folders are not the kinds"
+    assert set(CONTRACTS) == set(REGISTRIES), "a kind has no contracts"
+    assert all(len(registry) > 0 for registry in REGISTRIES.values()), (
+        "a registry is empty, so its contracts were run on nothing"
+    )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from matx.craft import Passes, attackable, craft, forked, held
 from matx.errors import ModelError
-from matx.interfaces import Goal, PerturbationUnion, value_and_gradient
+from matx.interfaces import AttackInput, PerturbationUnion, value_and_gradient
 from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
@@ -30,8 +30,8 @@ class Returns:
     kind: ClassVar[Literal["maximise"]] = "maximise"
     threat: ThreatModel = LINF
 
-    def __call__(self, goal: Goal) -> Tensor:
-        return self.make(goal.images)
+    def __call__(self, given: AttackInput) -> Tensor:
+        return self.make(given.images)
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
 
 
-def goal_on(model: Any, count: int = 6) -> Goal:
+def goal_on(model: Any, count: int = 6) -> AttackInput:
     images = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(count) % 3
-    return Goal(model=model, images=images, labels=labels, generator=SampleGenerator(0, torch.arange(count)))
+    return AttackInput(model=model, images=images, labels=labels, generator=SampleGenerator(0, torch.arange(count)))
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
@@ -62,9 +62,9 @@ def test_the_model_is_left_bit_for_bit(mode: str) -> None:
     modes = [part.training for part in module.modules()]
     wanted = [p.requires_grad for p in module.parameters()]
     with attackable(module, mode=mode) as model:
-        goal = goal_on(model)
+        given = goal_on(model)
         assert [part.training for part in module.modules()] == [mode == "train"] * 6, "the attack mode is not set"
-        _, gradient = value_and_gradient(goal.climb("cross_entropy"), goal.images)
+        _, gradient = value_and_gradient(given.objective_for("cross_entropy"), given.images)
         assert gradient.abs().sum() > 0, "the model is not differentiable in its images"
     assert all(torch.equal(state[name], value) for name, value in module.state_dict().items()), "weights or statistics"
     assert buffers == {name: id(value) for name, value in module.named_buffers()}, "buffers were replaced"
@@ -79,33 +79,33 @@ def test_the_model_is_left_bit_for_bit(mode: str) -> None:
 def test_passes_are_counted_per_image_also_for_a_stranger_s_backward() -> None:
     passes = Passes()
     with attackable(network(), passes=passes) as model:
-        goal = goal_on(model, 5)
-        value_and_gradient(goal.climb("margin"), goal.images)
-        images = goal.images.clone().requires_grad_()
+        given = goal_on(model, 5)
+        value_and_gradient(given.objective_for("margin"), given.images)
+        images = given.images.clone().requires_grad_()
         model(images).sum().backward()
         with torch.no_grad():
-            model(goal.images)
+            model(given.images)
     assert vars(passes) == {"forward": 15, "backward_input": 10, "backward_weights": 0}
 
 
 def test_results_are_held_to_the_promise() -> None:
-    goal = goal_on(network())
-    far = held(Returns(lambda x: x + 1.0), goal.images + 1.0, goal)
-    assert LINF.contains(far, goal.images).all(), "a maximising attack that leaves the set is not projected"
-    assert float((far - goal.images).abs().max()) == pytest.approx(0.1, abs=1e-6), "projection gave the clean image"
-    inside = goal.images.clone()
+    given = goal_on(network())
+    far = held(Returns(lambda x: x + 1.0), given.images + 1.0, given)
+    assert LINF.contains(far, given.images).all(), "a maximising attack that leaves the set is not projected"
+    assert float((far - given.images).abs().max()) == pytest.approx(0.1, abs=1e-6), "projection gave the clean image"
+    inside = given.images.clone()
     inside[0] = (inside[0] + 0.05).clamp(0, 1)
     mixed = inside.clone()
     mixed[1] = (mixed[1] + 0.5).clamp(0, 1)
-    nearest = held(Nearest(lambda x: x), mixed, goal)
+    nearest = held(Nearest(lambda x: x), mixed, given)
     assert torch.equal(nearest[0], inside[0]), "an example inside is changed"
-    assert torch.equal(nearest[1], goal.images[1]), "an example outside counts for a minimum-norm attack"
+    assert torch.equal(nearest[1], given.images[1]), "an example outside counts for a minimum-norm attack"
     with pytest.raises(ModelError, match="1 of 6 images are not finite"):
-        held(Returns(lambda x: x), goal.images.index_fill(0, torch.tensor([2]), torch.nan), goal)
+        held(Returns(lambda x: x), given.images.index_fill(0, torch.tensor([2]), torch.nan), given)
     with pytest.raises(ModelError, match=r"of shape \(6, 1, 4, 8\)"):
-        held(Returns(lambda x: x), goal.images[:, :, :4], goal)
-    tracked = (goal.images * torch.ones(1, requires_grad=True)).clamp(0, 1)
-    assert not held(Returns(lambda x: x), tracked, goal).requires_grad, "the graph of an attack leaks"
+        held(Returns(lambda x: x), given.images[:, :, :4], given)
+    tracked = (given.images * torch.ones(1, requires_grad=True)).clamp(0, 1)
+    assert not held(Returns(lambda x: x), tracked, given).requires_grad, "the graph of an attack leaks"
 
 
 def test_a_union_that_leaves_every_threat_model_is_an_error() -> None:
@@ -113,8 +113,8 @@ def test_a_union_that_leaves_every_threat_model_is_an_error() -> None:
         def views(self, count: int) -> int:
             return 1
 
-        def __call__(self, attacks: Any, goal: Goal) -> Tensor:
-            return (1.0 - goal.images)[None]
+        def __call__(self, attacks: Any, given: AttackInput) -> Tensor:
+            return (1.0 - given.images)[None]
 
     with pytest.raises(ModelError, match="outside of every threat model"):
         craft(goal_on(network()), [Returns(lambda x: x)], Wild())
@@ -150,10 +150,10 @@ def test_memory_stays_flat_over_many_calls() -> None:
         return sum(type(thing) is Tensor for thing in gc.get_objects())
 
     with attackable(network()) as model:
-        goal = goal_on(model)
-        views = craft(goal, [attack], None).views
+        given = goal_on(model)
+        views = craft(given, [attack], None).views
         before = live()
         for _ in range(50):
-            views = craft(goal, [attack], None).views
+            views = craft(given, [attack], None).views
         assert live() <= before, f"50 calls left {live() - before} tensors behind"
     assert views.grad_fn is None, "returned examples keep their graph"

@@ -35,12 +35,12 @@ class Stopper:
     kind: ClassVar[str] = "maximise"
     threat: ThreatModel
 
-    def __call__(self, goal):
+    def __call__(self, given):
         with open("calls", "a") as file:
             file.write("x")
         if "FATE" in os.environ and os.path.getsize("calls") == 4:
             os.kill(os.getpid(), int(os.environ["FATE"]))
-        return self.threat.random_start(goal.images, goal.generator)
+        return self.threat.random_start(given.images, given.generator)
 
     @classmethod
     def examples(cls, tmp_path):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from matx.data import MemorySplit
 from matx.errors import OptionError
-from matx.interfaces import Goal, value_and_gradient
+from matx.interfaces import AttackInput, value_and_gradient
 from matx.measure import Flags, PeerScores, Rate, by_threat, evaluate
 from matx.threat import ThreatModel
 
@@ -26,9 +26,9 @@ class Steepest:
     kind: ClassVar[Literal["maximise", "minimum_norm"]] = "maximise"
     threat: ThreatModel
 
-    def __call__(self, goal: Goal) -> Tensor:
-        _, gradient = value_and_gradient(goal.climb("margin"), goal.images)
-        return self.threat.project(goal.images + self.threat.radius * gradient.sign(), goal.images)
+    def __call__(self, given: AttackInput) -> Tensor:
+        _, gradient = value_and_gradient(given.objective_for("margin"), given.images)
+        return self.threat.project(given.images + self.threat.radius * gradient.sign(), given.images)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
@@ -46,10 +46,10 @@ class Planted:
     sources: tuple[str, ...] = ()
     seen: list[int] = field(default_factory=list)
 
-    def __call__(self, goal: Goal) -> Tensor:
-        self.seen.extend(goal.generator.indices.tolist())
-        hit = torch.isin(goal.generator.indices, torch.tensor(self.breaks, dtype=torch.int64))
-        images = goal.images.clone()
+    def __call__(self, given: AttackInput) -> Tensor:
+        self.seen.extend(given.generator.indices.tolist())
+        hit = torch.isin(given.generator.indices, torch.tensor(self.breaks, dtype=torch.int64))
+        images = given.images.clone()
         images[hit, 0, 0, 0] -= self.by
         return images
 
@@ -60,13 +60,13 @@ class Planted:
 
 @dataclass(frozen=True, kw_only=True)
 class Shake:
-    """A random point of the set, drawn from the goal's generator alone."""
+    """A random point of the set, drawn from the given generator alone."""
 
     kind: ClassVar[Literal["maximise", "minimum_norm"]] = "maximise"
     threat: ThreatModel
 
-    def __call__(self, goal: Goal) -> Tensor:
-        return self.threat.random_start(goal.images, goal.generator.at("shake"))
+    def __call__(self, given: AttackInput) -> Tensor:
+        return self.threat.random_start(given.images, given.generator.at("shake"))
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -11,7 +11,7 @@ import torch
 import matx
 from matx import Optimizer, Peer, Schedule
 from matx.errors import CheckpointError, OptionError
-from matx.learner import bring_to_life, forward, precision_type
+from matx.learner import build_learner, forward, precision_type
 from matx.plugins import import_all
 
 import_all()
@@ -19,7 +19,7 @@ DATA = matx.datasets["digits"]()()
 
 
 def alive(name: str = "a", seed: int = 0, **options: Any) -> Any:
-    return bring_to_life(name, Peer(architecture=matx.architectures["tiny"](width=4), **options), DATA, seed=seed)
+    return build_learner(name, Peer(architecture=matx.architectures["tiny"](width=4), **options), DATA, seed=seed)
 
 
 def test_the_normaliser_is_inside_the_model() -> None:
@@ -102,7 +102,7 @@ def test_weights_are_read_from_files_and_refused_with_a_sentence(tmp_path: Path)
     images = torch.rand(2, 1, 8, 8)
     assert torch.equal(frozen.module(images), source.module.eval()(images)), "other weights than the file's"
 
-    other = bring_to_life("a", Peer(architecture=matx.architectures["tiny"](width=8)), DATA, seed=0)
+    other = build_learner("a", Peer(architecture=matx.architectures["tiny"](width=8)), DATA, seed=0)
     torch.save(other.module.state_dict(), tmp_path / "wide.pt")
     (tmp_path / "text.pt").write_text("no weights")
     cases = {"wide.pt": "do not fit", "text.pt": "does not hold plain weights", "none.pt": "is not there"}

@@ -23,8 +23,8 @@ from pathlib import Path
 from sample_runs import *
 from matx.run import run
 
-def wait(goal):
-    if goal.step == 1:
+def wait(given):
+    if given.step == 1:
         Path("here").touch()
         time.sleep(600)
 

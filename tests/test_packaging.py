@@ -121,10 +121,10 @@ def test_importing_matx_touches_no_disk_and_loads_no_torch(tmp_path: Path) -> No
 
 def test_every_component_file_is_named_as_registered() -> None:
     from matx.plugins import import_all
-    from matx.registration import SHELVES
+    from matx.registration import REGISTRIES
 
     import_all()
-    for kind, shelf in SHELVES.items():
+    for kind, registry in REGISTRIES.items():
         files = {path.stem for path in sources(f"registry/{kind}", "*.py") if not path.stem.startswith("_")}
-        built_in = {name for name in shelf if shelf[name].__module__.startswith("registry.")}
+        built_in = {name for name in registry if registry[name].__module__.startswith("registry.")}
         assert files == built_in, f"each file in registry/{kind} registers its own name"

@@ -10,7 +10,7 @@ from plugin_room import plugin_room
 import matx
 from matx.errors import PluginError, RegistrationError
 from matx.plugins import import_all, load_plugin, plugin_of
-from matx.registration import SHELVES
+from matx.registration import REGISTRIES
 
 GOOD = """
 from dataclasses import dataclass
@@ -45,8 +45,8 @@ def install(folder: Path, name: str, module: str) -> None:
     sys.path.append(str(folder))
 
 
-def shelves() -> dict[str, dict[str, type]]:
-    return {kind: dict(shelf.components) for kind, shelf in SHELVES.items()}
+def registries() -> dict[str, dict[str, type]]:
+    return {kind: dict(registry.components) for kind, registry in REGISTRIES.items()}
 
 
 def test_the_built_ins_come_through_the_door_that_anyone_uses() -> None:
@@ -54,16 +54,16 @@ def test_the_built_ins_come_through_the_door_that_anyone_uses() -> None:
         names = import_all()
         assert "builtin" in names, "the built-in plug-in is an entry point like any other"
         assert import_all() == names, "a second call changes nothing"
-        for shelf in SHELVES.values():
-            assert shelf.plugins.count("builtin") == 1, f"{shelf.kind} records each plug-in once, for its messages"
+        for registry in REGISTRIES.values():
+            assert registry.plugins.count("builtin") == 1, f"{registry.kind} records each plug-in once"
 
 
 def test_an_installed_plugin_is_found_by_its_entry_point(write: Write, tmp_path: Path) -> None:
     write("by_entry_point.py", GOOD.format(name="by_entry_point"))
     install(tmp_path, "stranger", "by_entry_point")
     assert "stranger" in import_all(), "import_all gives the names"
-    assert "by_entry_point" in matx.datasets, "its component stands on the shelf"
-    assert "stranger" in matx.attacks.plugins, "every shelf records it"
+    assert "by_entry_point" in matx.datasets, "its component is registered"
+    assert "stranger" in matx.attacks.plugins, "every registry records it"
     assert plugin_of(matx.datasets["by_entry_point"]) is None, "an installed plug-in needs no import line"
 
 
@@ -83,7 +83,7 @@ def test_a_file_is_loaded_and_its_folder_appended(write: Write, tmp_path: Path) 
     assert load_plugin(str(file)) == "by_file", "again changes nothing"
     assert sys.path == [*before, str(tmp_path)], "and appends nothing"
     assert matx.datasets["by_file"]().n == 1, "the component works"
-    assert matx.unions.plugins[-1] == "by_file", "every shelf records the plug-in"
+    assert matx.unions.plugins[-1] == "by_file", "every registry records the plug-in"
     assert plugin_of(matx.datasets["by_file"]) == "by_file", "a gin file imports it by that name"
 
 
@@ -104,7 +104,7 @@ def test_what_was_imported_before_counts(write: Write, tmp_path: Path) -> None:
     write("re_exports.py", "from imported_before import Mine\n")
     sys.path.append(str(tmp_path))
     __import__("imported_before")
-    assert load_plugin("imported_before") == "imported_before", "its components stand on the shelf already"
+    assert load_plugin("imported_before") == "imported_before", "its components are registered already"
     assert load_plugin("re_exports") == "re_exports", "a plug-in may bring another module's components"
 
 
@@ -130,7 +130,7 @@ FAULTS = {
         r"datasets\.heir: got faulty.*\.Heir .*, allowed: a class made a dataclass",
     ),
     "function": (
-        'import matx\n@matx.attacks.register("mine")\ndef mine(goal):\n    return goal.images\n',
+        'import matx\n@matx.attacks.register("mine")\ndef mine(given):\n    return given.images\n',
         r"attacks\.mine: got faulty.*\.mine .*, allowed: a class made a dataclass",
     ),
     "number": ('import matx\nmatx.attacks.register("mine")(3)\n', r"attacks\.mine: got 3, allowed: a class made"),
@@ -143,15 +143,15 @@ def test_a_faulty_plugin_is_named_and_leaves_no_trace(fault: str, write: Write) 
     text, sentence = FAULTS[fault]
     first = GOOD.format(name="half_way") if fault in ("cause", "exit", "taken") else ""
     file = write("faulty.py", first.replace("Mine", "Half") * (fault == "taken") + text)
-    before, path = shelves(), list(sys.path)
+    before, path = registries(), list(sys.path)
     with pytest.raises(PluginError, match=sentence) as caught:
         load_plugin(file)
     assert "faulty" in str(caught.value), f"the plug-in is named: {caught.value}"
-    assert shelves() == before, "a failed plug-in leaves nothing on the shelves"
+    assert registries() == before, "a failed plug-in leaves nothing that is registered"
     assert sys.path == path, "nor on sys.path"
     assert "faulty" not in sys.modules, "nor among the modules"
     if fault not in ("syntax", "cause", "exit", "dependency", "nothing"):
-        assert isinstance(caught.value.__cause__, RegistrationError), "the shelf's own refusal is the cause"
+        assert isinstance(caught.value.__cause__, RegistrationError), "the registry's own refusal is the cause"
 
 
 def test_a_corrected_plugin_loads(write: Write) -> None:

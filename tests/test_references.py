@@ -19,7 +19,7 @@ from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 from tools.reference_flags import FILE, SEEDS, fooled, network, samples
 
-assert registry.__all__, "importing the built-ins puts them on the shelves"
+assert registry.__all__, "importing the built-ins registers them"
 
 ROWS: list[dict[str, Any]] = json.loads(FILE.read_text())
 
@@ -43,7 +43,7 @@ def ours(row: dict[str, Any]) -> Tensor:
     flags = []
     for seed in range(len(row["fooled"])):
         draws = SampleGenerator(seed, torch.arange(len(images)))
-        found = attack(matx.Goal(model=model, images=images, labels=labels, generator=draws))
+        found = attack(matx.AttackInput(model=model, images=images, labels=labels, generator=draws))
         flags.append(fooled(model, found, images, labels, threat))
     return torch.stack(flags)
 

@@ -16,7 +16,7 @@ import torch
 from sample_runs import Judged, Watched, sample
 
 from matx.errors import CheckpointError
-from matx.interfaces import Goal
+from matx.interfaces import AttackInput
 from matx.run import resume, run
 from matx.runtime import checkpoint
 from matx.runtime.folder import RunFolder, open_folder
@@ -31,11 +31,13 @@ class PowerCut(BaseException):
 def fates(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Sets what happens in training and validation, and in the final evaluation."""
 
-    def choose(train: Callable[[Goal], None] | None = None, test: Callable[[Goal], None] | None = None) -> None:
+    def choose(
+        train: Callable[[AttackInput], None] | None = None, test: Callable[[AttackInput], None] | None = None
+    ) -> None:
         monkeypatch.undo()
         if train is not None:
             monkeypatch.setattr(Watched, "FATE", staticmethod(train))
-            monkeypatch.setattr(Judged, "FATE", staticmethod(lambda goal: None))
+            monkeypatch.setattr(Judged, "FATE", staticmethod(lambda given: None))
         if test is not None:
             monkeypatch.setattr(Judged, "FATE", staticmethod(test))
 
@@ -88,9 +90,9 @@ def test_killed_in_mid_epoch(tmp_path: Path, straight: RunFolder) -> None:
 def test_a_power_cut_anywhere_is_made_good(
     tmp_path: Path, straight: RunFolder, fates: Callable[..., None], when: str
 ) -> None:
-    def cut(goal: Goal) -> None:
-        evaluating = goal.progress == 1.0 and goal.step == 0
-        if {"first step": goal.step == 0, "mid-epoch": goal.step == 2, "validation": evaluating}.get(when, True):
+    def cut(given: AttackInput) -> None:
+        evaluating = given.progress == 1.0 and given.step == 0
+        if {"first step": given.step == 0, "mid-epoch": given.step == 2, "validation": evaluating}.get(when, True):
             raise PowerCut
 
     fates(**{"test" if when == "evaluation" else "train": cut})
@@ -104,9 +106,9 @@ def test_a_power_cut_anywhere_is_made_good(
 
 
 def test_ctrl_c_saves_the_step_and_resumes(tmp_path: Path, straight: RunFolder, fates: Callable[..., None]) -> None:
-    def press(goal: Goal) -> None:
-        if goal.step == 6:
-            monkey.append(goal.step)
+    def press(given: AttackInput) -> None:
+        if given.step == 6:
+            monkey.append(given.step)
             if len(monkey) == 1:
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -128,8 +130,8 @@ def test_checkpoint_every_changes_no_result(tmp_path: Path, straight: RunFolder)
 def test_resume_cuts_what_the_checkpoint_does_not_know(
     tmp_path: Path, straight: RunFolder, fates: Callable[..., None]
 ) -> None:
-    def cut(goal: Goal) -> None:
-        if goal.step == 11:
+    def cut(given: AttackInput) -> None:
+        if given.step == 11:
             raise PowerCut
 
     fates(train=cut)
@@ -159,7 +161,7 @@ def test_another_experiment_and_other_images_are_refused(tmp_path: Path, fates: 
     assert all(after[path] == before[path] for path in before if path.suffix != ".pt"), "a refusal changes no file"
 
 
-def stop(goal: Goal) -> None:
+def stop(given: AttackInput) -> None:
     raise PowerCut
 
 

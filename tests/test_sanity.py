@@ -56,7 +56,7 @@ def trained(seed: int = 0, adversarial: bool = False, width: int = 6) -> nn.Modu
             if adversarial:
                 with attackable(module) as model:
                     draws = SampleGenerator(epoch, part)
-                    seen = attack(matx.Goal(model=model, images=seen, labels=labels[part], generator=draws))
+                    seen = attack(matx.AttackInput(model=model, images=seen, labels=labels[part], generator=draws))
             optimizer.zero_grad()
             F.cross_entropy(module.train()(seen), labels[part]).backward()
             optimizer.step()

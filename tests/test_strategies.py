@@ -1,4 +1,4 @@
-"""Every strategy on the shelf, on tables of logits; what `matx.testing` promises besides is in test_contracts."""
+"""Every strategy that is registered, on tables of logits; what `matx.testing` promises besides is in test_contracts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def strategy(request: pytest.FixtureRequest) -> Any:
 
 
 def test_losses_read_all_that_was_declared_and_nothing_else(strategy: Strategy) -> None:
-    for cast in strategy.casts():
+    for cast in strategy.example_peers():
         values, needs = logits(cast), strategy.needs(cast)
         seen: dict[str, set[Key]] = {"trained": set(), "taught": set(), "averaged": set()}
         for name in needs.train:
@@ -46,7 +46,7 @@ def test_losses_read_all_that_was_declared_and_nothing_else(strategy: Strategy) 
 
 
 def test_gradient_reaches_own_and_coupled_logits_alone(strategy: Strategy) -> None:
-    cast = strategy.casts()[-1]
+    cast = strategy.example_peers()[-1]
     values, needs = logits(cast), strategy.needs(cast)
     for name in needs.train:
         leaves = {key: z.clone().requires_grad_() for key, z in values.train.items() if key in declared(needs)}
@@ -63,7 +63,7 @@ def test_equals_another_strategy_at_its_neutral_settings(strategy: Strategy) -> 
     plain = replace(strategy, **strategy.neutral.settings)
     other = matx.strategies[strategy.neutral.equals](**strategy.neutral.others)
     compared = 0
-    for cast in plain.casts():
+    for cast in plain.example_peers():
         if not _admits(other, cast):
             continue
         compared += 1
@@ -84,7 +84,7 @@ def _admits(strategy: Strategy, cast: Any) -> bool:
 
 
 def test_names_and_the_order_of_declaration_do_not_matter(strategy: Strategy) -> None:
-    for cast in strategy.casts():
+    for cast in strategy.example_peers():
         values = logits(cast)
         before = totals(strategy, cast, values, progress=0.25)
         again = totals(strategy, tuple(reversed(cast)), values, progress=0.25)
@@ -100,7 +100,7 @@ def test_names_and_the_order_of_declaration_do_not_matter(strategy: Strategy) ->
 def test_several_views_count_by_their_mean(strategy: Strategy) -> None:
     if matx.strategies.name_of(strategy) in ("mtard", "ramp", "specialists"):
         return  # mtard's weight moves with its losses; the other two give views roles, tested by loops of their own
-    cast = next(cast for cast in strategy.casts() if all(info.views < 2 for info in cast))
+    cast = next(cast for cast in strategy.example_peers() if all(info.views < 2 for info in cast))
     first, second = logits(cast, seed=1), logits(cast, seed=2)
     one = totals(strategy, cast, first)
     other = totals(strategy, cast, _views(first, second, stack=False))
@@ -119,7 +119,7 @@ def _views(first: Logits, second: Logits, *, stack: bool) -> Logits:
 
 
 def test_only_strategies_that_declare_objectives_supply_them(strategy: Strategy) -> None:
-    if any(strategy.needs(cast).craft for cast in strategy.casts()):
+    if any(strategy.needs(cast).craft for cast in strategy.example_peers()):
         assert isinstance(strategy, ObjectiveStrategy), "a strategy whose needs name `craft` has an `objective`"
 
 
@@ -128,4 +128,4 @@ def test_the_shelf_holds_the_field() -> None:
         "act", "adaad", "agree", "akd2", "ard", "cat", "d2r", "dml", "iad", "independent", "lbgat", "mart", "mat",
         "mtard", "peeraid", "ramp", "rslad", "self_distillation", "soup", "specialists", "trades",
     ]  # fmt: skip
-    assert wanted == [name for name in matx.strategies if name in wanted], "every strategy is on the shelf"
+    assert wanted == [name for name in matx.strategies if name in wanted], "every strategy is registered"

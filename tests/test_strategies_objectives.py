@@ -12,7 +12,7 @@ from strategy_tables import LABELS
 from torch import Tensor
 
 import matx
-from matx.interfaces import Goal, Model, Objective, value_and_gradient
+from matx.interfaces import AttackInput, Model, Objective, value_and_gradient
 from matx.losses import cross_entropy, kl_divergence
 from matx.randomness import SampleGenerator
 
@@ -29,9 +29,9 @@ CLEAN = torch.rand(len(LABELS), *SHAPE, generator=torch.Generator().manual_seed(
 MOVED = torch.rand(len(LABELS), *SHAPE, generator=torch.Generator().manual_seed(10), dtype=torch.float64)
 
 
-def goal() -> Goal:
+def attack_input() -> AttackInput:
     indices = torch.arange(len(LABELS))
-    return Goal(model=MODELS["me"], images=CLEAN, labels=LABELS, generator=SampleGenerator(0, indices))
+    return AttackInput(model=MODELS["me"], images=CLEAN, labels=LABELS, generator=SampleGenerator(0, indices))
 
 
 def me(images: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def test_objective_is_the_published_one(
     name: str, options: dict[str, Any], others: tuple[str, ...], formula: Callable[[Tensor], Tensor]
 ) -> None:
     strategy: Any = matx.strategies[name](**options)
-    objective: Objective = strategy.objective("me", goal(), {n: MODELS[n] for n in ("me", *others)})
+    objective: Objective = strategy.objective("me", attack_input(), {n: MODELS[n] for n in ("me", *others)})
     values, gradient = value_and_gradient(objective, MOVED)
     torch.testing.assert_close(values, formula(MOVED), rtol=1e-12, atol=1e-12)
     step = 1e-6
@@ -104,4 +104,4 @@ def test_the_attack_climbs_its_own_where_told() -> None:
     for name in {case[0] for case in CASES}:
         told = [s for s in matx.strategies[name].examples(Path()) if getattr(s, "crafting", "") == "attack"]
         assert told, f"{name} has an example whose attacks climb their own objective"
-        assert all(not s.needs(cast).craft for s in told for cast in s.casts()), "then it supplies none"
+        assert all(not s.needs(cast).craft for s in told for cast in s.example_peers()), "then it supplies none"

@@ -13,7 +13,7 @@ from bad import components as bad_components
 
 import registry
 from matx.errors import RegistrationError
-from matx.registration import attacks as shelf
+from matx.registration import attacks as known
 from matx.testing import CONTRACTS, check, check_component, components, examples_of
 from matx.testing import architectures as architecture_contracts
 from matx.testing import attacks as attack_contracts
@@ -67,7 +67,7 @@ def test_good_components_keep_every_promise(tmp_path: Path) -> None:
 
 
 def test_check_reports_each_contract_of_each_example(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(shelf.components, "descending", attacks.Descending)
+    monkeypatch.setitem(known.components, "descending", attacks.Descending)
     outcomes = check("attacks", "descending")
     examples = len(attacks.Descending.examples(Path()))
     assert len(outcomes) == examples * len(CONTRACTS["attacks"]), "an example or a contract was left out"
@@ -77,7 +77,7 @@ def test_check_reports_each_contract_of_each_example(monkeypatch: pytest.MonkeyP
 
 
 def test_check_says_where_there_is_nothing_to_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(shelf.components, "climb", Climb)
+    monkeypatch.setitem(known.components, "climb", Climb)
     monkeypatch.setattr(Climb, "examples", classmethod(lambda cls, tmp_path: []))
     (outcome,) = check("attacks", "climb")
     assert outcome.failure == "attacks.climb.examples gives no instance, so nothing can be tested", "the reason is lost"
@@ -87,7 +87,7 @@ def test_check_says_where_there_is_nothing_to_test(monkeypatch: pytest.MonkeyPat
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
-    assert registry.attacks, "the built-in plug-in puts its components on the shelves when it is imported"
+    assert registry.attacks, "the built-in plug-in registers its components when it is imported"
     with pytest.raises(RegistrationError, match=r"got 'attack', allowed: .*did you mean 'attacks'"):
         examples_of("attack", "pgd", tmp_path)
     with pytest.raises(RegistrationError, match=r"attacks\.pdg is not registered; did you mean 'pgd'"):

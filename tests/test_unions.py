@@ -35,13 +35,13 @@ class Counted(nn.Module):
         return logits
 
 
-def goal(count: int = 20, **more: Any) -> matx.Goal:
+def attack_input(count: int = 20, **more: Any) -> matx.AttackInput:
     model = Counted().requires_grad_(False)
     images = torch.rand(count, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     labels = model(images).argmax(1)
     model.batches.clear()
     generator = SampleGenerator(5, torch.arange(count))
-    return matx.Goal(model=model, images=images, labels=labels, generator=generator, **more)
+    return matx.AttackInput(model=model, images=images, labels=labels, generator=generator, **more)
 
 
 def members(**options: Any) -> list[Attack]:
@@ -52,19 +52,19 @@ def union(name: str, **options: Any) -> Any:
     return matx.unions[name](**options)
 
 
-def loss(given: matx.Goal, images: Tensor) -> Tensor:
+def loss(given: matx.AttackInput, images: Tensor) -> Tensor:
     return F.cross_entropy(given.model(images), given.labels, reduction="none")
 
 
 @pytest.mark.parametrize("name", ["average", "worst_case", "random_choice", "msd"])
 def test_one_attack_is_that_attack(name: str) -> None:
-    given, alone = goal(), members()[0]
+    given, alone = attack_input(), members()[0]
     got = union(name)([alone], given)
     assert torch.equal(got, alone(given)[None]), f"{name} of one attack is not the attack"
 
 
 def test_average_keeps_every_view_in_order() -> None:
-    given = goal()
+    given = attack_input()
     views = union("average")(members(), given)
     assert views.shape == (3, 20, 1, 6, 6), "one view per attack"
     for view, attack in zip(views, members(), strict=True):
@@ -73,7 +73,7 @@ def test_average_keeps_every_view_in_order() -> None:
 
 
 def test_worst_case_takes_the_highest_loss_per_sample() -> None:
-    given = goal(40)
+    given = attack_input(40)
     views = torch.stack([attack(given) for attack in members()])
     worst = union("worst_case")(members(), given)
     losses = torch.stack([loss(given, view) for view in views])
@@ -83,7 +83,7 @@ def test_worst_case_takes_the_highest_loss_per_sample() -> None:
 
 
 def test_worst_case_costs_one_forward() -> None:
-    given = goal(10)
+    given = attack_input(10)
     clean: list[Attack] = [_Still(threat=threat) for threat in THREATS]
     union("worst_case")(clean, given)
     assert given.model.batches == [30], "the views are not judged in one batched forward"
@@ -98,7 +98,7 @@ def test_worst_case_for_evaluation_prefers_misclassified() -> None:
 
     images = torch.full((2, 1, 1, 1), 0.5)
     generator = SampleGenerator(0, torch.arange(2))
-    given = matx.Goal(model=model, images=images, labels=torch.zeros(2, dtype=torch.int64), generator=generator)
+    given = matx.AttackInput(model=model, images=images, labels=torch.zeros(2, dtype=torch.int64), generator=generator)
     pair: list[Attack] = [_Still(threat=THREATS[0], at=0.25), _Still(threat=THREATS[0], at=0.75)]
     trained = union("worst_case")(pair, given)
     judged = union("worst_case", misclassified_first=True)(pair, given)
@@ -110,7 +110,7 @@ def test_worst_case_compares_by_a_supplied_objective() -> None:
     def brightness(images: Tensor) -> Tensor:
         return images.flatten(1).sum(1)
 
-    given = goal(8, objective=matx.FreeObjective(brightness))
+    given = attack_input(8, objective=matx.FreeObjective(brightness))
     views = torch.stack([attack(given) for attack in members()])
     worst = union("worst_case", misclassified_first=True)(members(), given)[0]
     plain = union("worst_case")(members(), given)[0]
@@ -120,7 +120,7 @@ def test_worst_case_compares_by_a_supplied_objective() -> None:
 
 
 def test_random_choice_draws_per_batch_and_step() -> None:
-    given = goal(3)
+    given = attack_input(3)
     marks: list[Attack] = [_Still(threat=THREATS[0], at=at) for at in (0.1, 0.2, 0.3)]
     drawn = Counter(
         round(float(union("random_choice")(marks, replace(given, step=step)).unique().item()), 1) for step in range(600)
@@ -132,7 +132,7 @@ def test_random_choice_draws_per_batch_and_step() -> None:
 
 
 def test_random_choice_per_sample_mixes_attacks() -> None:
-    given = goal(300)
+    given = attack_input(300)
     marks: list[Attack] = [_Still(threat=THREATS[0], at=at) for at in (0.1, 0.2, 0.3)]
     mixed = union("random_choice", per="sample")(marks, given)[0].flatten(1)[:, 0]
     counts = [int((mixed == at).sum()) for at in (0.1, 0.2, 0.3)]
@@ -151,7 +151,7 @@ def test_adaptive_weighs_by_one_minus_robust_accuracy() -> None:
 
 
 def test_adaptive_counts_and_draws() -> None:
-    given, chosen = goal(10), union("adaptive")
+    given, chosen = attack_input(10), union("adaptive")
     pair = members(steps=1)[::2]
     before = {"right.0": 90.0, "seen.0": 100.0, "right.1": 30.0, "seen.1": 100.0}
     drawn = Counter[str]()
@@ -171,7 +171,7 @@ def test_adaptive_counts_and_draws() -> None:
 
 
 def test_msd_equals_a_plain_loop() -> None:
-    given, chosen = goal(), members(step_size=0.1)
+    given, chosen = attack_input(), members(step_size=0.1)
     got = MSD(steps=6)(chosen, given)
     x, best, best_loss = given.images, given.images, torch.full((20,), -torch.inf)
     for step in range(6):
@@ -187,13 +187,13 @@ def test_msd_equals_a_plain_loop() -> None:
 
 
 def test_msd_takes_one_gradient_and_one_batched_forward_a_step() -> None:
-    given = goal(10)
+    given = attack_input(10)
     union("msd", steps=4)([guarded(attack) for attack in members()], given)
     assert given.model.batches == [10, 30] * 4, "one forward for the gradient, one for all candidates, a step"
 
 
 def test_msd_stays_inside_the_union_and_beats_a_step_of_its_members() -> None:
-    given = goal(50)
+    given = attack_input(50)
     found = union("msd", steps=20)(members(steps=20), given)[0]
     inside = torch.stack([threat.contains(found, given.images) for threat in THREATS])
     assert inside.any(0).all(), "an example lies in none of the balls"
@@ -203,7 +203,7 @@ def test_msd_stays_inside_the_union_and_beats_a_step_of_its_members() -> None:
 
 def test_msd_refuses_attacks_without_steps() -> None:
     with pytest.raises(OptionError) as caught:
-        union("msd")([members()[0], matx.attacks["mim"](threat=THREATS[0])], goal(2))
+        union("msd")([members()[0], matx.attacks["mim"](threat=THREATS[0])], attack_input(2))
     assert "MIM" in str(caught.value), "the message does not name the attack"
     assert "move along one gradient" in str(caught.value), "the message does not say what is allowed"
 
@@ -231,8 +231,8 @@ class _Still:
     def __init__(self, *, threat: matx.ThreatModel, at: float = 0.5) -> None:
         self.threat, self.at = threat, at
 
-    def __call__(self, goal: matx.Goal) -> Tensor:
-        return torch.full_like(goal.images, self.at)
+    def __call__(self, given: matx.AttackInput) -> Tensor:
+        return torch.full_like(given.images, self.at)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> list["_Still"]:

@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--npz", type=Path, default=None)
     parser.add_argument("--folder", type=Path, default=Path("benchmark_models"), help="where trained models are kept")
     parser.add_argument("--models", default=",".join(NAMES))
-    parser.add_argument("--architecture", default="tiny", help="one of the shelf that has a width")
+    parser.add_argument("--architecture", default="tiny", help="one of the registry that has a width")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--train", type=int, default=8000)
     parser.add_argument("--images", type=int, default=100)

@@ -116,8 +116,8 @@ def _train(module: nn.Module, images: Images, name: str, epochs: int) -> None:
         if attacks:
             with attackable(module) as model:
                 draws = SampleGenerator(step, rows)
-                goal = matx.Goal(model=model, images=seen, labels=labels, generator=draws)
-                seen = attacks[step % len(attacks)](goal)
+                given = matx.AttackInput(model=model, images=seen, labels=labels, generator=draws)
+                seen = attacks[step % len(attacks)](given)
         module.train()
         optimizer.zero_grad()
         torch.autograd.backward(F.cross_entropy(module(seen), labels))

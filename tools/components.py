@@ -1,4 +1,4 @@
-"""Write docs/components.md and docs/recipes.md from the shelves and the packaged recipes.
+"""Write docs/components.md and docs/recipes.md from the registries and the packaged recipes.
 
     python tools/components.py [--check]
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from matx.config import NOUNS, describe, find_recipe, packaged_recipes
 from matx.plugins import import_all
-from matx.registration import SHELVES
+from matx.registration import REGISTRIES
 
 ROOT = Path(__file__).resolve().parents[1]
 WRITTEN = "Written by `python tools/components.py`; change the {source}, not this file.\n"
@@ -42,8 +42,8 @@ def pages() -> dict[Path, str]:
 
 
 def components() -> str:
-    """Every built-in component by shelf: what it is, formula and source, its options; then the nouns."""
-    shelves = {kind: built_in(kind) for kind in SHELVES}
+    """Every built-in component by registry: what it is, formula and source, its options; then the nouns."""
+    registries = {kind: built_in(kind) for kind in REGISTRIES}
     lines = [
         "# Components",
         "",
@@ -51,11 +51,11 @@ def components() -> str:
         "`matx show KIND.NAME` says the same, with the place of the source.",
         "",
     ]
-    for kind, found in shelves.items():
+    for kind, found in registries.items():
         names = ", ".join(f"[{name}](#{kind}{name})" for name in found)
         lines += [f"- **{kind}** ({len(found)}): {names}"]
     lines += [f"- **nouns** ({len(NOUNS)}): " + ", ".join(f"[{name}](#{name.lower()})" for name in NOUNS), ""]
-    for kind, found in shelves.items():
+    for kind, found in registries.items():
         lines += [f"## {kind}", ""]
         for name, component in found.items():
             lines += entry(f"{kind}.{name}", component)
@@ -66,9 +66,9 @@ def components() -> str:
 
 
 def built_in(kind: str) -> dict[str, type[Any]]:
-    """The components of a shelf that come with matx, by name."""
-    shelf = SHELVES[kind]
-    return {name: shelf[name] for name in shelf if shelf[name].__module__.startswith("registry.")}
+    """The components of a registry that come with matx, by name."""
+    registry = REGISTRIES[kind]
+    return {name: registry[name] for name in registry if registry[name].__module__.startswith("registry.")}
 
 
 def entry(name: str, component: type[Any]) -> Iterator[str]:

@@ -51,7 +51,7 @@ class Bench:
 
         def search(seed: int) -> Tensor:
             draws = SampleGenerator(seed, torch.arange(len(self.images)))
-            return attack(matx.Goal(model=self.model, images=self.images, labels=self.labels, generator=draws))
+            return attack(matx.AttackInput(model=self.model, images=self.images, labels=self.labels, generator=draws))
 
         return search
 
@@ -113,7 +113,7 @@ def train(bench: Bench, images: Tensor, labels: Tensor, epochs: int) -> None:
         for rows in torch.split(order, 128):
             model.requires_grad_(False)
             draws = SampleGenerator(epoch, rows)
-            seen = attack(matx.Goal(model=model, images=images[rows], labels=labels[rows], generator=draws))
+            seen = attack(matx.AttackInput(model=model, images=images[rows], labels=labels[rows], generator=draws))
             model.requires_grad_(True)
             optimizer.zero_grad()
             torch.autograd.backward(F.cross_entropy(model(seen), labels[rows]))

@@ -61,8 +61,8 @@ def called(module: nn.Module, images: Tensor, labels: Tensor, threat: ThreatMode
     """Ours, called with a generator whose draws the original can repeat."""
     attack: Any = matx.attacks["autoattack"]
     draws = SampleGenerator(seed, torch.arange(len(labels)))
-    goal = matx.Goal(model=module, images=images, labels=labels, generator=draws)
-    return _stands(module, attack(threat=threat, queries=queries)(goal), labels)
+    given = matx.AttackInput(model=module, images=images, labels=labels, generator=draws)
+    return _stands(module, attack(threat=threat, queries=queries)(given), labels)
 
 
 def original(module: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, queries: int, seed: int) -> Flags:

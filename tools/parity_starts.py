@@ -29,13 +29,13 @@ from matx.threat import NORMS, ThreatModel
 def ours(module: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel) -> Tensor:
     """(N,) bool: broken by one of the first two members of our AutoAttack."""
     attack: Any = matx.attacks["autoattack"]
-    goal = matx.Goal(
+    given = matx.AttackInput(
         model=module, images=images, labels=labels, generator=SampleGenerator(0, torch.arange(len(labels)))
     )
     classes = module(images[:1]).shape[1]
     broken = torch.zeros_like(labels, dtype=torch.bool)
     for place, member in enumerate(attack(threat=threat).members(classes)[:2]):
-        found = member(replace(goal, generator=goal.generator.at("autoattack", place)))
+        found = member(replace(given, generator=given.generator.at("autoattack", place)))
         broken |= module(found).argmax(1) != labels
     return broken
 

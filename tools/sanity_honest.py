@@ -62,7 +62,7 @@ def trained(images: Images, seed: int, width: int, key: str, epochs: int) -> nn.
             if attack is not None:
                 with attackable(module) as model:
                     draws = SampleGenerator(epoch, rows)
-                    seen = attack(matx.Goal(model=model, images=seen, labels=labels, generator=draws))
+                    seen = attack(matx.AttackInput(model=model, images=seen, labels=labels, generator=draws))
             optimizer.zero_grad()
             torch.autograd.backward(F.cross_entropy(module.train()(seen), labels))
             optimizer.step()

@@ -12,9 +12,9 @@ import click
 from matx import __version__
 from matx.cli.check import check
 from matx.cli.compare import compare
+from matx.cli.components import listing, show
 from matx.cli.eval import evaluate
 from matx.cli.run import run
-from matx.cli.shelf import listing, show
 from matx.cli.tune import tune
 from matx.errors import MatxError
 

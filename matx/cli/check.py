@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from matx.cli.components import named_component, nouns
 from matx.cli.options import common, load, settings
-from matx.cli.shelf import named_component, nouns
 
 if TYPE_CHECKING:
     from matx.config import Loaded

@@ -58,7 +58,7 @@ class _Builder:
         if failed or missing or any(p not in given for p in required(name)):
             return _Failure(missing)
         cls = lookup(name)
-        assert cls is not None, "gin knows only names that the shelves know"
+        assert cls is not None, "gin knows only names that the registries know"
         options = parameters(cls)
         try:
             return cls(**{p: _settle(value, options[p].hint) for p, value in given.items()})
@@ -74,7 +74,7 @@ class _Builder:
 
     def _missing(self, name: str, parameter: str) -> str:
         cls = lookup(name)
-        assert cls is not None, "gin knows only names that the shelves know"
+        assert cls is not None, "gin knows only names that the registries know"
         scope = "/".join(gin.current_scope())
         elsewhere = any(binding.key[1:] == (name, parameter) for binding in self.program.values)
         where = f" for scope {scope!r}" if scope and elsewhere else ""
@@ -150,7 +150,7 @@ def _gin_for_one_call(builder: _Builder) -> Iterator[None]:
 
 
 def _hand_over(name: str) -> None:
-    """Give gin one wrapper for a name, once a process; the wrapper asks the shelf at every call."""
+    """Give gin one wrapper for a name, once a process; the wrapper asks the registry at every call."""
     if name in _HANDED:
         return
 

@@ -11,21 +11,13 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from matx.config.names import NOUNS, lookup, name_of
 from matx.config.statements import BROKEN, Reference
 from matx.errors import did_you_mean
-from matx.interfaces import Architecture, Attack, Dataset, FirstOrderAttack, PerturbationUnion, StatefulUnion, Strategy
-from matx.registration import SHELVES
+from matx.interfaces import FirstOrderAttack
+from matx.registration import KINDS, REGISTRIES
 
 __all__ = ["accepts", "container", "members", "mismatch", "spell"]
 
-PROTOCOLS: dict[Any, str] = {
-    Architecture: "architectures",
-    Attack: "attacks",
-    FirstOrderAttack: "attacks",
-    Dataset: "datasets",
-    PerturbationUnion: "unions",
-    StatefulUnion: "unions",
-    Strategy: "strategies",
-}
-"""The shelf on which the components of an annotated protocol stand."""
+PROTOCOLS: dict[Any, str] = {protocol: kind.name for kind in KINDS for protocol in (kind.protocol, *kind.refinements)}
+"""The kind whose components an annotated protocol admits."""
 
 _LISTS = (list, tuple, set, frozenset, abc.Sequence, abc.Iterable, abc.Collection, abc.Set)
 _DICTS = (dict, abc.Mapping, abc.MutableMapping)
@@ -130,7 +122,7 @@ def _item(hint: Any) -> str:
 
 
 def _example(kind: str) -> str:
-    names = list(SHELVES[kind])
+    names = list(REGISTRIES[kind])
     return f"@{kind}.{names[0]}()" if len(names) == 1 else f"a component @{kind}.NAME() ({', '.join(names) or 'none'})"
 
 
@@ -164,7 +156,7 @@ def _hint(value: Any, hint: Any) -> str:
 def _string_hint(value: str, parts: list[Any]) -> str:
     for part in parts:
         if part in PROTOCOLS:
-            names = [f"{PROTOCOLS[part]}.{name}" for name in SHELVES[PROTOCOLS[part]]]
+            names = [f"{PROTOCOLS[part]}.{name}" for name in REGISTRIES[PROTOCOLS[part]]]
             whole = value if "." in value else f"{PROTOCOLS[part]}.{value}"
             near = did_you_mean(whole.strip("@()"), names)
             return near.replace("'", "@", 1).replace("'", "()", 1)

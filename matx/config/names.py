@@ -1,4 +1,4 @@
-"""What a gin file may name: the nouns, and every component on the shelves as `kind.name`."""
+"""What a gin file may name: the nouns, and every component that is registered as `kind.name`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from matx.augment import Augment
 from matx.errors import did_you_mean
 from matx.experiment import Evaluation, Experiment, Optimizer, Peer, Schedule, Tune
-from matx.registration import SHELVES
+from matx.registration import REGISTRIES
 from matx.threat import ThreatModel
 
 __all__ = ["NOUNS", "known_names", "lookup", "name_of", "parameters", "unknown_name"]
@@ -33,16 +33,16 @@ class Parameter:
 
 
 def lookup(name: str) -> type[Any] | None:
-    """The class behind `Peer` or `attacks.pgd`, as the shelves stand now."""
+    """The class behind `Peer` or `attacks.pgd`, as the registries stand now."""
     kind, _, component = name.partition(".")
     if not component:
         return NOUNS.get(name)
-    return SHELVES[kind].components.get(component) if kind in SHELVES else None
+    return REGISTRIES[kind].components.get(component) if kind in REGISTRIES else None
 
 
 def known_names() -> list[str]:
     """Every noun and component."""
-    return [*NOUNS, *(f"{kind}.{name}" for kind, shelf in SHELVES.items() for name in shelf)]
+    return [*NOUNS, *(f"{kind}.{name}" for kind, registry in REGISTRIES.items() for name in registry)]
 
 
 def name_of(component: object) -> str | None:
@@ -54,17 +54,17 @@ def name_of(component: object) -> str | None:
 def unknown_name(name: str) -> str:
     """The sentence about a name that nobody has: the nearest, the known, the plug-ins that were loaded."""
     kind, _, component = name.partition(".")
-    plugins = ", ".join(next(iter(SHELVES.values())).plugins) or "none"
-    if kind in SHELVES and component:
-        shelf = SHELVES[kind]
-        near = did_you_mean(component, shelf)
-        return f"unknown component {name!r}{near}; {kind}: {', '.join(shelf) or 'none'}; plug-ins loaded: {plugins}"
-    if kind in SHELVES:
-        return f"{kind!r} is a shelf; name a component on it: {', '.join(f'{kind}.{n}' for n in SHELVES[kind])}"
+    plugins = ", ".join(next(iter(REGISTRIES.values())).plugins) or "none"
+    if kind in REGISTRIES and component:
+        registry = REGISTRIES[kind]
+        near = did_you_mean(component, registry)
+        return f"unknown component {name!r}{near}; {kind}: {', '.join(registry) or 'none'}; plug-ins loaded: {plugins}"
+    if kind in REGISTRIES:
+        return f"{kind!r} is a kind; name one of its components: {', '.join(f'{kind}.{n}' for n in REGISTRIES[kind])}"
     exact = [known for known in known_names() if known.rpartition(".")[2] == name.rpartition(".")[2]]
-    near = f"; did you mean {exact[0]!r}?" if exact else did_you_mean(name, [*known_names(), *SHELVES])
-    nouns, shelves = ", ".join(NOUNS), ", ".join(f"{kind}.NAME" for kind in SHELVES)
-    return f"unknown name {name!r}{near}; allowed: {nouns}, {shelves}; plug-ins loaded: {plugins}"
+    near = f"; did you mean {exact[0]!r}?" if exact else did_you_mean(name, [*known_names(), *REGISTRIES])
+    nouns, registries = ", ".join(NOUNS), ", ".join(f"{kind}.NAME" for kind in REGISTRIES)
+    return f"unknown name {name!r}{near}; allowed: {nouns}, {registries}; plug-ins loaded: {plugins}"
 
 
 def parameters(cls: type[Any]) -> Mapping[str, Parameter]:

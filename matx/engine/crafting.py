@@ -12,7 +12,7 @@ from matx.data import Batch
 from matx.engine.training import Training
 from matx.exchange import CLEAN
 from matx.experiment import crafting_order
-from matx.interfaces import Goal, Model, Objective, ObjectiveStrategy
+from matx.interfaces import AttackInput, Model, Objective, ObjectiveStrategy
 from matx.randomness import SampleGenerator, hashed, seed_for
 
 __all__ = ["craft_all"]
@@ -40,7 +40,7 @@ def _craft_one(training: Training, name: str, batch: Batch, examples: Mapping[st
             other: stack.enter_context(_attackable(training, other))
             for other in (name, *training.needs.craft.get(name, ()))
         }
-        goal = Goal(
+        given = AttackInput(
             model=models[name],
             images=batch.images,
             labels=batch.labels,
@@ -51,7 +51,7 @@ def _craft_one(training: Training, name: str, batch: Batch, examples: Mapping[st
             progress=training.progress,
         )
         crafted = craft(
-            goal,
+            given,
             peer.attacks,
             peer.union,
             state=training.states.get(f"union.{name}"),
@@ -68,13 +68,13 @@ def _attackable(training: Training, name: str) -> AbstractContextManager[Model]:
     return attackable(learner.module, mode=mode, passes=training.passes, call=learner.forward)
 
 
-def _objective(training: Training, name: str, models: Mapping[str, Model]) -> Callable[[Goal], Objective] | None:
-    """What the strategy lets this peer's attacks climb, as a function of the goal; None: the attacks' own loss."""
+def _objective(training: Training, name: str, models: Mapping[str, Model]) -> Callable[[AttackInput], Objective] | None:
+    """The objective that the strategy supplies for this peer's attacks; None: the attacks' own loss."""
     strategy = training.experiment.strategy
     if name not in training.needs.craft or not isinstance(strategy, ObjectiveStrategy):
         return None
 
-    def make(goal: Goal) -> Objective:
-        return strategy.objective(name, goal, models)
+    def make(given: AttackInput) -> Objective:
+        return strategy.objective(name, given, models)
 
     return make

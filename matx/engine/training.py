@@ -13,7 +13,7 @@ from matx.data import Data, carve
 from matx.exchange import CLEAN, Needs, State
 from matx.experiment import Experiment, check_classes, check_needs, peer_infos
 from matx.interfaces import Stateful
-from matx.learner import Learner, bring_to_life
+from matx.learner import Learner, build_learner
 
 __all__ = ["Position", "Training", "canonical", "start"]
 
@@ -109,7 +109,7 @@ def start(experiment: Experiment, data: Data, *, device: torch.device | str = "c
     needs = experiment.strategy.needs(peer_infos(experiment))
     check_needs(needs, experiment)
     learners = {
-        name: bring_to_life(name, peer, data, seed=experiment.seed, device=device, precision=experiment.precision)
+        name: build_learner(name, peer, data, seed=experiment.seed, device=device, precision=experiment.precision)
         for name, peer in experiment.peers.items()
     }
     _share_starts(learners, needs)

@@ -18,7 +18,7 @@ from matx.errors import CheckpointError, MatxError, ModelError, OptionError, Run
 from matx.evaluation.evaluator import Scope, Subject
 from matx.evaluation.runs import load_suite
 from matx.experiment import Experiment, Peer
-from matx.learner import bring_to_life
+from matx.learner import build_learner
 from matx.registration import architectures, datasets
 from matx.runtime.environment import find_device, spare_threads
 
@@ -34,7 +34,7 @@ class Foreign:
     """Models that no run of ours made, and the images that they are judged on."""
 
     dataset: str
-    """A dataset on the shelf, or an npz file; its options are set by bindings."""
+    """A dataset that is registered, or an npz file; its options are set by bindings."""
     suite: str = "pgd"
     bindings: Sequence[str] = ()
     normalise: bool = True
@@ -53,7 +53,7 @@ class Foreign:
 
 
 def from_weights(weights: Path | None, architecture: str, foreign: Foreign, scope: Scope, device: str) -> Subject:
-    """Weights of an architecture on the shelf, or else of timm, by name: one file, or a folder of .pt files.
+    """Weights of an architecture that is registered, or else of timm, by name: one file, or a folder of .pt files.
 
     A folder is read as RobustBench lays its own out (`DATASET/THREAT/NAME.pt`, any depth): each .pt, .pth or .ckpt
     file below it is a model, named after the file. A file holds a state dict, bare or under "state_dict" or
@@ -112,7 +112,7 @@ def _refuse_scope(scope: Scope) -> None:
 
 
 def _alive(name: str, peer: Peer, experiment: Experiment, data: Data, device: torch.device) -> nn.Module:
-    return bring_to_life(name, peer, data, seed=experiment.seed, device=device).module
+    return build_learner(name, peer, data, seed=experiment.seed, device=device).module
 
 
 def _data(experiment: Experiment, foreign: Foreign) -> Data:

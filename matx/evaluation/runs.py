@@ -17,7 +17,7 @@ from matx.errors import CheckpointError, OptionError, RunError, did_you_mean
 from matx.evaluation.evaluator import Judge, Scope, Subject
 from matx.evaluation.scoring import facts, score, weights_of
 from matx.experiment import Evaluation, Experiment
-from matx.learner import bring_to_life
+from matx.learner import build_learner
 from matx.measure import aimed, by_threat
 from matx.report import Results
 from matx.runtime import checkpoint
@@ -117,7 +117,7 @@ def score_folder(loaded: Loaded, name: str, folder: RunFolder, scope: Scope, dev
 def _bare(name: str, experiment: Experiment, data: Data, device: torch.device) -> nn.Module:
     """A peer's module; the checkpoint holds its weights, wherever they started."""
     peer = replace(experiment.peers[name], frozen=False, weights=None)
-    return bring_to_life(name, peer, data, seed=experiment.seed, device=device).module
+    return build_learner(name, peer, data, seed=experiment.seed, device=device).module
 
 
 def _chosen(names: Sequence[str], experiment: Experiment) -> tuple[str, ...]:

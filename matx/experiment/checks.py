@@ -78,7 +78,7 @@ def _sources_of(attack: Attack) -> str:
     """The setting that names the peers whose examples an attack reads, as in a gin file."""
     try:
         return f"attacks.{attacks.name_of(attack)}.sources"
-    except RegistrationError:  # an attack made in Python, on no shelf
+    except RegistrationError:  # an attack made in Python, not registered
         return f"sources of {type(attack).__name__}"
 
 

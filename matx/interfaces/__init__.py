@@ -1,4 +1,4 @@
-"""The contracts between the mechanism and the components on the shelves: what each kind is given and must return."""
+"""The contracts between the mechanism and the registered components: what each kind is given and must return."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from matx.data import Data
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss, State
-from matx.interfaces.goals import (
+from matx.interfaces.attack_input import (
     OBJECTIVES,
+    AttackInput,
     FreeObjective,
-    Goal,
     LogitObjective,
     Model,
     Objective,
@@ -27,10 +27,10 @@ __all__ = [
     "OBJECTIVES",
     "Architecture",
     "Attack",
+    "AttackInput",
     "Dataset",
     "FirstOrderAttack",
     "FreeObjective",
-    "Goal",
     "LogitObjective",
     "Model",
     "Neutral",
@@ -61,7 +61,7 @@ class Attack(Protocol):
         """The allowed set."""
         ...
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W) images."""
         ...
 
@@ -75,24 +75,24 @@ class Attack(Protocol):
 class FirstOrderAttack(Attack, Protocol):
     """An attack that moves along one gradient at a time, so that a union can drive several with the same gradient."""
 
-    def init(self, goal: Goal) -> Tensor:
+    def init(self, given: AttackInput) -> Tensor:
         """(N, C, H, W): where the search starts."""
         ...
 
-    def step(self, goal: Goal, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
+    def step(self, given: AttackInput, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
         """(N, C, H, W): one move from `images` along the gradient of the objective, inside threat model and box."""
         ...
 
 
 @runtime_checkable
 class PerturbationUnion(Protocol):
-    """Attacks faced together. A union without memory is called as `union(attacks, goal)`; see StatefulUnion."""
+    """Attacks faced together. A union without memory is called as `union(attacks, given)`; see StatefulUnion."""
 
     def views(self, count: int) -> int:
         """How many views so many attacks give."""
         ...
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
         """(views, N, C, H, W)."""
         ...
 
@@ -122,7 +122,7 @@ class StatefulUnion(Protocol):
         """How many views so many attacks give."""
         ...
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal, state: State) -> tuple[Tensor, State]:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: State) -> tuple[Tensor, State]:
         """((views, N, C, H, W), new state)."""
         ...
 
@@ -152,7 +152,7 @@ class Strategy(Protocol):
         """The loss of one trained peer, from declared entries alone."""
         ...
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Examples of the peers that it admits, one for each count and set of roles, for the contracts."""
         ...
 
@@ -166,7 +166,7 @@ class Strategy(Protocol):
 class ObjectiveStrategy(Protocol):
     """A strategy that also says what its peers' attacks climb (for the peers that `Needs.craft` names)."""
 
-    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+    def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """What the attack on `peer` climbs; `models` holds the peer's own and those that `Needs.craft` names for it."""
         ...
 

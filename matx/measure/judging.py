@@ -20,7 +20,7 @@ from matx.craft import attackable, forked, guarded
 from matx.data import Batch, Split, batches
 from matx.errors import ModelError, OptionError
 from matx.folding import folded
-from matx.interfaces import Attack, Goal, Model
+from matx.interfaces import Attack, AttackInput, Model
 from matx.measure.answers import correct, known_classes, plain_fp32
 from matx.measure.records import Record, Records, place
 from matx.measure.rounding import towards_clean
@@ -208,10 +208,10 @@ class _Trial:
             right = correct(model, batch.images, batch.labels)
             return right, right, batch.images[:0]
         generator = SampleGenerator(hashed(*self.draws), batch.indices)
-        goal = Goal(model=climbed, images=batch.images, labels=batch.labels, generator=generator, progress=1.0)
+        given = AttackInput(model=climbed, images=batch.images, labels=batch.labels, generator=generator, progress=1.0)
         # Whatever a model or an attack draws from the global generators is the same after an interruption.
         with forked(seed_for(*self.draws, int(batch.indices[0])), device):
-            found = guarded(self.attack)(goal)
+            found = guarded(self.attack)(given)
             held = correct(model, found, batch.labels)
             threat = self.attack.threat
             outside = int((~threat.contains(found, batch.images)).sum())

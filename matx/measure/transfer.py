@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from matx.craft import attackable, forked, guarded
 from matx.data import Batch, Split, batches
 from matx.errors import OptionError
-from matx.interfaces import Attack, Goal, Model
+from matx.interfaces import Attack, AttackInput, Model
 from matx.measure.answers import plain_fp32
 from matx.measure.threats import by_threat
 from matx.randomness import SampleGenerator, hashed, seed_for
@@ -111,9 +111,9 @@ def _searching_on(attack: Attack) -> Attack:
 def _crafted(model: Model, attack: Attack, batch: Batch, seed: int, source: str) -> Tensor:
     purpose = (seed, "transfer", attack.threat.norm, str(attack.threat.exact), source)
     draws = SampleGenerator(hashed(*purpose), batch.indices)
-    goal = Goal(model=model, images=batch.images, labels=batch.labels, generator=draws, progress=1.0)
+    given = AttackInput(model=model, images=batch.images, labels=batch.labels, generator=draws, progress=1.0)
     with forked(seed_for(*purpose, int(batch.indices[0])), batch.images.device):
-        return guarded(attack)(goal)
+        return guarded(attack)(given)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from matx.craft import Guarded, attackable, forked
 from matx.data import Split, batches
-from matx.interfaces import Attack, Goal
+from matx.interfaces import Attack, AttackInput
 from matx.learner import Learner
 from matx.randomness import SampleGenerator, hashed, seed_for
 
@@ -29,8 +29,10 @@ def gallery(learner: Learner, split: Split, attacks: Sequence[Attack], *, seed: 
     with attackable(learner.module, call=learner.forward) as model, forked(seed_for(seed, "gallery"), device):
         for position, attack in enumerate(attacks):
             generator = SampleGenerator(hashed(seed, "gallery", position), batch.indices)
-            goal = Goal(model=model, images=batch.images, labels=batch.labels, generator=generator, progress=1.0)
-            strips.append(Guarded(attack)(goal))
+            given = AttackInput(
+                model=model, images=batch.images, labels=batch.labels, generator=generator, progress=1.0
+            )
+            strips.append(Guarded(attack)(given))
     return _tiled(torch.stack(strips))
 
 

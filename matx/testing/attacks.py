@@ -11,7 +11,7 @@ from torch import Tensor
 
 from matx.craft import held
 from matx.errors import MatxError, OptionError
-from matx.interfaces import OBJECTIVES, Attack, FirstOrderAttack, FreeObjective, Goal, value_and_gradient
+from matx.interfaces import OBJECTIVES, Attack, AttackInput, FirstOrderAttack, FreeObjective, value_and_gradient
 from matx.learner import forward
 from matx.testing.trial import Busy, Flat, Smooth, Trial, inside, require, standard_trial
 from matx.threat import ThreatModel
@@ -79,17 +79,17 @@ def touches_nothing(attack: Attack) -> None:
     for parameter in trial.module.parameters():
         parameter.grad = torch.ones_like(parameter)
     inputs = [trial.images.clone(), trial.labels.clone(), trial.indices.clone()]
-    with trial.goal(attack) as goal:
-        sources = {name: views.clone() for name, views in goal.sources.items()}
+    with trial.given(attack) as given:
+        sources = {name: views.clone() for name, views in given.sources.items()}
         inner = _snapshot(trial)
         try:
-            attack(goal)
+            attack(given)
         except MatxError as error:
             raise AssertionError(f"{attack!r} was refused: {error}") from error
         for name, value in _snapshot(trial).items():
             require(_same(inner[name], value), f"{attack!r} changed {name} of the model that it attacks")
         for name, views in sources.items():
-            require(torch.equal(goal.sources[name], views), f"{attack!r} changed the examples of source {name!r}")
+            require(torch.equal(given.sources[name], views), f"{attack!r} changed the examples of source {name!r}")
     for name, before, after in zip(
         ("images", "labels", "indices"), inputs, (trial.images, trial.labels, trial.indices), strict=True
     ):
@@ -113,12 +113,12 @@ def _same(first: Any, second: Any) -> bool:
 
 
 def repeats_itself(attack: Attack) -> None:
-    """The same goal gives the same images, whatever the global generators hold."""
+    """The same input gives the same images, whatever the global generators hold."""
     trial = standard_trial()
     first, second = trial.examples(attack), replace(trial, noise=1).examples(attack)
     require(
         torch.equal(first, second),
-        f"{attack!r} gave other images the second time: draw from goal.generator alone, and keep no memory",
+        f"{attack!r} gave other images the second time: draw from given.generator alone, and keep no memory",
     )
 
 
@@ -131,7 +131,7 @@ def does_not_depend_on_the_batch(attack: Attack) -> None:
         require(
             bool(torch.isclose(part, whole[rows], rtol=0.0, atol=1e-6).all()),
             f"{attack!r} gave a sample another example in a batch of {len(rows)} than in one of {len(whole)}: "
-            "key draws by sample (goal.generator), sum losses, and never share a decision between samples",
+            "key draws by sample (given.generator), sum losses, and never share a decision between samples",
         )
 
 
@@ -160,8 +160,8 @@ def finds_better_examples(attack: Attack) -> None:
 def _values(attack: Attack, trial: Trial, images: Tensor) -> Tensor:
     """(N,) the attack's own objective, as far as it names one of those on labels; else the margin."""
     name = getattr(attack, "objective", "margin")
-    with trial.goal(attack) as goal, torch.no_grad():
-        return goal.climb(name if name in OBJECTIVES else "margin")(images)
+    with trial.given(attack) as given, torch.no_grad():
+        return given.objective_for(name if name in OBJECTIVES else "margin")(images)
 
 
 def climbs_what_a_strategy_supplies(attack: Attack) -> None:
@@ -179,15 +179,16 @@ def climbs_what_a_strategy_supplies(attack: Attack) -> None:
         return _towards(images, direction)
 
     trial = replace(trial, objective=FreeObjective(counted, {"direction": direction}))
-    with trial.goal(attack) as goal:
+    with trial.given(attack) as given:
         trial.asked.clear()
         try:
-            found = held(attack, attack(goal), goal)
+            found = held(attack, attack(given), given)
         except OptionError:
             return
     require(
         bool(asked) or not trial.asked,
-        f"{attack!r} ignores the objective that a strategy supplies: use goal.climb(), or refuse with an OptionError",
+        f"{attack!r} ignores the objective that a strategy supplies: use given.objective_for(), or refuse it with an "
+        "OptionError",
     )
     before, after = _towards(trial.images, direction).mean(), _towards(found, direction).mean()
     require(
@@ -237,9 +238,9 @@ def takes_few_classes_or_says_no(attack: Attack) -> None:
     """With two or three classes it works, or refuses with one of matx's errors; it never stumbles."""
     for classes in (2, 3):
         trial = standard_trial(classes=classes)
-        with trial.goal(attack) as goal:
+        with trial.given(attack) as given:
             try:
-                attack(goal)
+                attack(given)
             except MatxError:
                 continue
             except Exception as error:  # what it stumbles over can be anything
@@ -271,24 +272,24 @@ def first_order_steps_stay_inside(attack: Attack) -> None:
     if not isinstance(attack, FirstOrderAttack):
         return
     trial = standard_trial(count=12)
-    with trial.goal(attack) as goal:
-        images = attack.init(goal)
+    with trial.given(attack) as given:
+        images = attack.init(given)
         first = images
-        require(inside(attack.threat, first, goal.images), f"{attack!r}.init starts outside its threat model or [0,1]")
-        climb = goal.climb("margin")
+        require(inside(attack.threat, first, given.images), f"{attack!r}.init starts outside its threat model or [0,1]")
+        climb = given.objective_for("margin")
         for iteration in range(3):
             _, gradient = value_and_gradient(climb, images)
-            moved = attack.step(goal, images, gradient, iteration)
-            require(inside(attack.threat, moved, goal.images), f"{attack!r}.step leaves its threat model or [0,1]")
+            moved = attack.step(given, images, gradient, iteration)
+            require(inside(attack.threat, moved, given.images), f"{attack!r}.step leaves its threat model or [0,1]")
             images = moved.detach()
-        _uphill(attack, goal, first, images)
-        still = attack.step(goal, images, torch.zeros_like(images), 0)
+        _uphill(attack, given, first, images)
+        still = attack.step(given, images, torch.zeros_like(images), 0)
         require(bool(still.isfinite().all()), f"{attack!r}.step is not finite for a zero gradient")
 
 
-def _uphill(attack: Attack, goal: Goal, first: Tensor, images: Tensor) -> None:
+def _uphill(attack: Attack, given: AttackInput, first: Tensor, images: Tensor) -> None:
     with torch.no_grad():
-        before, after = (goal.climb("margin")(x).mean() for x in (first, images))
+        before, after = (given.objective_for("margin")(x).mean() for x in (first, images))
     require(bool(after > before), f"{attack!r}.step does not climb along the gradient that it is given")
 
 

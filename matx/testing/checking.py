@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from matx.errors import RegistrationError, did_you_mean
-from matx.registration import SHELVES
-from matx.testing import architectures, attacks, components, datasets, strategies, unions
+from matx.registration import KINDS, REGISTRIES, Kind
+from matx.testing import components
 
 __all__ = ["CONTRACTS", "Contract", "Outcome", "check", "check_component", "examples_of"]
 
 Contract = Callable[[Any], None]
 """Takes a component; raises AssertionError with a sentence where the component breaks its promise."""
 
-CONTRACTS: Mapping[str, tuple[Contract, ...]] = {
-    "architectures": (*components.CONTRACTS, *architectures.CONTRACTS),
-    "attacks": (*components.CONTRACTS, *attacks.CONTRACTS),
-    "datasets": (*components.CONTRACTS, *datasets.CONTRACTS),
-    "strategies": (*components.CONTRACTS, *strategies.CONTRACTS),
-    "unions": (*components.CONTRACTS, *unions.CONTRACTS),
-}
+
+def _of_kind(kind: Kind) -> tuple[Contract, ...]:
+    module, _, name = kind.contract.partition(":")
+    found: tuple[Contract, ...] = getattr(importlib.import_module(module), name)
+    return found
+
+
+CONTRACTS: Mapping[str, tuple[Contract, ...]] = {kind.name: (*components.CONTRACTS, *_of_kind(kind)) for kind in KINDS}
 """{kind: its contracts}, those of all components first."""
 
 
@@ -45,9 +47,9 @@ class Outcome:
 
 def examples_of(kind: str, name: str, tmp_path: Path) -> Sequence[Any]:
     """The examples that a registered component offers; AssertionError where it offers none of its own class."""
-    if kind not in SHELVES:
-        raise RegistrationError(f"kind: got {kind!r}, allowed: {', '.join(SHELVES)}{did_you_mean(kind, SHELVES)}")
-    component = SHELVES[kind][name]
+    if kind not in REGISTRIES:
+        raise RegistrationError(f"kind: got {kind!r}, allowed: {', '.join(REGISTRIES)}{did_you_mean(kind, REGISTRIES)}")
+    component = REGISTRIES[kind][name]
     if not callable(getattr(component, "examples", None)):
         raise AssertionError(f"{kind}.{name} has no examples: declare the classmethod examples(cls, tmp_path)")
     try:

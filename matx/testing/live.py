@@ -18,7 +18,7 @@ from matx.engine import start, step
 from matx.engine.averaging import average_weights
 from matx.exchange import PeerInfo
 from matx.experiment import Evaluation, Experiment, Optimizer, Peer
-from matx.interfaces import Attack, Goal, Strategy
+from matx.interfaces import Attack, AttackInput, Strategy
 from matx.testing.unions import Climb
 
 __all__ = ["Outcome", "experiment_of", "trains"]
@@ -77,8 +77,8 @@ class Together:
         """As asked for."""
         return self.count
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
-        return torch.stack([attack(goal) for attack in attacks[: self.count]])
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
+        return torch.stack([attack(given) for attack in attacks[: self.count]])
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Together]:

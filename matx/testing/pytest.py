@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from matx.registration import SHELVES
+from matx.registration import REGISTRIES
 from matx.testing.checking import CONTRACTS, Contract, examples_of
 
 __all__ = ["Promise", "over", "promises"]
@@ -37,12 +37,12 @@ class Promise:
 
 
 def promises(kind: str, *names: str) -> Sequence[Any]:
-    """A pytest parameter for each contract of these components, of all on the shelf where none is named."""
+    """A pytest parameter for each contract of these components, of all registered where none is named."""
     return [
         pytest.param(
             Promise(kind=kind, name=name, contract=contract), id=f"{kind}.{name}-{contract.__name__.replace('_', '-')}"
         )
-        for name in names or tuple(SHELVES[kind])
+        for name in names or tuple(REGISTRIES[kind])
         for contract in CONTRACTS[kind]
     ]
 

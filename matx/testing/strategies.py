@@ -13,7 +13,7 @@ from torch import Tensor
 from matx.errors import ExchangeError, OptionError
 from matx.exchange import CLEAN, Needs, PeerLoss, State
 from matx.interfaces import Neutral, ObjectiveStrategy, Stateful, Strategy
-from matx.registration import SHELVES
+from matx.registration import REGISTRIES
 from matx.testing.live import trains
 from matx.testing.tables import Table, groups, table_of
 from matx.testing.trial import Smooth, require, standard_trial
@@ -35,9 +35,9 @@ __all__ = [
 
 def _tables(strategy: Strategy) -> Iterator[Table]:
     """A table for each cast."""
-    casts = list(strategy.casts())
-    require(bool(casts), f"{strategy!r}.casts gives no peers, so nothing can be tested")
-    for cast in casts:
+    example_peers = list(strategy.example_peers())
+    require(bool(example_peers), f"{strategy!r}.example_peers gives no peers, so nothing can be tested")
+    for cast in example_peers:
         yield table_of(strategy, cast)
 
 
@@ -54,7 +54,7 @@ def _who(table: Table) -> str:
 
 def declares_what_exists(strategy: Strategy) -> None:
     """It trains exactly the peers that are not frozen, and asks only for examples, averages and peers that exist."""
-    for cast in strategy.casts():
+    for cast in strategy.example_peers():
         needs = strategy.needs(cast)
         infos = {info.name: info for info in cast}
         trained = {info.name for info in cast if not info.frozen}
@@ -156,9 +156,9 @@ def equals_its_neutral_setting(strategy: Strategy) -> None:
     neutral = strategy.neutral
     if neutral is None:
         return
-    mine, other = _with(strategy, neutral), SHELVES["strategies"][neutral.equals](**neutral.others)
+    mine, other = _with(strategy, neutral), REGISTRIES["strategies"][neutral.equals](**neutral.others)
     compared = 0
-    for cast in mine.casts():
+    for cast in mine.example_peers():
         try:
             wanted = other.needs(cast)
             table = table_of(mine, cast, also=wanted)
@@ -244,13 +244,13 @@ def objective_selects_rows(strategy: Strategy) -> None:
     if not isinstance(strategy, ObjectiveStrategy):
         return
     trial = standard_trial()
-    for cast in strategy.casts():
+    for cast in strategy.example_peers():
         for peer, others in strategy.needs(cast).craft.items():
-            with trial.goal() as goal:
-                models = dict.fromkeys((peer, *others), goal.model)
+            with trial.given() as given:
+                models = dict.fromkeys((peer, *others), given.model)
                 models |= {name: Smooth() for name in others if name != peer}
-                objective = strategy.objective(peer, goal, models)
-                images = (goal.images + 0.01).clamp(0.0, 1.0)
+                objective = strategy.objective(peer, given, models)
+                images = (given.images + 0.01).clamp(0.0, 1.0)
                 with torch.no_grad():
                     values = objective(images)
                     rows = torch.tensor([4, 1])
@@ -266,7 +266,7 @@ def objective_selects_rows(strategy: Strategy) -> None:
 
 def runs_in_the_engine(strategy: Strategy) -> None:
     """An epoch of two steps in the engine: every trained peer moves, no frozen one does, and it repeats bit for bit."""
-    for place, cast in enumerate(strategy.casts()):
+    for place, cast in enumerate(strategy.example_peers()):
         first = trains(strategy, cast)
         for info in cast:
             moved = first.moved[info.name]

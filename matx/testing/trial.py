@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from matx.craft import Crafted, attackable, craft, forked
 from matx.errors import MatxError
 from matx.exchange import State
-from matx.interfaces import Attack, Goal, Model, Objective, PerturbationUnion, value_and_gradient
+from matx.interfaces import Attack, AttackInput, Model, Objective, PerturbationUnion, value_and_gradient
 from matx.losses import margin
 from matx.randomness import SampleGenerator, hashed
 from matx.threat import ThreatModel
@@ -106,18 +106,18 @@ class Trial:
         )
 
     @contextmanager
-    def goal(self, *attacks: Attack) -> Iterator[Goal]:
-        """A goal on the attackable model, with examples for the sources that the attacks name."""
+    def given(self, *attacks: Attack) -> Iterator[AttackInput]:
+        """An input on the attackable model, with examples for the sources that the attacks name."""
         # The examples of sources are made of this batch alone, sample by sample, by one step on the same model.
         with forked(self.noise, self.device), attackable(self.module, mode=self.mode, call=self._ask) as model:
-            goal = Goal(
+            given = AttackInput(
                 model=model,
                 images=self.images,
                 labels=self.labels,
                 generator=SampleGenerator(hashed("contract", self.seed), self.indices),
                 objective=self.objective,
             )
-            yield replace(goal, sources=_sources(goal, attacks))
+            yield replace(given, sources=_sources(given, attacks))
 
     def _ask(self, images: Tensor) -> Tensor:
         self.asked.append(len(images))
@@ -128,10 +128,10 @@ class Trial:
         self, attacks: Sequence[Attack], union: PerturbationUnion | None = None, state: State | None = None
     ) -> Crafted:
         """What craft makes of them; AssertionError where craft refuses."""
-        with self.goal(*attacks) as goal:
+        with self.given(*attacks) as given:
             self.asked.clear()
             try:
-                return craft(goal, attacks, union, state=state)
+                return craft(given, attacks, union, state=state)
             except MatxError as error:
                 raise AssertionError(f"{union or attacks[0]!r} was refused by craft: {error}") from error
 
@@ -145,16 +145,16 @@ class Trial:
         return margin(self.module.eval()(images), self.labels)
 
 
-def _sources(goal: Goal, attacks: Sequence[Attack]) -> dict[str, Tensor]:
+def _sources(given: AttackInput, attacks: Sequence[Attack]) -> dict[str, Tensor]:
     """Two views for each source that an attack names: steps of the whole and of half of its radius."""
     made = {}
     for attack in attacks:
         names: Sequence[str] = getattr(attack, "sources", ())
         for name in names:
-            _, gradient = value_and_gradient(replace(goal, objective=None).climb("margin"), goal.images)
+            _, gradient = value_and_gradient(replace(given, objective=None).objective_for("margin"), given.images)
             views = [
                 attack.threat.project(
-                    goal.images + share * attack.threat.radius * attack.threat.steepest(gradient), goal.images
+                    given.images + share * attack.threat.radius * attack.threat.steepest(gradient), given.images
                 )
                 for share in (1.0, 0.5)
             ]

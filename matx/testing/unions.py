@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from matx.interfaces import OBJECTIVES, Attack, Goal, PerturbationUnion, Stateful, value_and_gradient
+from matx.interfaces import OBJECTIVES, Attack, AttackInput, PerturbationUnion, Stateful, value_and_gradient
 from matx.testing.trial import Trial, inside, require, standard_trial
 from matx.threat import ThreatModel
 
@@ -36,21 +36,21 @@ class Climb:
     objective: str = "cross_entropy"
     step_size: float | None = None
 
-    def __call__(self, goal: Goal) -> Tensor:
-        images, objective = self.init(goal), goal.climb(self.objective)
+    def __call__(self, given: AttackInput) -> Tensor:
+        images, objective = self.init(given), given.objective_for(self.objective)
         for iteration in range(self.steps):
             _, gradient = value_and_gradient(objective, images)
-            images = self.step(goal, images, gradient, iteration)
+            images = self.step(given, images, gradient, iteration)
         return images
 
-    def init(self, goal: Goal) -> Tensor:
+    def init(self, given: AttackInput) -> Tensor:
         """A random point of the set."""
-        return self.threat.random_start(goal.images, goal.generator.at("start"))
+        return self.threat.random_start(given.images, given.generator.at("start"))
 
-    def step(self, goal: Goal, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
+    def step(self, given: AttackInput, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
         """One step along the steepest direction, projected."""
         length = self.threat.radius / 2 if self.step_size is None else self.step_size
-        return self.threat.project(images + length * self.threat.steepest(gradient), goal.images)
+        return self.threat.project(images + length * self.threat.steepest(gradient), given.images)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
@@ -116,17 +116,17 @@ def worst_case_is_no_weaker_than_a_member(union: PerturbationUnion) -> None:
 
 
 def _values(trial: Trial, images: Tensor, objective: str = "cross_entropy") -> Tensor:
-    with trial.goal() as goal, torch.no_grad():
-        return goal.climb(objective if objective in OBJECTIVES else "cross_entropy")(images)
+    with trial.given() as given, torch.no_grad():
+        return given.objective_for(objective if objective in OBJECTIVES else "cross_entropy")(images)
 
 
 def repeats_itself(union: PerturbationUnion) -> None:
-    """The same goal, attacks and state give the same views, whatever the global generators hold."""
+    """The same given, attacks and state give the same views, whatever the global generators hold."""
     trial = standard_trial()
     first, second = trial.crafted(ATTACKS, union), replace(trial, noise=1).crafted(ATTACKS, union)
     require(
         torch.equal(first.views, second.views),
-        f"{union!r} gave other views the second time: draw from goal.generator alone, and keep memory in the state",
+        f"{union!r} gave other views the second time: draw from given.generator alone, and keep memory in the state",
     )
 
 

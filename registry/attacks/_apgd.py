@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from matx.interfaces import Goal
+from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
 from registry.attacks._ascent import Found, Ledger, look, per_sample
 
@@ -65,29 +65,29 @@ class State:
         return State(**picked)
 
 
-def climb(goal: Goal, start: Tensor, run: Run) -> Found:
+def ascend(given: AttackInput, start: Tensor, run: Run) -> Found:
     """The highest example of `steps` steps from `start`; with `early_exit` the first one that fools the model."""
-    state = _begin(goal, start, run)
+    state = _begin(given, start, run)
     ledger = Ledger(done=state.best)
     checkpoints = _checkpoints(run)
     for iteration in range(run.steps + 1):
         if iteration > 0:
-            state = _advance(goal, state, run, iteration, gradient=iteration < run.steps)
+            state = _advance(given, state, run, iteration, gradient=iteration < run.steps)
         if run.early_exit and bool(state.now.wrong.any()):
             stay = ledger.retire(state.now.wrong, state.now)
-            goal, state = goal.select(stay), state.select(stay)
+            given, state = given.select(stay), state.select(stay)
             if len(stay) == 0:
                 break
         if iteration in checkpoints and iteration < run.steps:
-            state = _adapt(goal, state, run, checkpoints[iteration])
+            state = _adapt(given, state, run, checkpoints[iteration])
     return ledger.close(state.best)
 
 
-def _begin(goal: Goal, start: Tensor, run: Run) -> State:
-    now, gradient = _look(goal, start, run, gradient=True)
-    count = goal.images[0].numel()
+def _begin(given: AttackInput, start: Tensor, run: Run) -> State:
+    now, gradient = _look(given, start, run, gradient=True)
+    count = given.images[0].numel()
     ones = torch.ones_like(now.values)
-    moved = _entries_moved(start, goal.images) if run.warm else ones * count
+    moved = _entries_moved(start, given.images) if run.warm else ones * count
     return State(
         now=now,
         previous=start,
@@ -112,11 +112,11 @@ def _entries_moved(images: Tensor, clean: Tensor) -> Tensor:
     return (images != clean).flatten(1).sum(1).float()
 
 
-def _look(goal: Goal, images: Tensor, run: Run, *, gradient: bool) -> tuple[Found, Tensor]:
+def _look(given: AttackInput, images: Tensor, run: Run, *, gradient: bool) -> tuple[Found, Tensor]:
     """Value and gradient, averaged over `eot` forwards of a model that draws at random."""
-    found, slope = look(goal, images, gradient=gradient, judge=run.judge)
+    found, slope = look(given, images, gradient=gradient, judge=run.judge)
     for _ in range(run.eot - 1):
-        again, more = look(goal, images, gradient=gradient, judge=run.judge)
+        again, more = look(given, images, gradient=gradient, judge=run.judge)
         found, slope = replace(again, values=found.values + again.values), slope + more
     return replace(found, values=found.values / run.eot), slope / run.eot
 
@@ -138,13 +138,13 @@ def _checkpoints(run: Run) -> dict[int, int]:
     return windows
 
 
-def _advance(goal: Goal, state: State, run: Run, iteration: int, *, gradient: bool) -> State:
+def _advance(given: AttackInput, state: State, run: Run, iteration: int, *, gradient: bool) -> State:
     """One step, with momentum after the first one in l_inf and l2."""
     here, threat = state.now.images, run.threat
-    there = _project(here + per_sample(state.step, here) * _direction(state, run), goal.images, run)
+    there = _project(here + per_sample(state.step, here) * _direction(state, run), given.images, run)
     if threat.norm != "l1" and iteration > 1:
-        there = _project(here + 0.75 * (there - here) + 0.25 * (here - state.previous), goal.images, run)
-    now, slope = _look(goal, there, run, gradient=gradient)
+        there = _project(here + 0.75 * (there - here) + 0.25 * (here - state.previous), given.images, run)
+    now, slope = _look(given, there, run, gradient=gradient)
     higher = now.values > state.best.values
     return replace(
         state,
@@ -175,14 +175,14 @@ def _project(images: Tensor, clean: Tensor, run: Run) -> Tensor:
     return (clean + fits * delta).clamp(0.0, 1.0)
 
 
-def _adapt(goal: Goal, state: State, run: Run, window: int) -> State:
+def _adapt(given: AttackInput, state: State, run: Run, window: int) -> State:
     """At a checkpoint: shorten the step, or thin it (l1), and go back to the best point where that is called for."""
     if run.threat.norm == "l1":
-        moved = _entries_moved(state.best.images, goal.images)
+        moved = _entries_moved(state.best.images, given.images)
         back = moved < 0.95 * state.moved
         full = _first_length(run.threat)
         step = torch.where(back, full, state.step / 1.5).clamp(full / 10, full)
-        state = replace(state, step=step, share=moved / goal.images[0].numel() / 1.5, moved=moved)
+        state = replace(state, step=step, share=moved / given.images[0].numel() / 1.5, moved=moved)
     else:
         stalled = ~state.reduced & (state.best_before >= state.best.values)
         back = (state.rises <= run.rho * window) | stalled

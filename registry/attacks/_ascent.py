@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from matx.interfaces import Goal, LogitObjective, Objective
+from matx.interfaces import AttackInput, LogitObjective, Objective
 
-Start = Callable[[Goal, int], Tensor]
-"""(goal, restart) -> (N, C, H, W): where a search starts."""
-Move = Callable[[Goal, Tensor, Tensor, int], Tensor]
-"""(goal, images, gradient, iteration) -> (N, C, H, W): one step of it."""
+Start = Callable[[AttackInput, int], Tensor]
+"""(given, restart) -> (N, C, H, W): where a search starts."""
+Move = Callable[[AttackInput, Tensor, Tensor, int], Tensor]
+"""(given, images, gradient, iteration) -> (N, C, H, W): one step of it."""
 
 
 _LONGEST_CYCLE = 8
@@ -106,34 +106,39 @@ def nothing(images: Tensor) -> Found:
     return Found(images=images.detach().clone(), values=low, wrong=torch.zeros_like(low, dtype=torch.bool))
 
 
-def look(goal: Goal, images: Tensor, *, gradient: bool, judge: bool) -> tuple[Found, Tensor]:
-    """One forward: what the images are worth to goal.objective and, if asked, the gradient of the sum of their values.
+def look(given: AttackInput, images: Tensor, *, gradient: bool, judge: bool) -> tuple[Found, Tensor]:
+    """One forward: what the images are worth to given.objective and, if asked, the gradient of the sum of their values.
 
     `judge` asks for `wrong`; it costs a forward of its own only where the objective is not one of the model's logits.
     """
-    objective = goal.climb("cross_entropy")
+    objective = given.objective_for("cross_entropy")
     point = images.detach().requires_grad_(gradient)
     logits: Tensor | None = None
     with torch.set_grad_enabled(gradient):
         if isinstance(objective, LogitObjective):
             values, answers = objective.evaluate(point)
-            logits = answers if objective.model is goal.model else None
+            logits = answers if objective.model is given.model else None
         else:
             values = objective(point)
         total = values.sum()
     slope = torch.zeros_like(images)
     if total.requires_grad:
-        (given,) = torch.autograd.grad(total, point, allow_unused=True)
-        slope = slope if given is None else given
+        (gradient_found,) = torch.autograd.grad(total, point, allow_unused=True)
+        slope = slope if gradient_found is None else gradient_found
     wrong = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     if judge:
         with torch.no_grad():
-            wrong = (goal.model(images.detach()) if logits is None else logits).argmax(-1) != goal.labels
+            wrong = (given.model(images.detach()) if logits is None else logits).argmax(-1) != given.labels
     return Found(images=images.detach(), values=values.detach().float(), wrong=wrong), slope
 
 
 def best_of(
-    goal: Goal, objectives: Iterable[Objective], restarts: int, run: Callable[[Goal, int], Found], *, early_exit: bool
+    given: AttackInput,
+    objectives: Iterable[Objective],
+    restarts: int,
+    run: Callable[[AttackInput, int], Found],
+    *,
+    early_exit: bool,
 ) -> Tensor:
     """The best example over objectives and restarts: one that fools the model first, then the one of the highest value.
 
@@ -143,7 +148,7 @@ def best_of(
     for index, objective in enumerate(objectives):
         for restart in range(restarts):
             names = ("restart", restart) if index == 0 else ("restart", restart, "objective", index)
-            here = replace(goal, objective=objective, generator=goal.generator.at(*names))
+            here = replace(given, objective=objective, generator=given.generator.at(*names))
             if best is None:
                 best = run(here, restart)
             elif not early_exit:
@@ -155,16 +160,16 @@ def best_of(
                 ledger = Ledger(done=best)
                 ledger.rows = rows
                 best = ledger.close(best.select(rows).better(run(here.select(rows), restart)))
-    return goal.images if best is None else best.images
+    return given.images if best is None else best.images
 
 
-def search(goal: Goal, objective: str, start: Start, move: Move, plan: Plan) -> Tensor:
+def search(given: AttackInput, objective: str, start: Start, move: Move, plan: Plan) -> Tensor:
     """The best example of `restarts` plain ascents (see `best_of`)."""
 
-    def run(here: Goal, restart: int) -> Found:
+    def run(here: AttackInput, restart: int) -> Found:
         return _ascend(here, start(here, restart), move, plan)
 
-    return best_of(goal, [goal.climb(objective)], plan.restarts, run, early_exit=plan.early_exit)
+    return best_of(given, [given.objective_for(objective)], plan.restarts, run, early_exit=plan.early_exit)
 
 
 def _repeated(images: Tensor, anchor: Tensor) -> Tensor:
@@ -172,18 +177,18 @@ def _repeated(images: Tensor, anchor: Tensor) -> Tensor:
     return same
 
 
-def _ascend(goal: Goal, images: Tensor, move: Move, plan: Plan) -> Found:
+def _ascend(given: AttackInput, images: Tensor, move: Move, plan: Plan) -> Found:
     """One search of `steps` gradients, and one more forward only where somebody reads its values."""
     ledger, best, velocity = Ledger(done=nothing(images)), nothing(images), torch.zeros_like(images)
     anchor = torch.full_like(images, -1.0)
     for iteration in range(plan.steps):
-        now, gradient = look(goal, images, gradient=True, judge=plan.judge)
+        now, gradient = look(given, images, gradient=True, judge=plan.judge)
         best = best.higher(now) if plan.keep == "best" else now
         leaving = now.wrong | _repeated(images, anchor) if plan.repeats and plan.keep == "best" else now.wrong
         anchor = images if iteration % _LONGEST_CYCLE == 0 else anchor
         if plan.early_exit and bool(leaving.any()):
             stay = ledger.retire(leaving, best.better(now))
-            goal, best, images = goal.select(stay), best.select(stay), images[stay]
+            given, best, images = given.select(stay), best.select(stay), images[stay]
             gradient, velocity, anchor = gradient[stay], velocity[stay], anchor[stay]
             if len(stay) == 0:
                 break
@@ -191,9 +196,9 @@ def _ascend(goal: Goal, images: Tensor, move: Move, plan: Plan) -> Found:
             size = per_sample(gradient.abs().flatten(1).mean(1), gradient)
             velocity = plan.momentum * velocity + gradient / size.clamp_min(torch.finfo(size.dtype).tiny)
             gradient = velocity
-        images = move(goal, images, gradient, iteration)
+        images = move(given, images, gradient, iteration)
     if len(images) > 0 and (plan.keep == "best" or plan.restarts > 1):
-        now, _ = look(goal, images, gradient=False, judge=plan.judge)
+        now, _ = look(given, images, gradient=False, judge=plan.judge)
         keep_higher = best.better(now) if plan.early_exit else best.higher(now)
         best = now if plan.keep == "last" else keep_higher
     return ledger.close(replace(best, images=images) if plan.keep == "last" else best)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from matx.errors import ModelError, OptionError
-from matx.interfaces import Goal, Model
+from matx.interfaces import AttackInput, Model
 
 _TINY = 1e-30
 
@@ -23,9 +23,9 @@ class Plane:
     """(n, d) fp32, the gradient of the gap by the image."""
 
 
-def only_labels(name: str, goal: Goal) -> None:
+def only_labels(name: str, given: AttackInput) -> None:
     """Refuse an objective of a strategy: an attack that looks for the boundary of the labels has no use for it."""
-    if goal.objective is not None:
+    if given.objective is not None:
         raise OptionError(
             f"attacks.{name}: got an objective from the strategy, but it searches for the boundary of the labels; "
             "allowed: attacks that climb an objective, such as attacks.pgd"

@@ -7,7 +7,7 @@ import logging
 from torch import Tensor
 
 from matx.errors import OptionError, did_you_mean
-from matx.interfaces import Goal, check_objective
+from matx.interfaces import AttackInput, check_objective
 from matx.threat import ThreatModel, exact_number
 
 KEEPS = ("best", "last")
@@ -65,8 +65,8 @@ def warn_if_short(name: str, threat: ThreatModel, steps: int) -> None:
         logging.getLogger("matx").warning("attacks.%s: %d steps are few for l1; use 10 or more to train", name, steps)
 
 
-def start_of(threat: ThreatModel, goal: Goal, restart: int, *, random_start: bool) -> Tensor:
+def start_of(threat: ThreatModel, given: AttackInput, restart: int, *, random_start: bool) -> Tensor:
     """The clean image for the first search of an attack without random start, else a random point of the ball."""
     if restart == 0 and not random_start:
-        return goal.images
-    return threat.random_start(goal.images, goal.generator.at("start"))
+        return given.images
+    return threat.random_start(given.images, given.generator.at("start"))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from matx.incremental import Maps, Network, follow, plan_for
-from matx.interfaces import Goal, LogitObjective
+from matx.interfaces import AttackInput, LogitObjective
 from registry.attacks._squares import Window
 
 _WORTH_IT = 0.9
@@ -61,12 +61,12 @@ class Follower:
     maps: Maps | None = None
 
     @classmethod
-    def of(cls, goal: Goal, windows: int) -> Follower | None:
+    def of(cls, given: AttackInput, windows: int) -> Follower | None:
         """None where the objective needs more than the logits, or the network cannot be followed."""
-        objective = goal.climb("margin")
-        if not isinstance(objective, LogitObjective) or objective.model is not goal.model:
+        objective = given.objective_for("margin")
+        if not isinstance(objective, LogitObjective) or objective.model is not given.model:
             return None
-        network = follow(goal.model, goal.images)
+        network = follow(given.model, given.images)
         return None if network is None else cls(network=network, windows=windows)
 
     def at(self, side: int, x: Tensor, ahead: int) -> Follower:

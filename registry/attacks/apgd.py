@@ -13,9 +13,9 @@ from torch import Tensor
 import matx
 from matx import losses
 from matx.errors import OptionError, did_you_mean
-from matx.interfaces import OBJECTIVES, Goal, LogitObjective, Objective
+from matx.interfaces import OBJECTIVES, AttackInput, LogitObjective, Objective
 from matx.threat import ThreatModel
-from registry.attacks._apgd import Run, climb
+from registry.attacks._apgd import Run, ascend
 from registry.attacks._ascent import Found, best_of, per_sample
 from registry.attacks._options import check_count, check_share, check_start, warn_if_short
 
@@ -79,26 +79,26 @@ class APGD:
             raise OptionError(f"attacks.apgd.epsilon_schedule: got True for {self.threat.norm}, allowed: False, or l1")
         warn_if_short("apgd", self.threat, self.steps)
 
-    def __call__(self, goal: Goal) -> Tensor:
-        return best_of(goal, self._objectives(goal), self.restarts, self._run, early_exit=self.early_exit)
+    def __call__(self, given: AttackInput) -> Tensor:
+        return best_of(given, self._objectives(given), self.restarts, self._run, early_exit=self.early_exit)
 
-    def _objectives(self, goal: Goal) -> Sequence[Objective]:
-        if goal.objective is not None or self.objective != "targeted_dlr":
-            return [goal.climb(self.objective)]
+    def _objectives(self, given: AttackInput) -> Sequence[Objective]:
+        if given.objective is not None or self.objective != "targeted_dlr":
+            return [given.objective_for(self.objective)]
         with torch.no_grad():
-            logits = goal.model(goal.images)
-        losses.targeted_dlr(logits, goal.labels, goal.labels)  # refuses fewer than 4 classes
+            logits = given.model(given.images)
+        losses.targeted_dlr(logits, given.labels, given.labels)  # refuses fewer than 4 classes
         count = min(self.targets, logits.shape[1] - 1)
-        targets = logits.scatter(1, goal.labels[:, None], -torch.inf).topk(count, dim=1).indices
+        targets = logits.scatter(1, given.labels[:, None], -torch.inf).topk(count, dim=1).indices
         return [
-            LogitObjective(goal.model, losses.targeted_dlr, {"labels": goal.labels, "targets": target})
+            LogitObjective(given.model, losses.targeted_dlr, {"labels": given.labels, "targets": target})
             for target in targets.unbind(1)
         ]
 
-    def _run(self, goal: Goal, restart: int) -> Found:
+    def _run(self, given: AttackInput, restart: int) -> Found:
         balls = self._balls()
         moving = self.random_start or restart > 0
-        start = self._random_point(balls[0][0], goal) if moving else goal.images
+        start = self._random_point(balls[0][0], given) if moving else given.images
         found: Found | None = None
         for index, (ball, steps) in enumerate(balls):
             final = index == len(balls) - 1
@@ -113,7 +113,7 @@ class APGD:
                 rho=self.rho,
                 exact=self.exact,
             )
-            found = climb(goal, start if found is None else ball.project(found.images, goal.images), run)
+            found = ascend(given, start if found is None else ball.project(found.images, given.images), run)
         assert found is not None
         return found
 
@@ -127,9 +127,9 @@ class APGD:
             (replace(self.threat, eps=str(factor * self.threat.exact)), steps) for factor, steps in stages if steps > 0
         ]
 
-    def _random_point(self, ball: ThreatModel, goal: Goal) -> Tensor:
+    def _random_point(self, ball: ThreatModel, given: AttackInput) -> Tensor:
         """l_inf, l2: a point of the sphere (a uniform, a Gaussian direction); l1: a Gaussian, projected."""
-        shape, generator = tuple(goal.images.shape[1:]), goal.generator.at("start")
+        shape, generator = tuple(given.images.shape[1:]), given.generator.at("start")
         if ball.norm == "linf":
             draw = 2.0 * generator.uniform(shape) - 1.0
             draw = draw * per_sample(ball.radius / draw.abs().flatten(1).amax(1).clamp_min(1e-12), draw)
@@ -137,7 +137,7 @@ class APGD:
             draw = generator.normal(shape)
             if ball.norm == "l2":
                 draw = draw * per_sample(ball.radius / draw.flatten(1).norm(dim=1).clamp_min(1e-12), draw)
-        return ball.project(goal.images + draw.to(goal.images), goal.images)
+        return ball.project(given.images + draw.to(given.images), given.images)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[APGD]:

@@ -13,7 +13,7 @@ from torch import Tensor
 import matx
 from matx import losses
 from matx.errors import OptionError, did_you_mean
-from matx.interfaces import Goal
+from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
 from registry.attacks._boundary import answers, only_labels
 from registry.attacks.apgd import APGD
@@ -71,22 +71,22 @@ class AutoAttack:
             cls(threat=linf, version="rand", steps=2, eot=2),
         )
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
-        only_labels("autoattack", goal)
-        rows = max(1, len(goal.images))
-        logits = answers(goal.model, goal.images, rows)
-        best, value = goal.images.clone(), losses.margin(logits, goal.labels)
-        standing = logits.argmax(1) == goal.labels
+        only_labels("autoattack", given)
+        rows = max(1, len(given.images))
+        logits = answers(given.model, given.images, rows)
+        best, value = given.images.clone(), losses.margin(logits, given.labels)
+        standing = logits.argmax(1) == given.labels
         for place, attack in enumerate(self.members(logits.shape[1], rows)):
             left = standing.nonzero()[:, 0]
             if len(left) == 0:
                 break
-            part = goal.select(left)
+            part = given.select(left)
             found = attack(replace(part, generator=part.generator.at("autoattack", place)))
             inside = self.threat.contains(found, part.images)
             found = torch.where(inside.reshape(-1, 1, 1, 1), found, part.images)
-            logits = answers(goal.model, found, rows)
+            logits = answers(given.model, found, rows)
             reached, fooled = losses.margin(logits, part.labels), logits.argmax(1) != part.labels
             better = fooled | (reached > value[left])
             best[left[better]], value[left[better]] = found[better], reached[better]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import FreeObjective, Goal, value_and_gradient
+from matx.interfaces import AttackInput, FreeObjective, value_and_gradient
 from matx.losses import margin
 from matx.threat import ThreatModel
 from registry.attacks._boundary import answers, only_labels
@@ -73,22 +73,22 @@ class CarliniWagner:
             cls(threat=l2, steps=20, searches=2, constant=1.0, confidence=0.5, abort_early=True),
         )
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
-        only_labels("cw", goal)
-        result = goal.images.clone()
-        correct = answers(goal.model, goal.images, max(1, len(result))).argmax(1) == goal.labels
+        only_labels("cw", given)
+        result = given.images.clone()
+        correct = answers(given.model, given.images, max(1, len(result))).argmax(1) == given.labels
         left = correct.nonzero()[:, 0]
         if len(left) == 0:
             return result
-        goal = goal.select(left)
-        best, size = goal.images.clone(), torch.full_like(left, torch.inf, dtype=torch.float32)
+        given = given.select(left)
+        best, size = given.images.clone(), torch.full_like(left, torch.inf, dtype=torch.float32)
         constant = torch.full_like(size, self.constant)
         low, high = torch.zeros_like(size), torch.full_like(size, _UNBOUNDED)
         for search in range(self.searches):
             if self.searches >= 10 and search == self.searches - 1:
                 constant = torch.where(high < _UNBOUNDED, high, constant)
-            found, distance = self._descend(goal, constant)
+            found, distance = self._descend(given, constant)
             closer = distance < size
             best[closer], size[closer] = found[closer], distance[closer]
             success = distance < torch.inf
@@ -98,9 +98,9 @@ class CarliniWagner:
         result[left] = best
         return result
 
-    def _descend(self, goal: Goal, constant: Tensor) -> tuple[Tensor, Tensor]:
+    def _descend(self, given: AttackInput, constant: Tensor) -> tuple[Tensor, Tensor]:
         """((n, C, H, W), (n,)): the closest example for given weights and its squared distance, inf where none."""
-        clean, labels = goal.images, goal.labels
+        clean, labels = given.images, given.labels
         best, size = clean.clone(), torch.full_like(constant, torch.inf)
         here = torch.arange(len(clean), device=clean.device)
         w = torch.atanh((2.0 * clean - 1.0) * _SHRINK)
@@ -108,7 +108,7 @@ class CarliniWagner:
         before = torch.full_like(constant, torch.inf)
         every = max(1, self.steps // 10)
         for step in range(1, self.steps + 1):
-            loss, gradient, x, fooled = self._loss(goal, w, clean[here], labels[here], constant[here])
+            loss, gradient, x, fooled = self._loss(given, w, clean[here], labels[here], constant[here])
             distance = (x - clean[here]).flatten(1).square().sum(1)
             closer = fooled & (distance < size[here])
             best[here[closer]], size[here[closer]] = x[closer], distance[closer]
@@ -125,14 +125,14 @@ class CarliniWagner:
         return best, size
 
     def _loss(
-        self, goal: Goal, w: Tensor, clean: Tensor, labels: Tensor, constant: Tensor
+        self, given: AttackInput, w: Tensor, clean: Tensor, labels: Tensor, constant: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The loss, its gradient by w, the images and whether they are misclassified by the confidence."""
         seen: list[Tensor] = []
 
         def objective(point: Tensor) -> Tensor:
             x = 0.5 * (point.tanh() + 1.0)
-            lead = margin(goal.model(x).float(), labels)
+            lead = margin(given.model(x).float(), labels)
             seen.extend((x.detach(), lead.detach()))
             distance = (x - clean).flatten(1).square().sum(1)
             return distance + constant * (self.confidence - lead).clamp_min(0.0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Goal
+from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
 from registry.attacks._boundary import answers, nearest_plane, only_labels, onto_plane
 
@@ -55,33 +55,33 @@ class DeepFool:
         """Each norm."""
         return tuple(cls(threat=ThreatModel.parse(key), steps=10) for key in ("linf:8/255", "l2:0.5", "l1:12"))
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
-        only_labels("deepfool", goal)
-        count = max(1, len(goal.images))
-        result = goal.images.clone()
-        left = (answers(goal.model, goal.images, count).argmax(1) == goal.labels).nonzero()[:, 0]
-        x = goal.images[left]
+        only_labels("deepfool", given)
+        count = max(1, len(given.images))
+        result = given.images.clone()
+        left = (answers(given.model, given.images, count).argmax(1) == given.labels).nonzero()[:, 0]
+        x = given.images[left]
         for _ in range(self.steps):
             if len(left) == 0:
                 break
-            norm, labels = self.threat.norm, goal.labels[left]
-            plane = nearest_plane(goal.model, x, labels, self.candidates, norm)
+            norm, labels = self.threat.norm, given.labels[left]
+            plane = nearest_plane(given.model, x, labels, self.candidates, norm)
             delta = onto_plane(norm, x.flatten(1), plane.normal, -plane.gap).reshape(x.shape)
             x = (x + (1.0 + self.overshoot) * delta).clamp(0.0, 1.0)
-            fooled = answers(goal.model, x, count).argmax(1) != labels
+            fooled = answers(given.model, x, count).argmax(1) != labels
             result[left[fooled]] = x[fooled]
             left, x = left[~fooled], x[~fooled]
-        return self._shortened(goal, result, count)
+        return self._shortened(given, result, count)
 
-    def _shortened(self, goal: Goal, found: Tensor, count: int) -> Tensor:
+    def _shortened(self, given: AttackInput, found: Tensor, count: int) -> Tensor:
         """The point on the way from the clean image to what was found at which the answer is seen to change."""
-        low, high = torch.zeros_like(goal.labels, dtype=found.dtype), torch.ones_like(goal.labels, dtype=found.dtype)
+        low, high = torch.zeros_like(given.labels, dtype=found.dtype), torch.ones_like(given.labels, dtype=found.dtype)
         best = found
         for _ in range(self.halvings):
             middle = 0.5 * (low + high)
-            x = torch.lerp(goal.images, found, middle.reshape(-1, 1, 1, 1))
-            fooled = answers(goal.model, x, count).argmax(1) != goal.labels
+            x = torch.lerp(given.images, found, middle.reshape(-1, 1, 1, 1))
+            fooled = answers(given.model, x, count).argmax(1) != given.labels
             best = torch.where(fooled.reshape(-1, 1, 1, 1), x, best)
             low, high = torch.where(fooled, low, middle), torch.where(fooled, middle, high)
         return best

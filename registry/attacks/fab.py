@@ -12,7 +12,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Goal
+from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
 from registry.attacks._boundary import Plane, answers, likeliest, nearest_plane, only_labels, onto_plane
 
@@ -70,38 +70,38 @@ class Fab:
             cls(threat=ThreatModel(norm="l1", eps=12), steps=10, restarts=2, stop_inside=True),
         )
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
-        only_labels("fab", goal)
-        rows = self.rows or max(1, len(goal.images))
-        logits = answers(goal.model, goal.images, rows)
-        standing = logits.argmax(1) == goal.labels
-        targets = likeliest(logits, goal.labels, self.targets) if self.targets else None
-        best = goal.images.clone()
+        only_labels("fab", given)
+        rows = self.rows or max(1, len(given.images))
+        logits = answers(given.model, given.images, rows)
+        standing = logits.argmax(1) == given.labels
+        targets = likeliest(logits, given.labels, self.targets) if self.targets else None
+        best = given.images.clone()
         size = torch.full_like(standing, torch.inf, dtype=torch.float64)
         for restart in range(self.restarts):
             left = (standing & (size > self.threat.radius) if self.stop_inside else standing).nonzero()[:, 0]
             if len(left) == 0:
                 break
-            found, distance = self._run(goal.select(left), None if targets is None else targets[left], restart, rows)
+            found, distance = self._run(given.select(left), None if targets is None else targets[left], restart, rows)
             closer = distance < size[left]
             best[left[closer]], size[left[closer]] = found[closer], distance[closer]
         return best
 
-    def _run(self, goal: Goal, targets: Tensor | None, restart: int, rows: int) -> tuple[Tensor, Tensor]:
+    def _run(self, given: AttackInput, targets: Tensor | None, restart: int, rows: int) -> tuple[Tensor, Tensor]:
         """((n, C, H, W), (n,) float64): the closest example of one start and its distance, inf where there is none.
 
         Rows are (target, sample) pairs, all targets of one sample together, so that a sample leaves with all of them.
         """
-        best = goal.images.clone()
+        best = given.images.clone()
         size = torch.full((len(best),), torch.inf, dtype=torch.float64, device=best.device)
         here = torch.arange(len(best), device=best.device)
         views = 1 if targets is None else targets.shape[1]
-        x, clean, labels = (_repeat(part, views) for part in (self._start(goal, restart), goal.images, goal.labels))
+        x, clean, labels = (_repeat(part, views) for part in (self._start(given, restart), given.images, given.labels))
         others = None if targets is None else targets.T.reshape(-1, 1)
         for _ in range(self.steps):
-            x = self._advance(goal, x, clean, labels, others, rows)
-            fooled = answers(goal.model, x, rows).argmax(1) != labels
+            x = self._advance(given, x, clean, labels, others, rows)
+            fooled = answers(given.model, x, rows).argmax(1) != labels
             _keep_closest(best, size, here, x, self._distance(x, clean, fooled))
             x = torch.lerp(clean, x, torch.where(fooled, self.beta, 1.0).reshape(-1, 1, 1, 1))
             stays = size[here] > self.threat.radius
@@ -120,24 +120,24 @@ class Fab:
         distance[rows] = self.threat.size(x[rows] - clean[rows])
         return distance
 
-    def _start(self, goal: Goal, restart: int) -> Tensor:
+    def _start(self, given: AttackInput, restart: int) -> Tensor:
         if restart == 0:
-            return goal.images.clone()
-        generator, shape = goal.generator.at("fab", restart), tuple(goal.images.shape[1:])
+            return given.images.clone()
+        generator, shape = given.generator.at("fab", restart), tuple(given.images.shape[1:])
         noise = 2.0 * generator.uniform(shape) - 1.0 if self.threat.norm == "linf" else generator.normal(shape)
         length = self.threat.size(noise).clamp_min(1e-12).to(noise.dtype)
         delta = noise * (0.5 * self.threat.radius / length).reshape(-1, *[1] * len(shape))
-        return (goal.images + delta).clamp(0.0, 1.0)
+        return (given.images + delta).clamp(0.0, 1.0)
 
     def _advance(
-        self, goal: Goal, x: Tensor, clean: Tensor, labels: Tensor, others: Tensor | None, rows: int
+        self, given: AttackInput, x: Tensor, clean: Tensor, labels: Tensor, others: Tensor | None, rows: int
     ) -> Tensor:
         """Every row's next point, at most `rows` at a time."""
         moved = torch.empty_like(x)
         for start in range(0, len(x), rows):
             at = slice(start, start + rows)
             rivals = self.candidates if others is None else others[at]
-            plane = nearest_plane(goal.model, x[at], labels[at], rivals, self.threat.norm)
+            plane = nearest_plane(given.model, x[at], labels[at], rivals, self.threat.norm)
             moved[at] = self._step(x[at], clean[at], plane)
         return moved
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 import matx
-from matx.interfaces import Goal, check_objective, value_and_gradient
+from matx.interfaces import AttackInput, check_objective, value_and_gradient
 from matx.threat import ThreatModel
 from registry.attacks._options import check_share, check_start, length, start_of, warn_if_short
 
@@ -44,20 +44,20 @@ class FGSM:
         _ = self._length
         warn_if_short("fgsm", self.threat, 1)
 
-    def __call__(self, goal: Goal) -> Tensor:
-        start = self.init(goal)
-        _, gradient = value_and_gradient(goal.climb(self.objective), start)
-        return self.step(goal, start, gradient, 0)
+    def __call__(self, given: AttackInput) -> Tensor:
+        start = self.init(given)
+        _, gradient = value_and_gradient(given.objective_for(self.objective), start)
+        return self.step(given, start, gradient, 0)
 
-    def init(self, goal: Goal) -> Tensor:
+    def init(self, given: AttackInput) -> Tensor:
         """The clean images, or random points around them."""
-        return start_of(self.threat, goal, 0, random_start=self.random_start)
+        return start_of(self.threat, given, 0, random_start=self.random_start)
 
-    def step(self, goal: Goal, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
+    def step(self, given: AttackInput, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
         """One step of length `step_size` along the steepest direction, projected."""
         edge = images if self.threat.norm == "l1" else None
         direction = self.threat.steepest(gradient, edge, sparsity=self.sparsity)
-        return self.threat.project(images + self._length * direction, goal.images)
+        return self.threat.project(images + self._length * direction, given.images)
 
     @property
     def _length(self) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Goal, check_objective
+from matx.interfaces import AttackInput, check_objective
 from matx.threat import ThreatModel
 
 
@@ -44,24 +44,24 @@ class Gaussian:
         single = tuple(cls(threat=ThreatModel.parse(key)) for key in ("linf:8/255", "l2:0.5", "l1:12"))
         return (*single, cls(threat=ThreatModel(norm="linf", eps="8/255"), draws=5))
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
-        best = self._draw(goal, 0)
+        best = self._draw(given, 0)
         if self.draws == 1:
             return best
         with torch.no_grad():
-            climb = goal.climb(self.objective)
+            climb = given.objective_for(self.objective)
             value = climb(best)
             for draw in range(1, self.draws):
-                other = self._draw(goal, draw)
+                other = self._draw(given, draw)
                 reached = climb(other)
                 best = torch.where((reached > value).reshape(-1, 1, 1, 1), other, best)
                 value = torch.maximum(value, reached)
         return best
 
-    def _draw(self, goal: Goal, draw: int) -> Tensor:
-        noise = goal.generator.at("gaussian", draw).normal(tuple(goal.images.shape[1:]))
+    def _draw(self, given: AttackInput, draw: int) -> Tensor:
+        noise = given.generator.at("gaussian", draw).normal(tuple(given.images.shape[1:]))
         if self.threat.norm != "linf":
             length = self.threat.size(noise).clamp_min(1e-12).to(noise.dtype)
             noise = noise / length.reshape(-1, 1, 1, 1)
-        return self.threat.project(goal.images + self.threat.radius * noise, goal.images)
+        return self.threat.project(given.images + self.threat.radius * noise, given.images)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Goal
+from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
 from registry.attacks._ascent import Plan, search
 from registry.attacks._options import check_search, check_share, check_start, length, start_of, warn_if_short
@@ -54,7 +54,7 @@ class MIM:
         _ = self._length
         warn_if_short("mim", self.threat, self.steps)
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         plan = Plan(
             steps=self.steps,
             restarts=self.restarts,
@@ -62,19 +62,19 @@ class MIM:
             early_exit=self.early_exit,
             momentum=self.decay,
         )
-        return search(goal, self.objective, self._start, self._step, plan)
+        return search(given, self.objective, self._start, self._step, plan)
 
     @property
     def _length(self) -> float:
         return length("attacks.mim.step_size", self.step_size, self.threat.radius / self.steps)
 
-    def _start(self, goal: Goal, restart: int) -> Tensor:
-        return start_of(self.threat, goal, restart, random_start=self.random_start)
+    def _start(self, given: AttackInput, restart: int) -> Tensor:
+        return start_of(self.threat, given, restart, random_start=self.random_start)
 
-    def _step(self, goal: Goal, images: Tensor, velocity: Tensor, iteration: int) -> Tensor:
+    def _step(self, given: AttackInput, images: Tensor, velocity: Tensor, iteration: int) -> Tensor:
         edge = images if self.threat.norm == "l1" else None
         direction = self.threat.steepest(velocity, edge, sparsity=self.sparsity)
-        return self.threat.project(images + self._length * direction, goal.images)
+        return self.threat.project(images + self._length * direction, given.images)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[MIM]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Goal
+from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
 from registry.attacks._ascent import Plan, search
 from registry.attacks._options import check_search, check_share, check_start, length, start_of, warn_if_short
@@ -63,29 +63,29 @@ class PGD:
         _ = self._length
         warn_if_short("pgd", self.threat, self.steps)
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         plan = Plan(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit, repeats=True)
-        return search(goal, self.objective, self._start, self.step, plan)
+        return search(given, self.objective, self._start, self.step, plan)
 
-    def init(self, goal: Goal) -> Tensor:
+    def init(self, given: AttackInput) -> Tensor:
         """Where the first search starts."""
-        return self._start(goal, 0)
+        return self._start(given, 0)
 
-    def step(self, goal: Goal, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
+    def step(self, given: AttackInput, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
         """One step of length `step_size` along the steepest direction, projected."""
         edge = images if self.threat.norm == "l1" else None
         direction = self.threat.steepest(gradient, edge, sparsity=self.sparsity)
-        return self.threat.project(images + self._length * direction, goal.images)
+        return self.threat.project(images + self._length * direction, given.images)
 
     @property
     def _length(self) -> float:
         return length("attacks.pgd.step_size", self.step_size, 2.5 * self.threat.radius / self.steps)
 
-    def _start(self, goal: Goal, restart: int) -> Tensor:
+    def _start(self, given: AttackInput, restart: int) -> Tensor:
         if self.noise == 0:
-            return start_of(self.threat, goal, restart, random_start=self.random_start)
-        noise = self.noise * goal.generator.at("start").normal(tuple(goal.images.shape[1:]))
-        return self.threat.project(goal.images + noise.to(goal.images), goal.images)
+            return start_of(self.threat, given, restart, random_start=self.random_start)
+        noise = self.noise * given.generator.at("start").normal(tuple(given.images.shape[1:]))
+        return self.threat.project(given.images + noise.to(given.images), given.images)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[PGD]:

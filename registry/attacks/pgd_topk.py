@@ -12,7 +12,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Goal
+from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
 from registry.attacks._ascent import Plan, search
 from registry.attacks._options import check_norm, check_search, check_start, length, start_of, warn_if_short
@@ -60,28 +60,28 @@ class PGDTopK:
         _ = self._length
         warn_if_short("pgd_topk", self.threat, self.steps)
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         plan = Plan(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit)
-        return search(goal, self.objective, self._start, self.step, plan)
+        return search(given, self.objective, self._start, self.step, plan)
 
-    def init(self, goal: Goal) -> Tensor:
+    def init(self, given: AttackInput) -> Tensor:
         """Where the first search starts."""
-        return self._start(goal, 0)
+        return self._start(given, 0)
 
-    def step(self, goal: Goal, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
+    def step(self, given: AttackInput, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
         """One step along the signs of the k largest entries that have room, projected."""
         blocked = ((images <= self.gap) & (gradient < 0)) | ((images >= 1 - self.gap) & (gradient > 0))
-        counts = goal.generator.at("k", iteration).integers(self.lowest, self.highest)
+        counts = given.generator.at("k", iteration).integers(self.lowest, self.highest)
         shares = counts.to(torch.float32) / gradient[0].numel()
         direction = self.threat.steepest(gradient.masked_fill(blocked, 0.0), sparsity=shares)
-        return self.threat.project(images + self._length * direction, goal.images)
+        return self.threat.project(images + self._length * direction, given.images)
 
     @property
     def _length(self) -> float:
         return length("attacks.pgd_topk.step_size", self.step_size, self.threat.radius / 12)
 
-    def _start(self, goal: Goal, restart: int) -> Tensor:
-        return start_of(self.threat, goal, restart, random_start=self.random_start)
+    def _start(self, given: AttackInput, restart: int) -> Tensor:
+        return start_of(self.threat, given, restart, random_start=self.random_start)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[PGDTopK]:

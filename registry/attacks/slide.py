@@ -11,7 +11,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Goal
+from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
 from registry.attacks._ascent import Plan, search
 from registry.attacks._options import check_norm, check_search, check_start, length, start_of, warn_if_short
@@ -61,31 +61,31 @@ class SLIDE:
         _ = self._length
         warn_if_short("slide", self.threat, self.steps)
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         plan = Plan(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit, repeats=True)
-        return search(goal, self.objective, self._start, self.step, plan)
+        return search(given, self.objective, self._start, self.step, plan)
 
-    def init(self, goal: Goal) -> Tensor:
+    def init(self, given: AttackInput) -> Tensor:
         """Where the first search starts."""
-        return self._start(goal, 0)
+        return self._start(given, 0)
 
-    def step(self, goal: Goal, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
+    def step(self, given: AttackInput, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
         """One step of length `step_size` along the largest entries, projected."""
-        direction = self.threat.steepest(gradient, images, sparsity=self._shares(goal))
-        return self.threat.project(images + self._length * direction, goal.images)
+        direction = self.threat.steepest(gradient, images, sparsity=self._shares(given))
+        return self.threat.project(images + self._length * direction, given.images)
 
-    def _shares(self, goal: Goal) -> float | Tensor:
+    def _shares(self, given: AttackInput) -> float | Tensor:
         if self.percentile_to is None:
             return 1.0 - self.percentile / 100.0
         width = self.percentile_to - self.percentile
-        return 1.0 - (self.percentile + width * goal.generator.at("percentile").uniform(())) / 100.0
+        return 1.0 - (self.percentile + width * given.generator.at("percentile").uniform(())) / 100.0
 
     @property
     def _length(self) -> float:
         return length("attacks.slide.step_size", self.step_size, self.threat.radius / 4)
 
-    def _start(self, goal: Goal, restart: int) -> Tensor:
-        return start_of(self.threat, goal, restart, random_start=self.random_start)
+    def _start(self, given: AttackInput, restart: int) -> Tensor:
+        return start_of(self.threat, given, restart, random_start=self.random_start)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[SLIDE]:

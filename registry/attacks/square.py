@@ -14,7 +14,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Goal, LogitObjective
+from matx.interfaces import AttackInput, LogitObjective
 from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 from registry.attacks._proposals import Follower, Proposal
@@ -68,37 +68,37 @@ class Square:
         """Each norm."""
         return tuple(cls(threat=ThreatModel.parse(key), queries=20) for key in ("linf:8/255", "l2:0.5", "l1:12"))
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
         with torch.no_grad():
-            best = goal.images.clone()
-            value = goal.climb("margin")(best).float()
+            best = given.images.clone()
+            value = given.objective_for("margin")(best).float()
             for restart in range(self.restarts):
-                left = _wanted(goal, value).nonzero()[:, 0]
+                left = _wanted(given, value).nonzero()[:, 0]
                 if len(left) == 0:
                     break
-                found, reached = self._run(goal.select(left), restart)
+                found, reached = self._run(given.select(left), restart)
                 better = reached > value[left]
                 best[left[better]], value[left[better]] = found[better], reached[better]
         return best
 
-    def _run(self, goal: Goal, restart: int) -> tuple[Tensor, Tensor]:
+    def _run(self, given: AttackInput, restart: int) -> tuple[Tensor, Tensor]:
         """((n, C, H, W), (n,)): where one start led, and the objective there."""
-        draws = goal.generator.at("square", restart)
-        x = self._start(goal.images, draws.at("start"))
-        value = goal.climb("margin")(x).float()
+        draws = given.generator.at("square", restart)
+        x = self._start(given.images, draws.at("start"))
+        value = given.objective_for("margin")(x).float()
         best, reached = x.clone(), value.clone()
         here = torch.arange(len(x), device=x.device)
         numbers, side, query = torch.empty(0), 0, 0
         windows = {"linf": 1, "l2": 2, "l1": 0}[self.threat.norm]  # in l1 a proposal may differ anywhere
-        follower = Follower.of(goal, windows) if windows else None
+        follower = Follower.of(given, windows) if windows else None
         while query < self.queries:
             if query % _BLOCK == 0:
                 numbers = draws.at("block", query // _BLOCK).uniform((_BLOCK, 5 + x.shape[1]))
-            stays = _wanted(goal, value)
+            stays = _wanted(given, value)
             if not bool(stays.all()):
                 best[here], reached[here] = x, value
-                goal, draws = goal.select(stays), draws.select(stays)
+                given, draws = given.select(stays), draws.select(stays)
                 x, value, here, numbers = x[stays], value[stays], here[stays], numbers[stays]
                 follower = None if follower is None else follower.select(stays)
                 if len(here) == 0:
@@ -107,7 +107,7 @@ class Square:
             if follower is not None and side != before:
                 follower = follower.at(side, x, max(1, self.rows // len(x)))
             count = self._alike(query, *x.shape[2:])
-            self._ask(goal, x, value, numbers[:, query % _BLOCK :][:, :count], side, follower)
+            self._ask(given, x, value, numbers[:, query % _BLOCK :][:, :count], side, follower)
             query += count
         best[here], reached[here] = x, value
         return best, reached
@@ -118,17 +118,19 @@ class Square:
         side = self._side(query, height, width)
         return 1 + sum(takewhile(bool, (self._side(query + k, height, width) == side for k in range(1, most))))
 
-    def _ask(self, goal: Goal, x: Tensor, value: Tensor, numbers: Tensor, side: int, follower: Follower | None) -> None:
+    def _ask(
+        self, given: AttackInput, x: Tensor, value: Tensor, numbers: Tensor, side: int, follower: Follower | None
+    ) -> None:
         """Move x and value, in place, through the queries of `numbers` (n, q, 5 + C).
 
         Where few samples are left each is asked several queries ahead, in `rows` images in all. What follows an
         accepted proposal is asked again: the results are those of one query after the other.
         """
-        objective, count = goal.climb("margin"), numbers.shape[1]
-        order, following = torch.arange(count, device=x.device), torch.zeros_like(goal.labels)
+        objective, count = given.objective_for("margin"), numbers.shape[1]
+        order, following = torch.arange(count, device=x.device), torch.zeros_like(given.labels)
         asked_of, accepted = 1, 1.0
         while True:
-            left = _wanted(goal, value) & (following < count)
+            left = _wanted(given, value) & (following < count)
             ahead = min(self.rows // max(int(left.sum()), 1), int(_IN_VAIN * asked_of / max(accepted, 1.0)))
             ahead = max(ahead, 1)
             steps = order - following[:, None]
@@ -136,7 +138,7 @@ class Square:
             if len(rows) == 0:
                 return
             base = x[rows]
-            proposal = self._propose(base, goal.images[rows], numbers[rows, queries], side)
+            proposal = self._propose(base, given.images[rows], numbers[rows, queries], side)
             asked = objective.select(rows)
             logits = None if follower is None else follower.answers(rows, base, proposal)
             if logits is None or not isinstance(asked, LogitObjective):
@@ -213,9 +215,9 @@ def _first_of_each(rows: Tensor, places: Tensor) -> Tensor:
     return places[torch.cat([mine[:1] == mine[:1], mine[1:] != mine[:-1]])]
 
 
-def _wanted(goal: Goal, value: Tensor) -> Tensor:
+def _wanted(given: AttackInput, value: Tensor) -> Tensor:
     """(n,) bool: still to be climbed; all where a strategy supplied the objective."""
-    return value <= 0 if goal.objective is None else torch.ones_like(value, dtype=torch.bool)
+    return value <= 0 if given.objective is None else torch.ones_like(value, dtype=torch.bool)
 
 
 def _norm(content: Tensor, order: int) -> Tensor:

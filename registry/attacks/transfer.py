@@ -12,7 +12,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Goal, check_objective
+from matx.interfaces import AttackInput, check_objective
 from matx.threat import ThreatModel
 
 
@@ -45,21 +45,21 @@ class Transfer:
         linf, l2 = ThreatModel(norm="linf", eps="8/255"), ThreatModel(norm="l2", eps=0.5)
         return cls(threat=linf, sources=("a",)), cls(threat=l2, sources=("a", "b"), objective="cross_entropy")
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
-        missing = [name for name in self.sources if name not in goal.sources]
+        missing = [name for name in self.sources if name not in given.sources]
         if missing:
-            known = ", ".join(goal.sources) or "nobody"
+            known = ", ".join(given.sources) or "nobody"
             raise OptionError(f"attacks.transfer.sources: got {', '.join(missing)}, allowed here: {known}")
         with torch.no_grad():
-            climb = goal.climb(self.objective)
-            views = [view for name in self.sources for view in goal.sources[name]]
-            best = self.threat.project(views[0], goal.images)
+            climb = given.objective_for(self.objective)
+            views = [view for name in self.sources for view in given.sources[name]]
+            best = self.threat.project(views[0], given.images)
             if len(views) == 1:
                 return best
             value = climb(best)
             for view in views[1:]:
-                other = self.threat.project(view, goal.images)
+                other = self.threat.project(view, given.images)
                 reached = climb(other)
                 best = torch.where((reached > value).reshape(-1, 1, 1, 1), other, best)
                 value = torch.maximum(value, reached)

@@ -145,7 +145,7 @@ def composed(**terms: Tensor) -> PeerLoss:
 
 
 def example_peer(name: str, *norms: str, views: int | None = None, frozen: bool = False, ema: bool = False) -> PeerInfo:
-    """A peer for casts: one attack for each norm, one view each unless told."""
+    """A peer for example_peers: one attack for each norm, one view each unless told."""
     threats = tuple(ThreatModel(norm=norm, eps=_RADII[norm]) for norm in norms)
     return PeerInfo(name=name, threats=threats, views=len(norms) if views is None else views, frozen=frozen, ema=ema)
 

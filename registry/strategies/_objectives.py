@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from matx.interfaces import FreeObjective, Goal, LogitObjective, Model
+from matx.interfaces import AttackInput, FreeObjective, LogitObjective, Model
 from matx.losses import kl_divergence
 from registry.strategies import _cast
 
@@ -17,10 +17,10 @@ def check_crafting(strategy: str, value: str) -> None:
     _cast.one_of(f"strategies.{strategy}.crafting", value, ("published", "attack"))
 
 
-def clean_answer(model: Model, goal: Goal) -> Tensor:
+def clean_answer(model: Model, given: AttackInput) -> Tensor:
     """(N, classes) detached logits on the clean images."""
     with torch.no_grad():
-        return model(goal.images)
+        return model(given.images)
 
 
 def kl_from(target: Tensor, model: Model) -> LogitObjective:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import matx
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import Goal, LogitObjective, Model, Neutral, Objective
+from matx.interfaces import AttackInput, LogitObjective, Model, Neutral, Objective
 from matx.losses import cross_entropy, distillation, kl_divergence
 from registry.strategies import _cast, _objectives
 
@@ -65,9 +65,9 @@ class Act:
             craft={self.robust: (self.natural,)} if self.crafting == "published" else {},
         )
 
-    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+    def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """(1 - alpha) CE(R(x'), y) + alpha KL(p_N(x) || p_R(x'))."""
-        tensors = {"labels": goal.labels, "target": _objectives.clean_answer(models[self.natural], goal)}
+        tensors = {"labels": given.labels, "target": _objectives.clean_answer(models[self.natural], given)}
         return LogitObjective(models[self.robust], self._climbed, tensors)
 
     def _climbed(self, logits: Tensor, labels: Tensor, target: Tensor) -> Tensor:
@@ -82,11 +82,11 @@ class Act:
         )
         terms = {"label": (1.0 - share) * _cast.ce(exchange, *own)}
         if share:
-            mimicry = distillation(exchange.logits(*own), exchange.answer(*other), temperature=self.temperature)
+            mimicry = distillation(exchange.logits(*own), exchange.teacher_logits(*other), temperature=self.temperature)
             terms["distillation"] = share * mimicry.mean()
         return _cast.composed(**terms)
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """The two, in either order, also with two views."""
         natural, robust = _cast.example_peer(self.natural), _cast.example_peer(self.robust, "linf")
         return ((natural, robust), (robust, natural), (natural, _cast.example_peer(self.robust, "linf", "l2")))

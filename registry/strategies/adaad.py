@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 import matx
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import Goal, Model, Neutral, Objective
+from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence
 from registry.strategies import _cast, _objectives
 
@@ -55,7 +55,7 @@ class AdaAd:
             craft=dict.fromkeys(crafted, (name,)),
         )
 
-    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+    def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """KL(p_t(x') || p_s(x')), the gradient through both."""
         (name,) = (other for other in models if other != peer)
         return _objectives.kl_between(models[name], models[peer])
@@ -68,7 +68,7 @@ class AdaAd:
         terms = {
             names[source]: weight
             * scale
-            * kl_divergence(exchange.answer(name, source), exchange.logits(peer, source)).mean()
+            * kl_divergence(exchange.teacher_logits(name, source), exchange.logits(peer, source)).mean()
             for source, weight in self._weights(peer).items()
         }
         return _cast.composed(**terms)
@@ -77,7 +77,7 @@ class AdaAd:
         """{source: weight}, those of weight 0 left out."""
         return {s: weight for s, weight in {student: self.alpha, CLEAN: 1.0 - self.alpha}.items() if weight}
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, one teacher."""
         return _cast.taught_casts(self.teacher or "teacher")
 

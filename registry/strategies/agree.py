@@ -13,7 +13,7 @@ from torch import Tensor
 import matx
 from matx.errors import OptionError
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import FreeObjective, Goal, Model, Neutral, Objective
+from matx.interfaces import AttackInput, FreeObjective, Model, Neutral, Objective
 from matx.losses import cross_entropy, kl_divergence
 from registry.strategies import _cast, _objectives
 
@@ -63,10 +63,10 @@ class Agree:
             couples=(names,) if self.weight else (),
         )
 
-    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+    def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """CE(f_i(x'), y) + weight times the divergence, both ways, from each other's clean answer."""
-        answers = [_objectives.clean_answer(model, goal) for name, model in models.items() if name != peer]
-        tensors = {"labels": goal.labels, "others": torch.stack(answers, 1)}
+        answers = [_objectives.clean_answer(model, given) for name, model in models.items() if name != peer]
+        tensors = {"labels": given.labels, "others": torch.stack(answers, 1)}
         return FreeObjective(_Climb(models[peer], self.weight), tensors)
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
@@ -79,7 +79,7 @@ class Agree:
         apart = torch.stack([both_ways(own, other).mean() for other in others]).sum()
         return _cast.composed(label=label, agreement=0.5 * self.weight * apart)
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Two and three peers."""
         return _cast.example_casts(2, 3)
 

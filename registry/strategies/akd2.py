@@ -69,7 +69,7 @@ class Akd2:
         terms = {"label": self.label * _cast.ce(exchange, peer, peer)}
         for term, (teacher, weight) in zip(("standard", "robust"), self._teachers().items(), strict=True):
             if weight:
-                answer = exchange.answer(teacher, peer)
+                answer = exchange.teacher_logits(teacher, peer)
                 taught = soft_cross_entropy(exchange.logits(peer, peer), answer, temperature=self.temperature).mean()
                 terms[term] = weight * self.temperature**2 * taught
         return _cast.composed(**terms)
@@ -77,7 +77,7 @@ class Akd2:
     def _teachers(self) -> dict[str, float]:
         return {self.standard: self.standard_weight, self.robust: self.robust_weight}
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, two teachers."""
         return _cast.taught_casts(self.standard, self.robust)
 

@@ -59,14 +59,14 @@ class Ard:
         """Distillation on examples, and clean cross-entropy."""
         terms = {}
         if self.alpha:
-            answer = exchange.answer(_cast.teacher("ard", self.teacher, exchange.peers), CLEAN)
+            answer = exchange.teacher_logits(_cast.teacher("ard", self.teacher, exchange.peers), CLEAN)
             taught = distillation(exchange.logits(peer, peer), answer, temperature=self.temperature).mean()
             terms["distillation"] = self.alpha / (exchange.num_classes if self.elementwise else 1) * taught
         if self.alpha < 1.0:
             terms["clean"] = (1.0 - self.alpha) * _cast.ce(exchange, peer, CLEAN)
         return _cast.composed(**terms)
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, one teacher."""
         return _cast.taught_casts(self.teacher or "teacher")
 

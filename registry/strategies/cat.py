@@ -11,7 +11,7 @@ from torch import Tensor
 
 import matx
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import Goal, Model, Neutral, Objective
+from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence, mse
 from registry.strategies import _cast, _objectives
 
@@ -59,9 +59,9 @@ class Cat:
             craft={self.trades: ()} if self.crafting == "published" else {},
         )
 
-    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+    def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """KL(p_f(x) || p_f(u))."""
-        return _objectives.kl_from(_objectives.clean_answer(models[peer], goal), models[peer])
+        return _objectives.kl_from(_objectives.clean_answer(models[peer], given), models[peer])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """The peer's own loss in its style, and the divergence from the other's answer."""
@@ -69,7 +69,7 @@ class Cat:
         if not self.exchange:
             return _cast.composed(own=own)
         other = self.pairing if peer == self.trades else self.trades
-        divergence = kl_divergence(exchange.answer(other, peer), exchange.logits(peer, peer)).mean()
+        divergence = kl_divergence(exchange.teacher_logits(other, peer), exchange.logits(peer, peer)).mean()
         return _cast.composed(own=(1.0 - self.exchange) * own, exchange=self.exchange * divergence)
 
     def _trades(self, exchange: Exchange) -> Tensor:
@@ -81,7 +81,7 @@ class Cat:
         labels = _cast.ce(exchange, self.pairing, CLEAN) + _cast.ce(exchange, self.pairing, self.pairing)
         return 0.5 * labels + mse(adversarial, clean).mean()
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """The two, in either order, also with two views."""
         f, g = _cast.example_peer(self.trades, "linf"), _cast.example_peer(self.pairing, "linf")
         return ((f, g), (g, f), (_cast.example_peer(self.trades, "linf", "l2"), g))

@@ -59,14 +59,14 @@ class Dml:
         terms = {"label": _cast.ce(exchange, peer, source)}
         if self.weight:
             others = [other.name for other in _cast.learners(exchange.peers) if other.name != peer]
-            parts = [kl_divergence(exchange.answer(other, source), logits).mean() for other in others]
+            parts = [kl_divergence(exchange.teacher_logits(other, source), logits).mean() for other in others]
             terms["distillation"] = self.weight * sum(parts[1:], parts[0])
         return _cast.composed(**terms)
 
     def _input(self, peer: PeerInfo) -> str:
         return CLEAN if self.inputs == "clean" else _cast.own_source(peer)
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Two and three peers, a natural one among them."""
         return (
             *_cast.example_casts(2, 3),

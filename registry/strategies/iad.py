@@ -13,7 +13,7 @@ from torch import Tensor
 import matx
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import Goal, Model, Neutral, Objective
+from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import distillation, kl_divergence
 from registry.strategies import _cast, _objectives
 
@@ -116,7 +116,7 @@ class Iad:
             craft={student.name: (self.teacher,) for student in students if climbs},
         )
 
-    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+    def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """Of AdaIAD: KL(p_t(x') || p_s(x')), the gradient through both."""
         return _objectives.kl_between(models[self.teacher], models[peer])
 
@@ -126,7 +126,7 @@ class Iad:
 
     def _one(self, exchange: Exchange, peer: str) -> PeerLoss:
         logits = exchange.logits(peer, peer)
-        answer = exchange.answer(self.teacher, peer if self.adaptive else CLEAN)
+        answer = exchange.teacher_logits(self.teacher, peer if self.adaptive else CLEAN)
         terms = {"distillation": self._alpha * distillation(logits, answer, temperature=self.temperature).mean()}
         if self._trusting(exchange):
             terms["introspection"] = self._alpha * self._introspection(exchange, peer).mean()
@@ -136,8 +136,8 @@ class Iad:
 
     def _two(self, exchange: Exchange, peer: str, standard: str) -> PeerLoss:
         logits, share, square = exchange.logits(peer, peer), self.alpha_standard, self.temperature**2
-        taught = distillation(logits, exchange.answer(self.teacher, peer), temperature=self.temperature)
-        plain = distillation(logits, exchange.answer(standard, peer), temperature=self.temperature).mean()
+        taught = distillation(logits, exchange.teacher_logits(self.teacher, peer), temperature=self.temperature)
+        plain = distillation(logits, exchange.teacher_logits(standard, peer), temperature=self.temperature).mean()
         terms = {"label": (1.0 - self._alpha - share) * _cast.ce(exchange, peer, peer), "standard": share * plain}
         if self._trusting(exchange):
             taught = self._w(exchange, peer) * taught
@@ -150,7 +150,7 @@ class Iad:
 
     def _w(self, exchange: Exchange, peer: str) -> Tensor:
         """(views, N): p_t(y | x')^b."""
-        p = F.softmax(exchange.answer(self.teacher, peer), -1)
+        p = F.softmax(exchange.teacher_logits(self.teacher, peer), -1)
         return p.gather(-1, exchange.labels.expand(p.shape[:-1]).unsqueeze(-1)).squeeze(-1).pow(self.trust)
 
     def _introspection(self, exchange: Exchange, peer: str) -> Tensor:
@@ -158,7 +158,7 @@ class Iad:
         own = kl_divergence(exchange.logits(peer, CLEAN), exchange.logits(peer, peer))
         return (1.0 - self._w(exchange, peer)) * own
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, the teachers."""
         return _cast.taught_casts(self.teacher, *([] if self.standard is None else [self.standard]))
 

@@ -65,7 +65,7 @@ class Independent:
         weights = {peer.name: self.adversarial, CLEAN: self.clean}
         return {source: weight for source, weight in weights.items() if weight}
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One peer, several, a natural one among them."""
         return (
             *_cast.example_casts(1, 2, 3),

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 import matx
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import Goal, Model, Neutral, Objective
+from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence, mse
 from registry.strategies import _cast, _objectives
 
@@ -55,9 +55,9 @@ class Lbgat:
             couples=((self.natural, self.robust),),
         )
 
-    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+    def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """KL(p_R(x) || p_R(x'))."""
-        return _objectives.kl_from(_objectives.clean_answer(models[peer], goal), models[peer])
+        return _objectives.kl_from(_objectives.clean_answer(models[peer], given), models[peer])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """N's cross-entropy, or R's guidance and divergence."""
@@ -69,7 +69,7 @@ class Lbgat:
             terms["divergence"] = self.beta * kl_divergence(exchange.logits(peer, CLEAN), adversarial).mean()
         return _cast.composed(**terms)
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """The two, in either order, also with two views."""
         natural, robust = _cast.example_peer(self.natural), _cast.example_peer(self.robust, "linf")
         return ((natural, robust), (robust, natural), (natural, _cast.example_peer(self.robust, "linf", "l2")))

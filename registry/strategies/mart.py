@@ -59,7 +59,7 @@ class Mart:
             terms["divergence"] = self.beta * (kl_divergence(clean, adversarial) * doubt).mean()
         return _cast.composed(**terms)
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One peer, and several."""
         return _cast.example_casts(1, 2)
 

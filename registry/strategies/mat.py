@@ -124,7 +124,7 @@ class Mat:
                 label = label + u * _cast.ce(exchange, peer, source)
             if v:
                 logits = exchange.logits(peer, source)
-                answers = [exchange.answer(*pair) for pair in self._targets(exchange.peers, peer, source)]
+                answers = [exchange.teacher_logits(*pair) for pair in self._targets(exchange.peers, peer, source)]
                 target = mean_answer(answers, self.temperature)
                 distilled = distilled + v * ramp * distillation(logits, target, temperature=self.temperature).mean()
         terms = {"label": label, "distillation": distilled}
@@ -178,7 +178,7 @@ class Mat:
             return tuple((name, CLEAN) for name in (others if source == peer else (source,)))
         return ((source, source),) if self.reading == "owner" else tuple((name, source) for name in others)
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Two, three and four peers, and two with a frozen one."""
         teacher = _cast.example_peer("teacher", "linf", frozen=True)
         pair = (_cast.example_peer("a", "linf"), _cast.example_peer("b", "linf"))

@@ -82,7 +82,7 @@ class Mtard:
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """The two divergences by their moving weights."""
-        answers = exchange.answer(self.robust, peer), exchange.answer(self.natural, CLEAN)
+        answers = exchange.teacher_logits(self.robust, peer), exchange.teacher_logits(self.natural, CLEAN)
         softened = [answer / exchange.state.get(key, 1.0) for key, answer in zip(_keys(peer), answers, strict=True)]
         robust = kl_divergence(softened[0], exchange.logits(peer, peer)).mean()
         natural = kl_divergence(softened[1], exchange.logits(peer, CLEAN)).mean()
@@ -117,7 +117,7 @@ class Mtard:
         """A rate by the milestones that are past."""
         return rate * self.factor ** sum(exchange.progress >= share for share in self.milestones)
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, two teachers."""
         return _cast.taught_casts(self.robust, self.natural)
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 import matx
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import Goal, Model, Neutral, Objective
+from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import distillation
 from registry.strategies import _cast, _objectives
 
@@ -79,9 +79,9 @@ class PeerAid:
             craft={self.student: (self.peer,)} if self.crafting == "published" else {},
         )
 
-    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+    def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """KL(p_p(x) || p_s(x'))."""
-        return _objectives.kl_from(_objectives.clean_answer(models[self.peer], goal), models[self.student])
+        return _objectives.kl_from(_objectives.clean_answer(models[self.peer], given), models[self.student])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """The student's three terms, or the peer's two."""
@@ -89,10 +89,10 @@ class PeerAid:
         logits = exchange.logits(peer, self.student)
         label = _cast.ce(exchange, peer, self.student)
         if peer == self.peer:
-            answer = exchange.answer(self.student, self.student)
+            answer = exchange.teacher_logits(self.student, self.student)
             back = distillation(logits, answer, temperature=self.peer_temperature).mean()
             return _cast.composed(label=self.gamma_label * label, distillation=self.gamma_kl / classes * back)
-        answer, clean = exchange.answer(self.peer, self.student), exchange.logits(peer, CLEAN)
+        answer, clean = exchange.teacher_logits(self.peer, self.student), exchange.logits(peer, CLEAN)
         taught = distillation(logits, answer, temperature=self.temperature).mean()
         own = distillation(logits, clean, temperature=self.temperature).mean()
         return _cast.composed(
@@ -101,7 +101,7 @@ class PeerAid:
             clean=self.lambda_clean / classes * own,
         )
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Student and peer, in either order; the peer needs no attacks."""
         student, peer = _cast.example_peer(self.student, "linf"), _cast.example_peer(self.peer)
         return ((student, peer), (peer, student), (_cast.example_peer(self.student, "linf", "l2"), peer))

@@ -66,7 +66,7 @@ class Ramp:
         pairing = (kl_divergence(key, other) * right).sum() / right.sum().clamp_min(1.0)
         return _cast.composed(label=worst, pairing=self.weight * pairing)
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One peer, and two with the views in either order."""
         other = "l1" if self.key != "l1" else "linf"
         first = _cast.example_peer("a", self.key, other)

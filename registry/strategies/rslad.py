@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 import matx
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import Goal, Model, Neutral, Objective
+from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence
 from registry.strategies import _cast, _objectives
 
@@ -58,14 +58,14 @@ class Rslad:
             craft={student.name: (name,) for student in students if self.crafting == "published"},
         )
 
-    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+    def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """KL(p_t(x) || p_s(x'))."""
         (name,) = (other for other in models if other != peer)
-        return _objectives.kl_from(_objectives.clean_answer(models[name], goal), models[peer])
+        return _objectives.kl_from(_objectives.clean_answer(models[name], given), models[peer])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Divergences from the teacher's clean answer."""
-        answer = exchange.answer(_cast.teacher("rslad", self.teacher, exchange.peers), CLEAN)
+        answer = exchange.teacher_logits(_cast.teacher("rslad", self.teacher, exchange.peers), CLEAN)
         weights = {"distillation": (peer, self.adversarial), "clean": (CLEAN, self.clean)}
         terms = {
             term: weight / exchange.num_classes * kl_divergence(answer, exchange.logits(peer, source)).mean()
@@ -74,7 +74,7 @@ class Rslad:
         }
         return _cast.composed(**terms)
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, one teacher."""
         return _cast.taught_casts(self.teacher or "teacher")
 

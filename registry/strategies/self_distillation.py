@@ -74,7 +74,7 @@ class SelfDistillation:
         terms = {"label": (1.0 - self.alpha) * _cast.ce(exchange, peer, peer)}
         if self.alpha:
             ramp = min(1.0, exchange.progress / self.warmup) if self.warmup else 1.0
-            answer = exchange.ema_answer(peer, self._asked(peer))
+            answer = exchange.ema_teacher_logits(peer, self._asked(peer))
             taught = distillation(exchange.logits(peer, peer), answer, temperature=self.temperature).mean()
             terms["distillation"] = self.alpha * ramp * taught
         if self.clean:
@@ -84,7 +84,7 @@ class SelfDistillation:
     def _asked(self, peer: str) -> str:
         return CLEAN if self.target == "clean" else peer
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One peer, and several, all with a moving average."""
         one = _cast.example_peer("p0", "linf", ema=True)
         union = _cast.example_peer("p1", "linf", "l2", ema=True)

@@ -78,7 +78,7 @@ class Soup:
         """Cross-entropy of a specialist on its own examples."""
         return _cast.composed(label=_cast.ce(exchange, peer, _cast.own_source(_cast.info(exchange, peer))))
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Three specialists, a natural one among two, one of them trained before."""
         name = self.generalist
         three = tuple(_cast.example_peer(norm, norm) for norm in ("linf", "l2", "l1"))

@@ -108,7 +108,7 @@ class Specialists:
         label = _cast.ce(exchange, peer, peer)
         if not self.feedback:
             return _cast.composed(label=label)
-        logits, answer = exchange.logits(peer, peer), exchange.answer(generalist, peer)
+        logits, answer = exchange.logits(peer, peer), exchange.teacher_logits(generalist, peer)
         back = distillation(logits, answer, temperature=self.temperature).mean()
         return _cast.composed(label=label, feedback=self.feedback * back)
 
@@ -121,11 +121,11 @@ class Specialists:
         if self.examples_of != "specialists":
             rows = matching_views(generalist, specialist)
             logits = exchange.logits(generalist.name, generalist.name)[rows]
-            answer = exchange.answer(specialist.name, generalist.name)[rows] if self.alpha else None
+            answer = exchange.teacher_logits(specialist.name, generalist.name)[rows] if self.alpha else None
             lessons.append((logits, answer, part))
         if self.examples_of != "own":
             logits = exchange.logits(generalist.name, specialist.name)
-            answer = exchange.answer(specialist.name, specialist.name) if self.alpha else None
+            answer = exchange.teacher_logits(specialist.name, specialist.name) if self.alpha else None
             lessons.append((logits, answer, part))
         return lessons
 
@@ -165,7 +165,7 @@ class Specialists:
         total = sum(self._raw(specialist) for specialist in specialists)
         return {s.name: self._raw(s) / total for s in specialists if self._raw(s)}
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Three specialists and one, a generalist of all views and of one, specialists trained before."""
         name = self.generalist or "generalist"
         three = tuple(_cast.example_peer(norm, norm) for norm in ("linf", "l2", "l1"))

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 import matx
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import Goal, Model, Neutral, Objective
+from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence
 from registry.strategies import _cast, _objectives
 
@@ -46,9 +46,9 @@ class Trades:
         craft = {peer.name: () for peer in learners if self.beta and self.crafting == "published"}
         return Needs(train={peer.name: (peer.name, CLEAN) if self.beta else (CLEAN,) for peer in learners}, craft=craft)
 
-    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+    def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """KL(p_i(x) || p_i(x'))."""
-        return _objectives.kl_from(_objectives.clean_answer(models[peer], goal), models[peer])
+        return _objectives.kl_from(_objectives.clean_answer(models[peer], given), models[peer])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Clean cross-entropy and the weighted divergence."""
@@ -58,7 +58,7 @@ class Trades:
         divergence = kl_divergence(exchange.logits(peer, CLEAN), exchange.logits(peer, peer)).mean()
         return _cast.composed(clean=clean, divergence=self.beta * divergence)
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One peer, and several."""
         return _cast.example_casts(1, 2)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import matx
-from matx.interfaces import Attack, Goal
+from matx.interfaces import Attack, AttackInput
 from matx.randomness import hashed
 
 
@@ -34,11 +34,11 @@ class Adaptive:
         """One."""
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal, state: matx.State) -> tuple[Tensor, matx.State]:
-        drawn = _drawn(self.weights(len(attacks), state), goal)
-        images = attacks[drawn](goal)
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> tuple[Tensor, matx.State]:
+        drawn = _drawn(self.weights(len(attacks), state), given)
+        images = attacks[drawn](given)
         with torch.no_grad():
-            right = int((goal.model(images).argmax(-1) == goal.labels).sum())
+            right = int((given.model(images).argmax(-1) == given.labels).sum())
         counts = {f"right.{drawn}": right, f"seen.{drawn}": len(images)}
         return images.unsqueeze(0), {**state, **{name: state.get(name, 0.0) + more for name, more in counts.items()}}
 
@@ -56,9 +56,9 @@ class Adaptive:
         return [cls()]
 
 
-def _drawn(weights: Sequence[float], goal: Goal) -> int:
+def _drawn(weights: Sequence[float], given: AttackInput) -> int:
     """An index with these probabilities, the same for the whole batch."""
-    point = hashed(goal.generator.key, "adaptive", goal.epoch, goal.step, bits=32) / 2**32
+    point = hashed(given.generator.key, "adaptive", given.epoch, given.step, bits=32) / 2**32
     for index, weight in enumerate(weights):
         point -= weight
         if point < 0:

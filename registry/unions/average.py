@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import matx
-from matx.interfaces import Attack, Goal
+from matx.interfaces import Attack, AttackInput
 
 
 @matx.unions.register("average")
@@ -26,8 +26,8 @@ class Average:
         """As many as attacks."""
         return count
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
-        return torch.stack([attack(goal) for attack in attacks])
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
+        return torch.stack([attack(given) for attack in attacks])
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Average]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Attack, FirstOrderAttack, Goal, check_objective, value_and_gradient
+from matx.interfaces import Attack, AttackInput, FirstOrderAttack, check_objective, value_and_gradient
 
 
 @matx.unions.register("msd")
@@ -41,19 +41,19 @@ class MSD:
         """One."""
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
         members = [_first_order(attack) for attack in attacks]
         if len(attacks) == 1:
-            return attacks[0](goal).unsqueeze(0)
-        size, count = len(goal.images), len(members)
-        objective = goal.climb(self.objective)
-        places = torch.arange(size, device=goal.images.device)
+            return attacks[0](given).unsqueeze(0)
+        size, count = len(given.images), len(members)
+        objective = given.objective_for(self.objective)
+        places = torch.arange(size, device=given.images.device)
         judges = objective.select(places.repeat(count))
-        images = self._start(members, goal)
+        images = self._start(members, given)
         best, best_values = images, torch.full((size,), -torch.inf, device=images.device)
         for iteration in range(self.steps):
             _, gradient = value_and_gradient(objective, images)
-            candidates = torch.stack([member.step(goal, images, gradient, iteration) for member in members])
+            candidates = torch.stack([member.step(given, images, gradient, iteration) for member in members])
             with torch.no_grad():
                 values = judges(candidates.flatten(0, 1)).reshape(count, size)
             highest = values.max(0)
@@ -63,11 +63,11 @@ class MSD:
             best_values = torch.where(higher, highest.values, best_values)
         return best.unsqueeze(0)
 
-    def _start(self, members: Sequence[FirstOrderAttack], goal: Goal) -> Tensor:
+    def _start(self, members: Sequence[FirstOrderAttack], given: AttackInput) -> Tensor:
         if not self.random_start:
-            return goal.images
-        starts = torch.stack([member.init(goal) for member in members])
-        choice = goal.generator.at("msd").integers(0, len(members) - 1)
+            return given.images
+        starts = torch.stack([member.init(given) for member in members])
+        choice = given.generator.at("msd").integers(0, len(members) - 1)
         return starts[choice, torch.arange(len(choice), device=choice.device)]
 
     @classmethod

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError, did_you_mean
-from matx.interfaces import Attack, Goal
+from matx.interfaces import Attack, AttackInput
 from matx.randomness import hashed
 
 _PER = ("batch", "sample")
@@ -36,16 +36,16 @@ class RandomChoice:
         """One."""
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
         if self.per == "batch":
-            drawn = hashed(goal.generator.key, "random_choice", goal.epoch, goal.step) % len(attacks)
-            return attacks[drawn](goal).unsqueeze(0)
-        choice = goal.generator.at("random_choice").integers(0, len(attacks) - 1)
-        images = goal.images.clone()
+            drawn = hashed(given.generator.key, "random_choice", given.epoch, given.step) % len(attacks)
+            return attacks[drawn](given).unsqueeze(0)
+        choice = given.generator.at("random_choice").integers(0, len(attacks) - 1)
+        images = given.images.clone()
         for index, attack in enumerate(attacks):
             rows = (choice == index).nonzero().squeeze(1)
             if len(rows) > 0:
-                images[rows] = attack(goal.select(rows))
+                images[rows] = attack(given.select(rows))
         return images.unsqueeze(0)
 
     @classmethod

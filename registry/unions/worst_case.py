@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import matx
-from matx.interfaces import Attack, Goal, LogitObjective, check_objective
+from matx.interfaces import Attack, AttackInput, LogitObjective, check_objective
 
 
 @matx.unions.register("worst_case")
@@ -37,32 +37,32 @@ class WorstCase:
         """One."""
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
-        views = torch.stack([attack(goal) for attack in attacks])
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
+        views = torch.stack([attack(given) for attack in attacks])
         if len(views) == 1:
             return views
         with torch.no_grad():
-            values, wrong = self._judge(views, goal)
+            values, wrong = self._judge(views, given)
         if self.misclassified_first:
             values = values.masked_fill(~wrong & wrong.any(0), -torch.inf)
         worst = values.argmax(0)
         return views[worst, torch.arange(views.shape[1], device=views.device)].unsqueeze(0)
 
-    def _judge(self, views: Tensor, goal: Goal) -> tuple[Tensor, Tensor]:
+    def _judge(self, views: Tensor, given: AttackInput) -> tuple[Tensor, Tensor]:
         """(views, N) losses and flags of misclassification (all False where they are not asked for)."""
         count, size = views.shape[:2]
         rows = torch.arange(size, device=views.device).repeat(count)
-        objective = goal.climb(self.objective).select(rows)
+        objective = given.objective_for(self.objective).select(rows)
         flat = views.flatten(0, 1)
         logits: Tensor | None = None
         if isinstance(objective, LogitObjective):
             values, answers = objective.evaluate(flat)
-            logits = answers if objective.model is goal.model else None
+            logits = answers if objective.model is given.model else None
         else:
             values = objective(flat)
         wrong = torch.zeros_like(values, dtype=torch.bool)
         if self.misclassified_first:
-            wrong = (goal.model(flat) if logits is None else logits).argmax(-1) != goal.labels[rows]
+            wrong = (given.model(flat) if logits is None else logits).argmax(-1) != given.labels[rows]
         return values.reshape(count, size), wrong.reshape(count, size)
 
     @classmethod

@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from matx.interfaces import OBJECTIVES, FirstOrderAttack, Goal, LogitObjective, value_and_gradient
+from matx.interfaces import OBJECTIVES, AttackInput, FirstOrderAttack, LogitObjective, value_and_gradient
 from matx.testing.unions import Climb
 from matx.threat import ThreatModel
 
 THREAT = ThreatModel(norm="linf", eps="8/255")
 
 
-def _gradient(goal: Goal, name: str = "cross_entropy") -> Tensor:
-    return value_and_gradient(goal.climb(name), goal.images)[1]
+def _gradient(given: AttackInput, name: str = "cross_entropy") -> Tensor:
+    return value_and_gradient(given.objective_for(name), given.images)[1]
 
 
-def _step(goal: Goal, direction: Tensor) -> Tensor:
-    return THREAT.project(goal.images + THREAT.radius * direction, goal.images)
+def _step(given: AttackInput, direction: Tensor) -> Tensor:
+    return THREAT.project(given.images + THREAT.radius * direction, given.images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,34 +49,34 @@ class WithoutThreat(Bad):
 class Upscaling(Bad):
     """Another shape."""
 
-    def __call__(self, goal: Goal) -> Tensor:
-        return goal.images.repeat_interleave(2, dim=2)
+    def __call__(self, given: AttackInput) -> Tensor:
+        return given.images.repeat_interleave(2, dim=2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InDouble(Bad):
     """Another dtype."""
 
-    def __call__(self, goal: Goal) -> Tensor:
-        return super().__call__(goal).double()
+    def __call__(self, given: AttackInput) -> Tensor:
+        return super().__call__(given).double()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unguarded(Bad):
     """0 / 0 for a zero gradient."""
 
-    def __call__(self, goal: Goal) -> Tensor:
-        gradient = _gradient(goal)
-        return _step(goal, gradient / gradient.abs().amax((1, 2, 3), keepdim=True))
+    def __call__(self, given: AttackInput) -> Tensor:
+        gradient = _gradient(given)
+        return _step(given, gradient / gradient.abs().amax((1, 2, 3), keepdim=True))
 
 
 @dataclass(frozen=True, kw_only=True)
 class WritingIntoImages(Bad):
     """Changes the clean images in place."""
 
-    def __call__(self, goal: Goal) -> Tensor:
-        goal.images.add_(0.01).clamp_(0.0, 1.0)
-        return _step(goal, _gradient(goal).sign())
+    def __call__(self, given: AttackInput) -> Tensor:
+        given.images.add_(0.01).clamp_(0.0, 1.0)
+        return _step(given, _gradient(given).sign())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +85,8 @@ class WritingIntoTheModel(Bad):
 
     what: str
 
-    def __call__(self, goal: Goal) -> Tensor:
-        module = _module_of(goal)
+    def __call__(self, given: AttackInput) -> Tensor:
+        module = _module_of(given)
         if self.what == "mode":
             module.train()
         elif self.what == "buffer":
@@ -96,12 +96,12 @@ class WritingIntoTheModel(Bad):
         else:
             with torch.no_grad():
                 next(module.parameters()).mul_(2.0)
-        return goal.images
+        return given.images
 
 
-def _module_of(goal: Goal) -> Any:
+def _module_of(given: AttackInput) -> Any:
     """The module behind the trial's call, as an attack that looks for it would find it."""
-    return goal.model.__self__.module
+    return given.model.__self__.module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,41 +110,41 @@ class Remembering(Bad):
 
     calls: list[int] = field(default_factory=list)
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         self.calls.append(0)
-        return self.threat.random_start(goal.images, goal.generator.at(len(self.calls)))
+        return self.threat.random_start(given.images, given.generator.at(len(self.calls)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawingGlobally(Bad):
     """Draws from torch's global generator."""
 
-    def __call__(self, goal: Goal) -> Tensor:
-        return _step(goal, torch.rand_like(goal.images) * 2.0 - 1.0)
+    def __call__(self, given: AttackInput) -> Tensor:
+        return _step(given, torch.rand_like(given.images) * 2.0 - 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixingSamples(Bad):
     """Every sample follows the gradients of the whole batch."""
 
-    def __call__(self, goal: Goal) -> Tensor:
-        return _step(goal, (_gradient(goal) + _gradient(goal).mean(0)).sign())
+    def __call__(self, given: AttackInput) -> Tensor:
+        return _step(given, (_gradient(given) + _gradient(given).mean(0)).sign())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Descending(Bad):
     """The wrong sign."""
 
-    def __call__(self, goal: Goal) -> Tensor:
-        return _step(goal, -_gradient(goal).sign())
+    def __call__(self, given: AttackInput) -> Tensor:
+        return _step(given, -_gradient(given).sign())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Idle(Bad):
     """Returns the clean images, without a question."""
 
-    def __call__(self, goal: Goal) -> Tensor:
-        return goal.images
+    def __call__(self, given: AttackInput) -> Tensor:
+        return given.images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,48 +153,48 @@ class FindingNothing(Bad):
 
     kind = "minimum_norm"
 
-    def __call__(self, goal: Goal) -> Tensor:
-        goal.model(goal.images)
-        return goal.images
+    def __call__(self, given: AttackInput) -> Tensor:
+        given.model(given.images)
+        return given.images
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeafToStrategies(Bad):
     """Climbs the labels whatever a strategy supplies."""
 
-    def __call__(self, goal: Goal) -> Tensor:
-        objective = LogitObjective(goal.model, OBJECTIVES["cross_entropy"], {"labels": goal.labels})
-        _, gradient = value_and_gradient(objective, goal.images)
-        return _step(goal, gradient.sign())
+    def __call__(self, given: AttackInput) -> Tensor:
+        objective = LogitObjective(given.model, OBJECTIVES["cross_entropy"], {"labels": given.labels})
+        _, gradient = value_and_gradient(objective, given.images)
+        return _step(given, gradient.sign())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Viewing(Bad):
     """`view` on memory that is not contiguous."""
 
-    def __call__(self, goal: Goal) -> Tensor:
-        goal.images.view(len(goal.images), -1)
-        return super().__call__(goal)
+    def __call__(self, given: AttackInput) -> Tensor:
+        given.images.view(len(given.images), -1)
+        return super().__call__(given)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ByDifferences(Bad):
     """Finite differences so small that bf16 forwards do not show them: 0 / 0."""
 
-    def __call__(self, goal: Goal) -> Tensor:
-        direction = goal.generator.at("direction").normal(tuple(goal.images.shape[1:])).sign()
-        climb = goal.climb("margin")
-        slope = climb(goal.images + 1e-3 * direction) - climb(goal.images)
-        return _step(goal, direction * (slope / slope.abs()).reshape(-1, 1, 1, 1))
+    def __call__(self, given: AttackInput) -> Tensor:
+        direction = given.generator.at("direction").normal(tuple(given.images.shape[1:])).sign()
+        climb = given.objective_for("margin")
+        slope = climb(given.images + 1e-3 * direction) - climb(given.images)
+        return _step(given, direction * (slope / slope.abs()).reshape(-1, 1, 1, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfFourClasses(Bad):
     """Takes the fourth largest logit for granted."""
 
-    def __call__(self, goal: Goal) -> Tensor:
-        goal.model(goal.images).topk(4)
-        return super().__call__(goal)
+    def __call__(self, given: AttackInput) -> Tensor:
+        given.model(given.images).topk(4)
+        return super().__call__(given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,25 +203,25 @@ class KeepingTheLast(Bad):
 
     restarts: int = 1
 
-    def __call__(self, goal: Goal) -> Tensor:
+    def __call__(self, given: AttackInput) -> Tensor:
         if self.restarts == 1:
-            return _step(goal, _gradient(goal, "margin").sign())
-        return self.threat.random_start(goal.images, goal.generator)
+            return _step(given, _gradient(given, "margin").sign())
+        return self.threat.random_start(given.images, given.generator)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartingOutside(Bad):
     """`init` starts outside of the box."""
 
-    def init(self, goal: Goal) -> Tensor:
-        return goal.images + 0.5
+    def init(self, given: AttackInput) -> Tensor:
+        return given.images + 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class SteppingOutside(Bad):
     """`step` does not project."""
 
-    def step(self, goal: Goal, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
+    def step(self, given: AttackInput, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
         return images + 0.5 * self.threat.steepest(gradient)
 
 
@@ -229,8 +229,8 @@ class SteppingOutside(Bad):
 class SteppingDown(Bad):
     """`step` descends."""
 
-    def step(self, goal: Goal, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
-        return super().step(goal, images, -gradient, iteration)
+    def step(self, given: AttackInput, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
+        return super().step(given, images, -gradient, iteration)
 
 
 CASES: Sequence[tuple[str, Callable[[], FirstOrderAttack], str]] = [

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import FreeObjective, Goal, Model, Neutral, Objective
+from matx.interfaces import AttackInput, FreeObjective, Model, Neutral, Objective
 from matx.losses import cross_entropy
 from matx.threat import ThreatModel
 
@@ -35,7 +35,7 @@ class Bad:
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         return PeerLoss(total=self.total(exchange, peer))
 
-    def casts(self) -> Sequence[tuple[PeerInfo, ...]]:
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         return (tuple(PeerInfo(name=name, threats=LINF, views=1) for name in ("a", "b", "c")),)
 
     @classmethod
@@ -65,7 +65,7 @@ class PromisingAnObjective(Bad):
 
 class PeekingAtOthers(Bad):
     def total(self, exchange: Exchange, peer: str) -> Tensor:
-        return super().total(exchange, peer) + exchange.answer("a", "b").mean()
+        return super().total(exchange, peer) + exchange.teacher_logits("a", "b").mean()
 
 
 class PerSample(Bad):
@@ -164,7 +164,7 @@ class OverTheBatch(Bad):
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         return Needs(train={peer.name: (peer.name,) for peer in peers}, craft={peers[0].name: ()})
 
-    def objective(self, peer: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+    def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         def spread(images: Tensor) -> Tensor:
             values = models[peer](images).sum(-1)
             return values - values.mean()

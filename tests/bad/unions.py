@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from matx.interfaces import Attack, Goal
+from matx.interfaces import Attack, AttackInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,24 +19,24 @@ class Bad:
     def views(self, count: int) -> int:
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
-        return attacks[0](goal)[None]
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
+        return attacks[0](given)[None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Miscounting(Bad):
     """More views than it announces."""
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
-        return attacks[0](goal)[None].repeat(2, 1, 1, 1, 1)
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
+        return attacks[0](given)[None].repeat(2, 1, 1, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adding(Bad):
     """The sum of all perturbations: outside of every threat model."""
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
-        moved = goal.images + 5.0 * sum(attack(goal) - goal.images for attack in attacks)
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
+        moved = given.images + 5.0 * sum(attack(given) - given.images for attack in attacks)
         return moved.clamp(0.0, 1.0)[None]
 
 
@@ -44,8 +44,8 @@ class Adding(Bad):
 class Weakening(Bad):
     """Halfway back to the clean images."""
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
-        return (0.5 * (goal.images + attacks[0](goal)))[None]
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
+        return (0.5 * (given.images + attacks[0](given)))[None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +61,18 @@ class Remembering(Bad):
 
     calls: list[int] = field(default_factory=list)
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
         self.calls.append(0)
-        return attacks[len(self.calls) % len(attacks)](goal)[None]
+        return attacks[len(self.calls) % len(attacks)](given)[None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Writing(Bad):
     """Changes the clean images."""
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal) -> Tensor:
-        goal.images.mul_(0.999)
-        return attacks[0](goal)[None]
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
+        given.images.mul_(0.999)
+        return attacks[0](given)[None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +88,14 @@ class Stateful:
     def views(self, count: int) -> int:
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], goal: Goal, state: Any) -> tuple[Tensor, Any]:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: Any) -> tuple[Tensor, Any]:
         turn = int(state["turn"])
         if self.fault == "place":
             state["turn"].add_(1)
         if self.fault == "beside":
             self.calls.append(0)
             turn = len(self.calls)
-        return attacks[turn % len(attacks)](goal)[None], {"turn": torch.tensor(turn + 1)}
+        return attacks[turn % len(attacks)](given)[None], {"turn": torch.tensor(turn + 1)}
 
 
 CASES: Sequence[tuple[str, Callable[[], Any], str]] = [

@@ -32,8 +32,8 @@ class Probe:
         if self.steps < 0:
             raise OptionError(f"attacks.probe.steps: got {self.steps}, allowed: 0 or more")
         check_objective(self.objective)
-    def __call__(self, goal):
-        return goal.images
+    def __call__(self, given):
+        return given.images
 
 @matx.attacks.register("chain")
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ WRONG_LINES = {
         "attacks.prob.steps: unknown component 'attacks.prob'; did you mean 'probe'?",
     ),
     "bound noun": ("Pear.attacks = []", "Pear.attacks: unknown name 'Pear'; did you mean 'Peer'?"),
-    "shelf": ("attacks.probe = 3", "attacks.probe: 'attacks' is a shelf; name a component on it: "),
+    "registry": ("attacks.probe = 3", "attacks.probe: 'attacks' is a kind; name one of its components: "),
     "noun as macro": ("Peer = 3", "Peer: got a value for the whole, allowed: Peer.PARAMETER = VALUE"),
     "parameter": (
         "attacks.probe.step = 3",

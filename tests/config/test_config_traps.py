@@ -138,4 +138,4 @@ def test_exceptions_are_not_gin_s_proxies(bare: Callable[..., Any]) -> None:
 
 def test_a_name_of_a_stranger_in_gin_s_registry_is_no_component(bare: Callable[..., Any], write: Write) -> None:
     bare("", "bare_attack")
-    assert "unknown name 'bare_attack'" in refused("Peer.attacks = [@bare_attack()]", write), "only the shelves count"
+    assert "unknown name 'bare_attack'" in refused("Peer.attacks = [@bare_attack()]", write), "only registries count"

@@ -16,7 +16,7 @@ from matx.craft import attackable, craft
 from matx.engine import Training, step
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import Attack, FreeObjective, Goal, LogitObjective, Model, Objective, value_and_gradient
+from matx.interfaces import Attack, AttackInput, FreeObjective, LogitObjective, Model, Objective, value_and_gradient
 from matx.losses import cross_entropy, distillation, kl_divergence
 from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
@@ -41,18 +41,18 @@ class SoftTarget:
             craft={"student": ("teacher",)},
         )
 
-    def objective(self, name: str, goal: Goal, models: Mapping[str, Model]) -> Objective:
+    def objective(self, name: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         student, teacher = models["student"], models["teacher"]
         if self.moving:
             return FreeObjective(lambda images: kl_divergence(teacher(images), student(images)))
         with torch.no_grad():
-            target = teacher(goal.images)
+            target = teacher(given.images)
         return LogitObjective(student, lambda logits, target: kl_divergence(target, logits), {"target": target})
 
     def loss(self, exchange: Exchange, name: str) -> PeerLoss:
         if name == "teacher":
             return PeerLoss(total=cross_entropy(exchange.logits(name, CLEAN), exchange.labels).mean())
-        taught = distillation(exchange.logits(name, name), exchange.answer("teacher", CLEAN)).mean()
+        taught = distillation(exchange.logits(name, name), exchange.teacher_logits("teacher", CLEAN)).mean()
         return PeerLoss(total=taught, terms={"taught": taught})
 
 
@@ -63,13 +63,13 @@ class Steepest:
     def views(self, count: int) -> int:
         return 1
 
-    def __call__(self, attacks: Sequence[Any], goal: Goal) -> Tensor:
-        objective = goal.climb("cross_entropy")
-        images = best = goal.images
+    def __call__(self, attacks: Sequence[Any], given: AttackInput) -> Tensor:
+        objective = given.objective_for("cross_entropy")
+        images = best = given.images
         highest = torch.full((len(images),), -torch.inf)
         for iteration in range(attacks[0].steps):
             _, gradient = value_and_gradient(objective, images)
-            candidates = torch.stack([attack.step(goal, images, gradient, iteration) for attack in attacks])
+            candidates = torch.stack([attack.step(given, images, gradient, iteration) for attack in attacks])
             with torch.no_grad():
                 values = torch.stack([objective(candidate) for candidate in candidates])
             worst = values.argmax(0)
@@ -88,8 +88,8 @@ class Copycat:
     threat: ThreatModel
     sources: tuple[str, ...]
 
-    def __call__(self, goal: Goal) -> Tensor:
-        return goal.sources[self.sources[0]][0]
+    def __call__(self, given: AttackInput) -> Tensor:
+        return given.sources[self.sources[0]][0]
 
 
 @pytest.mark.parametrize("moving", [False, True], ids=["a teacher's soft answer", "a moving target of two models"])
@@ -105,14 +105,14 @@ def test_a_strategy_says_what_is_climbed(launch: Launch, moving: bool, gamma: fl
         attackable(labels_only.learners["student"].module) as student,
         attackable(labels_only.learners["teacher"].module) as teacher,
     ):
-        goal = Goal(
+        given = AttackInput(
             model=student, images=batch.images, labels=batch.labels, generator=SampleGenerator(1, batch.indices)
         )
         models = {"student": student, "teacher": teacher}
         strategy = SoftTarget(moving=moving)
-        own = craft(goal, [pgd(LINF, steps=5)], None)
-        given = craft(goal, [pgd(LINF, steps=5)], None, objective=lambda g: strategy.objective("student", g, models))
-        objective = strategy.objective("student", goal, models)
+        own = craft(given, [pgd(LINF, steps=5)], None)
+        given = craft(given, [pgd(LINF, steps=5)], None, objective=lambda g: strategy.objective("student", g, models))
+        objective = strategy.objective("student", given, models)
         with torch.no_grad():
             reached, before = objective(given.views[0]).mean(), objective(own.views[0]).mean()
     assert reached > before, f"climbing the objective reached {reached:.4f}, not above the labels' {before:.4f}"

@@ -17,7 +17,7 @@ from matx.engine import EpochRecord, Training, step
 from matx.errors import ExchangeError, OptionError, RunError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.experiment import Optimizer
-from matx.interfaces import Goal
+from matx.interfaces import AttackInput
 from matx.losses import cross_entropy, distillation
 from matx.randomness import SampleGenerator, hashed
 from tests.engine.world import L2, LINF, first_batch, peer, run, same, weights
@@ -58,13 +58,13 @@ def test_a_step_equals_a_plain_loop(launch: Launch) -> None:
     images, answers = {}, {}
     for name, learner in twin.learners.items():
         with attackable(learner.module) as model:
-            goal = Goal(
+            given = AttackInput(
                 model=model,
                 images=batch.images,
                 labels=batch.labels,
                 generator=SampleGenerator(hashed(0, "craft", 0, name), batch.indices),
             )
-            images[name] = learner.peer.attacks[0](goal)
+            images[name] = learner.peer.attacks[0](given)
     for name, learner in twin.learners.items():
         learner.module.eval()
         with torch.no_grad():
@@ -90,7 +90,7 @@ def test_update_order_decides_whose_answers_are_seen(launch: Launch, order: str)
     seen: dict[str, Tensor] = {}
 
     def loss(exchange: Exchange, name: str) -> Tensor:
-        seen[name] = exchange.answer("a", "a").clone()
+        seen[name] = exchange.teacher_logits("a", "a").clone()
         return cross_entropy(exchange.logits(name, name), exchange.labels).mean()
 
     needs = Needs(train={"a": ("a",), "b": ("b",)}, teach=frozenset({("a", "a")}))
@@ -118,7 +118,7 @@ def test_a_loss_reaches_its_own_parameters_and_no_others(launch: Launch) -> None
     def loss(exchange: Exchange, name: str) -> Tensor:
         if name == "a":
             return 0.0 * exchange.logits("a", "a").sum()
-        return distillation(exchange.logits("b", "a"), exchange.answer("a", "a")).mean()
+        return distillation(exchange.logits("b", "a"), exchange.teacher_logits("a", "a")).mean()
 
     still = {"a": peer(LINF, optimizer=Optimizer(lr=0.1, weight_decay=0.0)), "b": peer(LINF)}
     training = launch(Probe(needs, loss), still)
@@ -169,7 +169,7 @@ def test_answers_touch_no_buffers_and_one_pair_has_one_value(launch: Launch, mod
     for crowd in (False, True):
 
         def loss(exchange: Exchange, name: str, crowd: bool = crowd) -> Tensor:
-            values[crowd] = exchange.answer("b", "a")
+            values[crowd] = exchange.teacher_logits("b", "a")
             return cross_entropy(exchange.logits(name, name), exchange.labels).mean()
 
         teach = {("b", "a"), *({("b", CLEAN), ("b", "b")} if crowd else set())}
@@ -187,7 +187,7 @@ def test_teacher_mode_train_gives_the_training_logits_where_declared(launch: Lau
 
     def loss(exchange: Exchange, name: str) -> Tensor:
         logits = exchange.logits(name, "a")
-        pairs.append((exchange.answer(name, "a"), logits.detach()))
+        pairs.append((exchange.teacher_logits(name, "a"), logits.detach()))
         return cross_entropy(logits, exchange.labels).mean()
 
     names = ("a", "b")

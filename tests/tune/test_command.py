@@ -47,7 +47,7 @@ Tune.seeds = [1001, 1002]
 
 @pytest.fixture
 def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The plug-in beside the recipe; it leaves the process and the shelf afterwards."""
+    """The plug-in beside the recipe; it leaves the process and the registry afterwards."""
     monkeypatch.chdir(tmp_path)
     path = list(sys.path)
     (tmp_path / "guarded.py").write_text(NO_TEST)

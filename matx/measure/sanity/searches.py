@@ -12,7 +12,7 @@ from torch import Tensor
 
 from matx.craft import guarded
 from matx.data import Batch, Split, batches
-from matx.interfaces import Attack, Goal, LogitObjective, Model, value_and_gradient
+from matx.interfaces import Attack, AttackInput, LogitObjective, Model, value_and_gradient
 from matx.losses import cross_entropy
 from matx.measure.answers import correct
 from matx.measure.sanity.effort import FULL, Effort, evenly, lost
@@ -71,8 +71,8 @@ class Bench:
             images, labels = batch.images.repeat_interleave(copies, 0), batch.labels.repeat_interleave(copies)
             indices = (batch.indices[:, None] * copies + torch.arange(copies, device=batch.indices.device)).flatten()
             draws = SampleGenerator(hashed(self.seed, "sanity", purpose), indices)
-            goal = Goal(model=self.model, images=images, labels=labels, generator=draws, progress=1.0)
-            fooled = ~correct(self.model, guarded(attack)(goal), labels)
+            given = AttackInput(model=self.model, images=images, labels=labels, generator=draws, progress=1.0)
+            fooled = ~correct(self.model, guarded(attack)(given), labels)
             wrong.append(fooled.reshape(-1, copies).any(1).cpu())
         if wrong:
             found[which] = torch.cat(wrong)

@@ -1,4 +1,4 @@
-"""`matx list` and `matx show`: what is on the shelves, and what one thing is."""
+"""`matx list` and `matx show`: what is registered, and what one thing is."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ RECIPES = "recipes"
 @click.argument("kind", required=False, metavar="[KIND]")
 @common
 def listing(kind: str | None) -> int:
-    """List the components on the shelves and the packaged recipes, or those of one KIND."""
+    """List the registered components and the packaged recipes, or those of one KIND."""
     from matx.config import packaged_recipes
     from matx.plugins import import_all
-    from matx.registration import SHELVES
+    from matx.registration import REGISTRIES
 
     import_all()
-    kinds = (*SHELVES, RECIPES)
+    kinds = (*REGISTRIES, RECIPES)
     if kind is not None and kind not in kinds:
         raise RegistrationError(f"list: got {kind!r}, allowed: {', '.join(kinds)}{did_you_mean(kind, kinds)}")
     for one in kinds if kind is None else (kind,):
         if one == RECIPES:
             _section(one, {name: _recipe_line(name) for name in packaged_recipes()}, heading=kind is None)
         else:
-            shelf = SHELVES[one]
-            _section(one, {f"{one}.{name}": _first_line(shelf[name]) for name in shelf}, heading=kind is None)
+            registry = REGISTRIES[one]
+            _section(one, {f"{one}.{name}": _first_line(registry[name]) for name in registry}, heading=kind is None)
     return 0
 
 
@@ -87,7 +87,7 @@ def show(what: str, bindings: tuple[str, ...]) -> int:
 def named_component(what: str) -> tuple[str, str] | None:
     """(kind, name) of `attacks.pgd`; None for anything that names a file. Unknown names are refused."""
     from matx.plugins import import_all
-    from matx.registration import SHELVES
+    from matx.registration import REGISTRIES
 
     kind, dot, name = what.partition(".")
     if what.endswith(".gin") or not what.replace(".", "").isidentifier() or Path(what).exists():
@@ -96,25 +96,25 @@ def named_component(what: str) -> tuple[str, str] | None:
     if not dot:
         _refuse_strange_word(what)
         return None
-    if kind not in SHELVES:
+    if kind not in REGISTRIES:
         raise RegistrationError(
-            f"{what}: got the kind {kind!r}, allowed: {', '.join(SHELVES)}{did_you_mean(kind, SHELVES)}"
+            f"{what}: got the kind {kind!r}, allowed: {', '.join(REGISTRIES)}{did_you_mean(kind, REGISTRIES)}"
         )
-    SHELVES[kind][name]
+    REGISTRIES[kind][name]
     return kind, name
 
 
 def _refuse_strange_word(word: str) -> None:
     """Refuse a word that names neither a gin file nor a noun, with the nearest thing of any sort."""
     from matx.config import packaged_recipes
-    from matx.registration import SHELVES
+    from matx.registration import REGISTRIES
 
     recipes = packaged_recipes()
     if word in nouns() or word in recipes or Path(f"{word}.gin").is_file():
         return
-    names = {name: f"{kind}.{name}" for kind, shelf in SHELVES.items() for name in shelf}
-    if word in (*SHELVES, RECIPES):
-        raise RegistrationError(f"{word}: is a shelf, allowed: one thing on it; `matx list {word}` shows them")
+    names = {name: f"{kind}.{name}" for kind, registry in REGISTRIES.items() for name in registry}
+    if word in (*REGISTRIES, RECIPES):
+        raise RegistrationError(f"{word}: is a kind, allowed: one of its components; `matx list {word}` shows them")
     close = get_close_matches(word, [*names, *nouns(), *recipes], n=1)
     near = f"; did you mean {names.get(close[0], close[0])!r}?" if close else ""
     raise RegistrationError(f"{word}: no such gin file, component or noun{near}; `matx list` shows what there is")
@@ -128,9 +128,9 @@ def nouns() -> Mapping[str, type[Any]]:
 
 
 def _component(kind: str, name: str) -> type[Any]:
-    from matx.registration import SHELVES
+    from matx.registration import REGISTRIES
 
-    return SHELVES[kind][name]
+    return REGISTRIES[kind][name]
 
 
 def _show_class(name: str, component: type[Any]) -> None:

@@ -15,8 +15,8 @@ from matx.randomness import SampleGenerator
 
 __all__ = [
     "OBJECTIVES",
+    "AttackInput",
     "FreeObjective",
-    "Goal",
     "LogitObjective",
     "Model",
     "Objective",
@@ -100,7 +100,7 @@ def check_objective(name: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Goal:
+class AttackInput:
     """What one attack call is given: parameters are frozen, the mode is set, the model is differentiable in images."""
 
     model: Model
@@ -117,7 +117,7 @@ class Goal:
     step: int = 0
     progress: float = 0.0
 
-    def climb(self, name: str) -> Objective:
+    def objective_for(self, name: str) -> Objective:
         """The objective that a strategy supplied, else the one on the labels of that name in OBJECTIVES."""
         if self.objective is not None:
             return self.objective
@@ -127,8 +127,8 @@ class Goal:
                 tensors["clean"] = self.model(self.images)
         return LogitObjective(self.model, OBJECTIVES[name], tensors)
 
-    def select(self, rows: Tensor) -> Goal:
-        """The goal for some of the samples (a boolean mask or indices into the batch)."""
+    def select(self, rows: Tensor) -> AttackInput:
+        """The same for some of the samples (a boolean mask or indices into the batch)."""
         return replace(
             self,
             images=self.images[rows],
