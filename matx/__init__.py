@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
+    if name.startswith("_") or (name not in _HOME and find_spec(f"matx.{name}")):  # a submodule is imported as such
         raise AttributeError(f"module 'matx' has no attribute {name!r}")
     try:
         value = getattr(import_module(f"matx.{_HOME.get(name, 'registration')}"), name)

@@ -111,10 +111,11 @@ def test_a_strategy_says_what_is_climbed(launch: Launch, moving: bool, gamma: fl
         models = {"student": student, "teacher": teacher}
         strategy = SoftTarget(moving=moving)
         own = craft(given, [pgd(LINF, steps=5)], None)
-        given = craft(given, [pgd(LINF, steps=5)], None, objective=lambda g: strategy.objective("student", g, models))
+        attacks = [pgd(LINF, steps=5)]
+        supplied = craft(given, attacks, None, objective=lambda a: strategy.objective("student", a, models))
         objective = strategy.objective("student", given, models)
         with torch.no_grad():
-            reached, before = objective(given.views[0]).mean(), objective(own.views[0]).mean()
+            reached, before = objective(supplied.views[0]).mean(), objective(own.views[0]).mean()
     assert reached > before, f"climbing the objective reached {reached:.4f}, not above the labels' {before:.4f}"
 
 
