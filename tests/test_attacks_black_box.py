@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 import matx
 from matx.errors import MatxError, OptionError
-from matx.incremental import Maps
 from matx.interfaces import Attack, FreeObjective
 from matx.losses import margin
 from matx.randomness import SampleGenerator
 from registry.architectures._networks import tiny_net
+from registry.attacks._incremental import Maps
 from registry.attacks._squares import Window, pyramids, tiles
 
 THREATS = ("linf:0.1", "l2:0.8", "l1:3")

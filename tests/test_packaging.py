@@ -125,6 +125,7 @@ def test_every_component_file_is_named_as_registered() -> None:
 
     import_all()
     for kind, registry in REGISTRIES.items():
-        files = {path.stem for path in sources(f"registry/{kind}", "*.py") if not path.stem.startswith("_")}
+        found = [path for path in sources(f"registry/{kind}", "*.py") if path.parent.name == kind]
+        files = {path.stem for path in found if not path.stem.startswith("_")}
         built_in = {name for name in registry if registry[name].__module__.startswith("registry.")}
         assert files == built_in, f"each file in registry/{kind} registers its own name"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from matx.incremental import Maps, Network, follow, plan_for
 from matx.interfaces import AttackInput, LogitObjective
+from registry.attacks._incremental import Maps, Network, follow, plan_for
 from registry.attacks._squares import Window
 
 _WORTH_IT = 0.9

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from matx.incremental import Maps, follow, plan_for
-from matx.incremental.reach import Reach, Sliding
 from registry.architectures._networks import preact_resnet, small_resnet, tiny_net
+from registry.attacks._incremental import Maps, follow, plan_for
+from registry.attacks._incremental.reach import Reach, Sliding
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

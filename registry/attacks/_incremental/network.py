@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from matx.incremental.reach import Sliding
+from registry.attacks._incremental.reach import Sliding
 
 __all__ = ["Network"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
-from matx.incremental.network import Network
-from matx.incremental.reach import Area
+from registry.attacks._incremental.network import Network
+from registry.attacks._incremental.reach import Area
 
 __all__ = ["Plan", "plan_for"]
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from torch import Tensor, fx
 
-from matx.incremental.maps import Maps
-from matx.incremental.network import Network
-from matx.incremental.plan import Plan, plan_for
+from registry.attacks._incremental.maps import Maps
+from registry.attacks._incremental.network import Network
+from registry.attacks._incremental.plan import Plan, plan_for
 
 __all__ = ["Maps", "Network", "Plan", "follow", "plan_for"]
 

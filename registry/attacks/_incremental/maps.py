@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from matx.incremental.plan import Plan
-from matx.incremental.reach import Area
+from registry.attacks._incremental.plan import Plan
+from registry.attacks._incremental.reach import Area
 
 __all__ = ["Maps"]
 
