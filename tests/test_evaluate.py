@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import ClassVar, Literal, Self
 
 import pytest
 import torch
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from matx.data import MemorySplit
@@ -105,14 +105,23 @@ def _linear(shape: tuple[int, int, int] = (3, 4, 4)) -> nn.Sequential:
     return model.eval()
 
 
-@pytest.mark.parametrize(("correct", "n"), [(0, 10), (1, 10), (353, 360), (360, 360), (1, 1), (500, 1000)])
+@pytest.mark.parametrize(
+    ("correct", "n"), [(0, 10), (1, 10), (353, 360), (360, 360), (1, 1), (500, 1000), (4371, 10000)]
+)
 def test_interval_is_wilsons(correct: int, n: int) -> None:
-    rate = Rate(correct=correct, n=n)
-    oracle = binomtest(correct, n).proportion_ci(0.95, method="wilson")
-    assert rate.low == pytest.approx(oracle.low, abs=1e-12), "the lower end is not Wilson's"
-    assert rate.high == pytest.approx(oracle.high, abs=1e-12), "the upper end is not Wilson's"
+    rate, z = Rate(correct=correct, n=n), 1.959963984540054
+    centre = (correct + z**2 / 2) / (n + z**2)
+    half = z / (n + z**2) * math.sqrt(correct * (n - correct) / n + z**2 / 4)  # Wilson 1927
+    assert rate.low == pytest.approx(centre - half, abs=1e-12), "the lower end is not Wilson's"
+    assert rate.high == pytest.approx(centre + half, abs=1e-12), "the upper end is not Wilson's"
     assert rate.low <= rate.accuracy <= rate.high, "the interval does not hold the accuracy"
     assert list(rate.row()) == ["accuracy", "low", "high", "n"], "a row of results.json has other keys"
+    assert all(type(value) in (int, float) for value in rate.row().values()), "a row holds numbers of another library"
+
+
+def test_interval_of_a_published_example() -> None:
+    rate = Rate(correct=81, n=263)
+    assert (round(rate.low, 4), round(rate.high, 4)) == (0.2553, 0.3662), "not the figures of Newcombe 1998, table I"
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 0), (-1, 5), (6, 5)])

@@ -60,6 +60,8 @@ def notes(comparison: Comparison) -> list[str]:
     pairs = [len(differences[0].by_seed) for differences in comparison.differences.values()]
     if any(1 < count < ENOUGH_SEEDS for count in pairs):
         found.append(f"Fewer than {ENOUGH_SEEDS} paired seeds: too few to call any method better than another.")
+    if any(pairs[0].bootstrap is None for pairs in comparison.differences.values()):
+        found.append("Runs without per-image flags (flags.npz) are among them: no method is called better than these.")
     costs = [(method.name, _cost(method)) for method in comparison.methods]
     equal = len({cost for _, cost in costs}) == 1
     listed = "; ".join(f"{name}: {cost}" for name, cost in costs)

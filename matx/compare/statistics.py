@@ -12,6 +12,7 @@ __all__ = ["Interval", "crossed_bootstrap", "mcnemar", "paired_bootstrap", "pair
 
 Array = NDArray[np.float64]
 _DRAWS = 10_000
+_NUMBERS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,29 @@ def crossed_bootstrap(differences: Array) -> Interval | None:
     if seeds < 2:
         return None
     rng = np.random.default_rng(0)
-    means = np.empty(_DRAWS)
-    for draw in range(_DRAWS):
-        rows = np.bincount(rng.integers(seeds, size=seeds), minlength=seeds)
-        columns = np.bincount(rng.integers(images, size=images), minlength=images)
-        means[draw] = rows @ differences @ columns / (seeds * images)
-    return _percentiles(means)
+    means = []
+    for draws in _portions(images):
+        by_image = rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=draws) @ differences / seeds
+        chosen = rng.integers(images, size=(draws, images))
+        means.append(np.take_along_axis(by_image, chosen, axis=1).mean(axis=1))
+    low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
+    return Interval(float(low), float(high))
 
 
-def paired_bootstrap(differences: Array) -> Interval:
-    """Percentile interval of the mean of (images,) differences, images drawn with replacement."""
-    rng = np.random.default_rng(0)
+def paired_bootstrap(differences: Array) -> Interval | None:
+    """Percentile interval of the mean of (images,) differences, images drawn with replacement; None for one image."""
     images = len(differences)
-    counts = rng.multinomial(images, np.full(images, 1.0 / images), size=_DRAWS)
-    return _percentiles(counts @ differences / images)
+    if images < 2:
+        return None
+    found = stats.bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=_DRAWS,
+        batch=_portions(images)[0],
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Interval(float(found.low), float(found.high))
 
 
 def mcnemar(first: Array, second: Array) -> float | None:
@@ -76,6 +86,7 @@ def mcnemar(first: Array, second: Array) -> float | None:
     return float(stats.binomtest(gained, gained + lost, 0.5).pvalue)
 
 
-def _percentiles(means: Array) -> Interval:
-    low, high = np.percentile(means, (2.5, 97.5))
-    return Interval(float(low), float(high))
+def _portions(images: int) -> list[int]:
+    """Numbers of draws, `_DRAWS` in all, each of which fits into memory at once."""
+    size = min(_DRAWS, max(1, _NUMBERS_AT_ONCE // images))
+    return [min(size, _DRAWS - start) for start in range(0, _DRAWS, size)]
