@@ -1,4 +1,4 @@
-"""Let attacks loose on a model, leave the model as it was, and hold the attacks to their promises."""
+"""Run attacks on a frozen model, check what they return, and leave the model as it was."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 
 from matx.errors import ModelError
 from matx.exchange import State
-from matx.interfaces import Attack, AttackInput, Model, Objective, PerturbationUnion, Stateful
+from matx.interfaces import Attack, AttackInput, Model, Objective, PerturbationUnion, run_attack
 
-__all__ = ["Crafted", "Guarded", "Passes", "attackable", "craft", "forked", "guarded", "held", "untouched"]
+__all__ = ["Crafted", "Passes", "attackable", "craft", "forked", "untouched"]
 
 
 @dataclass
@@ -28,7 +27,7 @@ class Passes:
     backward_weights: int = 0
 
     def counted(self, model: Model) -> Model:
-        """The model, counting what attacks ask of it."""
+        """The model, with every forward and every backward to its input counted."""
 
         def call(images: Tensor) -> Tensor:
             self.forward += len(images)
@@ -102,55 +101,9 @@ def attackable(
                 parameter.grad = gradient
 
 
-def held(attack: Attack, images: Tensor, given: AttackInput) -> Tensor:
-    """What an attack returned, detached and held to its promise; ModelError where shape, dtype or values are unusable.
-
-    `maximise`: projected where outside. `minimum_norm`: the clean image where outside.
-    """
-    images = images.detach()
-    if images.shape != given.images.shape or images.dtype != given.images.dtype:
-        raise ModelError(
-            f"{attack!r}: got {images.dtype} images of shape {tuple(images.shape)}, "
-            f"allowed: {given.images.dtype} of shape {tuple(given.images.shape)}"
-        )
-    finite = images.isfinite().flatten(1).all(1)
-    if not finite.all():
-        raise ModelError(f"{attack!r}: {int((~finite).sum())} of {len(images)} images are not finite")
-    inside = attack.threat.contains(images, given.images)
-    if inside.all():
-        return images
-    fallback = attack.threat.project(images, given.images) if attack.kind == "maximise" else given.images
-    return torch.where(inside.reshape(-1, *[1] * (images.ndim - 1)), images, fallback)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Guarded:
-    """An attack whose results are held to its promise; anything else is the attack's own."""
-
-    attack: Attack
-
-    def __call__(self, given: AttackInput) -> Tensor:
-        with torch.enable_grad():
-            images = self.attack(given)
-        return held(self.attack, images, given)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "attack":
-            raise AttributeError(name)
-        return getattr(self.attack, name)
-
-    def __repr__(self) -> str:
-        return repr(self.attack)
-
-
-def guarded(attack: Attack) -> Attack:
-    """The attack, held to its promise in every call."""
-    return cast("Attack", Guarded(attack))
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crafted:
-    """(views, N, C, H, W) examples, and the union's new state where it keeps one."""
+    """(views, N, C, H, W) examples, and the union's new state (empty without a union)."""
 
     views: Tensor
     state: State = field(default_factory=dict)
@@ -164,29 +117,18 @@ def craft(
     state: State | None = None,
     objective: Callable[[AttackInput], Objective] | None = None,
 ) -> Crafted:
-    """Run a peer's union of attacks on an input whose model is `attackable`, guarded, as (views, N, C, H, W).
+    """Run a peer's union of attacks on an input whose model is `attackable`: (views, N, C, H, W) and a new state.
 
-    `objective` makes what the attacks maximise, where a strategy supplies it. Every view is checked to lie
-    inside one of the threat models; a union that leaves them is a ModelError.
+    `state` None is the union's state before training. `objective` makes what the attacks maximise, where a strategy
+    supplies it. Every image of a view must lie inside one of the threat models, else ModelError.
     """
     if objective is not None:
         given = replace(given, objective=objective(given))
-    members = [guarded(attack) for attack in attacks]
     if union is None:
-        return Crafted(views=members[0](given)[None])
-    new: State = {}
-    if isinstance(union, Stateful):
-        views, new = _stateful(union)(members, given, state if state is not None else union.start())
-    else:
-        views = union(members, given)
+        return Crafted(views=run_attack(attacks[0], given)[None])
+    views, new = union(attacks, given, union.start() if state is None else state)
     _check_views(union, views, given, attacks)
     return Crafted(views=views.detach(), state=new)
-
-
-def _stateful(union: Any) -> Callable[[Sequence[Attack], AttackInput, State], tuple[Tensor, State]]:
-    """A union that has `start()` is called with its state (StatefulUnion)."""
-    call: Callable[[Sequence[Attack], AttackInput, State], tuple[Tensor, State]] = union
-    return call
 
 
 def _check_views(union: PerturbationUnion, views: Tensor, given: AttackInput, attacks: Sequence[Attack]) -> None:

@@ -12,10 +12,10 @@ from matx.errors import RegistrationError, did_you_mean
 from matx.interfaces import (
     Architecture,
     Attack,
+    Composite,
     Dataset,
     FirstOrderAttack,
     PerturbationUnion,
-    StatefulUnion,
     Strategy,
 )
 
@@ -118,15 +118,15 @@ class Kind:
 
 KINDS: tuple[Kind, ...] = (
     Kind(name="architectures", protocol=Architecture, contract="matx.testing.architectures:CONTRACTS"),
-    Kind(name="attacks", protocol=Attack, refinements=(FirstOrderAttack,), contract="matx.testing.attacks:CONTRACTS"),
+    Kind(
+        name="attacks",
+        protocol=Attack,
+        refinements=(FirstOrderAttack, Composite),
+        contract="matx.testing.attacks:CONTRACTS",
+    ),
     Kind(name="datasets", protocol=Dataset, contract="matx.testing.datasets:CONTRACTS"),
     Kind(name="strategies", protocol=Strategy, contract="matx.testing.strategies:CONTRACTS"),
-    Kind(
-        name="unions",
-        protocol=PerturbationUnion,
-        refinements=(StatefulUnion,),
-        contract="matx.testing.unions:CONTRACTS",
-    ),
+    Kind(name="unions", protocol=PerturbationUnion, contract="matx.testing.unions:CONTRACTS"),
 )
 """Every kind, declared here and nowhere else: a kind is its entry, its protocol and contracts, and its folder."""
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import matx
-from matx.craft import held
 from matx.errors import OptionError
-from matx.interfaces import FreeObjective
+from matx.interfaces import FreeObjective, run_attack
 from matx.randomness import SampleGenerator
 from registry.attacks.apgd import APGD
 from registry.attacks.autoattack import AutoAttack
@@ -89,7 +88,7 @@ def test_it_is_at_least_as_strong_as_each_member_and_stays_inside(threat: matx.T
     model = network()
     given = goal_for(model)
     attack = small(threat)
-    found = held(attack, attack(given), given)
+    found = run_attack(attack, given)
     assert bool(threat.contains(found, given.images).all()), "outside of the threat model"
     fooled = model(found).argmax(1) != given.labels
     first = attack.members(5)[0]

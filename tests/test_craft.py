@@ -1,4 +1,4 @@
-"""Craft leaves the model as it was, and holds attacks to their promises whatever they return."""
+"""Craft leaves the model as it was, and what attacks return is checked, whatever it is."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from matx.craft import Passes, attackable, craft, forked, held
+from matx.craft import Passes, attackable, craft, forked
 from matx.errors import ModelError
-from matx.interfaces import AttackInput, PerturbationUnion, value_and_gradient
+from matx.exchange import State
+from matx.interfaces import AttackInput, PerturbationUnion, checked_examples, value_and_gradient
 from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
@@ -88,33 +89,36 @@ def test_passes_are_counted_per_image_also_for_a_stranger_s_backward() -> None:
     assert vars(passes) == {"forward": 15, "backward_input": 10, "backward_weights": 0}
 
 
-def test_results_are_held_to_the_promise() -> None:
+def test_results_are_checked_against_the_threat_model() -> None:
     given = goal_on(network())
-    far = held(Returns(lambda x: x + 1.0), given.images + 1.0, given)
+    far = checked_examples(Returns(lambda x: x + 1.0), given.images + 1.0, given)
     assert LINF.contains(far, given.images).all(), "a maximising attack that leaves the set is not projected"
     assert float((far - given.images).abs().max()) == pytest.approx(0.1, abs=1e-6), "projection gave the clean image"
     inside = given.images.clone()
     inside[0] = (inside[0] + 0.05).clamp(0, 1)
     mixed = inside.clone()
     mixed[1] = (mixed[1] + 0.5).clamp(0, 1)
-    nearest = held(Nearest(lambda x: x), mixed, given)
+    nearest = checked_examples(Nearest(lambda x: x), mixed, given)
     assert torch.equal(nearest[0], inside[0]), "an example inside is changed"
     assert torch.equal(nearest[1], given.images[1]), "an example outside counts for a minimum-norm attack"
     with pytest.raises(ModelError, match="1 of 6 images are not finite"):
-        held(Returns(lambda x: x), given.images.index_fill(0, torch.tensor([2]), torch.nan), given)
+        checked_examples(Returns(lambda x: x), given.images.index_fill(0, torch.tensor([2]), torch.nan), given)
     with pytest.raises(ModelError, match=r"of shape \(6, 1, 4, 8\)"):
-        held(Returns(lambda x: x), given.images[:, :, :4], given)
+        checked_examples(Returns(lambda x: x), given.images[:, :, :4], given)
     tracked = (given.images * torch.ones(1, requires_grad=True)).clamp(0, 1)
-    assert not held(Returns(lambda x: x), tracked, given).requires_grad, "the graph of an attack leaks"
+    assert not checked_examples(Returns(lambda x: x), tracked, given).requires_grad, "the graph of an attack leaks"
 
 
 def test_a_union_that_leaves_every_threat_model_is_an_error() -> None:
     class Wild(PerturbationUnion):
+        def start(self) -> State:
+            return {}
+
         def views(self, count: int) -> int:
             return 1
 
-        def __call__(self, attacks: Any, given: AttackInput) -> Tensor:
-            return (1.0 - given.images)[None]
+        def __call__(self, attacks: Any, given: AttackInput, state: State) -> tuple[Tensor, State]:
+            return (1.0 - given.images)[None], state
 
     with pytest.raises(ModelError, match="outside of every threat model"):
         craft(goal_on(network()), [Returns(lambda x: x)], Wild())

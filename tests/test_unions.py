@@ -1,6 +1,7 @@
 """The unions against plain loops, and what they cost."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import matx
-from matx.craft import guarded
 from matx.errors import OptionError
 from matx.interfaces import Attack
 from matx.randomness import SampleGenerator
 from registry.unions.msd import MSD
 
 THREATS = [matx.ThreatModel(norm=n, eps=e) for n, e in (("linf", 0.08), ("l2", 0.4), ("l1", 1.1))]
+ANYTHING = matx.ThreatModel(norm="linf", eps=1)
 
 
 class Counted(nn.Module):
@@ -52,6 +53,14 @@ def union(name: str, **options: Any) -> Any:
     return matx.unions[name](**options)
 
 
+def views_of(union: Any, attacks: Sequence[Attack], given: matx.AttackInput) -> Tensor:
+    """The views of a union without memory, which must leave its state empty."""
+    views, state = union(attacks, given, union.start())
+    assert (union.start(), state) == ({}, {}), f"{union!r} has no memory, but a state"
+    assert isinstance(views, Tensor), "the first of the two is the views"
+    return views
+
+
 def loss(given: matx.AttackInput, images: Tensor) -> Tensor:
     return F.cross_entropy(given.model(images), given.labels, reduction="none")
 
@@ -59,13 +68,13 @@ def loss(given: matx.AttackInput, images: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", ["average", "worst_case", "random_choice", "msd"])
 def test_one_attack_is_that_attack(name: str) -> None:
     given, alone = attack_input(), members()[0]
-    got = union(name)([alone], given)
+    got = views_of(union(name), [alone], given)
     assert torch.equal(got, alone(given)[None]), f"{name} of one attack is not the attack"
 
 
 def test_average_keeps_every_view_in_order() -> None:
     given = attack_input()
-    views = union("average")(members(), given)
+    views = views_of(union("average"), members(), given)
     assert views.shape == (3, 20, 1, 6, 6), "one view per attack"
     for view, attack in zip(views, members(), strict=True):
         assert torch.equal(view, attack(given)), "a view is not its attack's result"
@@ -75,7 +84,7 @@ def test_average_keeps_every_view_in_order() -> None:
 def test_worst_case_takes_the_highest_loss_per_sample() -> None:
     given = attack_input(40)
     views = torch.stack([attack(given) for attack in members()])
-    worst = union("worst_case")(members(), given)
+    worst = views_of(union("worst_case"), members(), given)
     losses = torch.stack([loss(given, view) for view in views])
     wanted = torch.stack([views[best, row] for row, best in enumerate(losses.argmax(0))])
     assert torch.equal(worst[0], wanted), "not the example of the highest loss"
@@ -85,7 +94,7 @@ def test_worst_case_takes_the_highest_loss_per_sample() -> None:
 def test_worst_case_costs_one_forward() -> None:
     given = attack_input(10)
     clean: list[Attack] = [_Still(threat=threat) for threat in THREATS]
-    union("worst_case")(clean, given)
+    views_of(union("worst_case"), clean, given)
     assert given.model.batches == [30], "the views are not judged in one batched forward"
 
 
@@ -99,9 +108,9 @@ def test_worst_case_for_evaluation_prefers_misclassified() -> None:
     images = torch.full((2, 1, 1, 1), 0.5)
     generator = SampleGenerator(0, torch.arange(2))
     given = matx.AttackInput(model=model, images=images, labels=torch.zeros(2, dtype=torch.int64), generator=generator)
-    pair: list[Attack] = [_Still(threat=THREATS[0], at=0.25), _Still(threat=THREATS[0], at=0.75)]
-    trained = union("worst_case")(pair, given)
-    judged = union("worst_case", misclassified_first=True)(pair, given)
+    pair: list[Attack] = [_Still(threat=ANYTHING, at=0.25), _Still(threat=ANYTHING, at=0.75)]
+    trained = views_of(union("worst_case"), pair, given)
+    judged = views_of(union("worst_case", misclassified_first=True), pair, given)
     assert (trained == 0.25).all(), "training wants the highest loss"
     assert (judged == 0.75).all(), "evaluation wants the misclassified example"
 
@@ -112,8 +121,8 @@ def test_worst_case_compares_by_a_supplied_objective() -> None:
 
     given = attack_input(8, objective=matx.FreeObjective(brightness))
     views = torch.stack([attack(given) for attack in members()])
-    worst = union("worst_case", misclassified_first=True)(members(), given)[0]
-    plain = union("worst_case")(members(), given)[0]
+    worst = views_of(union("worst_case", misclassified_first=True), members(), given)[0]
+    plain = views_of(union("worst_case"), members(), given)[0]
     wanted = brightness(views.flatten(0, 1)).reshape(3, 8).amax(0)
     assert torch.equal(brightness(plain), wanted), "the supplied objective does not decide"
     assert worst.shape == plain.shape, "flags of a free objective come from the model"
@@ -121,24 +130,27 @@ def test_worst_case_compares_by_a_supplied_objective() -> None:
 
 def test_random_choice_draws_per_batch_and_step() -> None:
     given = attack_input(3)
-    marks: list[Attack] = [_Still(threat=THREATS[0], at=at) for at in (0.1, 0.2, 0.3)]
+    marks: list[Attack] = [_Still(threat=ANYTHING, at=at) for at in (0.1, 0.2, 0.3)]
     drawn = Counter(
-        round(float(union("random_choice")(marks, replace(given, step=step)).unique().item()), 1) for step in range(600)
+        round(float(views_of(union("random_choice"), marks, replace(given, step=step)).unique().item()), 1)
+        for step in range(600)
     )
     assert set(drawn) == {0.1, 0.2, 0.3}, "an attack is never drawn, or a batch mixes attacks"
     assert min(drawn.values()) > 150, f"the draw is not uniform: {drawn}"
-    again = union("random_choice")(marks, given.select(torch.tensor([2])))
-    assert again.unique() == union("random_choice")(marks, given).unique(), "the draw depends on the batch"
+    again = views_of(union("random_choice"), marks, given.select(torch.tensor([2])))
+    assert again.unique() == views_of(union("random_choice"), marks, given).unique(), "the draw depends on the batch"
 
 
 def test_random_choice_per_sample_mixes_attacks() -> None:
     given = attack_input(300)
-    marks: list[Attack] = [_Still(threat=THREATS[0], at=at) for at in (0.1, 0.2, 0.3)]
-    mixed = union("random_choice", per="sample")(marks, given)[0].flatten(1)[:, 0]
+    marks: list[Attack] = [_Still(threat=ANYTHING, at=at) for at in (0.1, 0.2, 0.3)]
+    mixed = views_of(union("random_choice", per="sample"), marks, given)[0].flatten(1)[:, 0]
     counts = [int((mixed == at).sum()) for at in (0.1, 0.2, 0.3)]
     assert sum(counts) == 300, "a sample got no attack"
     assert min(counts) > 70, f"the draw is not uniform: {counts}"
-    some = union("random_choice", per="sample")(marks, given.select(torch.tensor([7, 250])))[0].flatten(1)[:, 0]
+    some = views_of(union("random_choice", per="sample"), marks, given.select(torch.tensor([7, 250])))[0].flatten(1)[
+        :, 0
+    ]
     assert torch.equal(some, mixed[[7, 250]]), "a sample's draw depends on its batch"
 
 
@@ -172,7 +184,7 @@ def test_adaptive_counts_and_draws() -> None:
 
 def test_msd_equals_a_plain_loop() -> None:
     given, chosen = attack_input(), members(step_size=0.1)
-    got = MSD(steps=6)(chosen, given)
+    got = views_of(MSD(steps=6), chosen, given)
     x, best, best_loss = given.images, given.images, torch.full((20,), -torch.inf)
     for step in range(6):
         point = x.clone().requires_grad_()
@@ -188,13 +200,13 @@ def test_msd_equals_a_plain_loop() -> None:
 
 def test_msd_takes_one_gradient_and_one_batched_forward_a_step() -> None:
     given = attack_input(10)
-    union("msd", steps=4)([guarded(attack) for attack in members()], given)
+    views_of(union("msd", steps=4), members(), given)
     assert given.model.batches == [10, 30] * 4, "one forward for the gradient, one for all candidates, a step"
 
 
 def test_msd_stays_inside_the_union_and_beats_a_step_of_its_members() -> None:
     given = attack_input(50)
-    found = union("msd", steps=20)(members(steps=20), given)[0]
+    found = views_of(union("msd", steps=20), members(steps=20), given)[0]
     inside = torch.stack([threat.contains(found, given.images) for threat in THREATS])
     assert inside.any(0).all(), "an example lies in none of the balls"
     for attack in members(steps=1, step_size=0.1):
@@ -203,7 +215,7 @@ def test_msd_stays_inside_the_union_and_beats_a_step_of_its_members() -> None:
 
 def test_msd_refuses_attacks_without_steps() -> None:
     with pytest.raises(OptionError) as caught:
-        union("msd")([members()[0], matx.attacks["mim"](threat=THREATS[0])], attack_input(2))
+        views_of(union("msd"), [members()[0], matx.attacks["mim"](threat=THREATS[0])], attack_input(2))
     assert "MIM" in str(caught.value), "the message does not name the attack"
     assert "move along one gradient" in str(caught.value), "the message does not say what is allowed"
 

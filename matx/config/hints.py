@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from matx.config.names import NOUNS, lookup, name_of
 from matx.config.statements import BROKEN, Reference
 from matx.errors import did_you_mean
-from matx.interfaces import FirstOrderAttack
 from matx.registration import KINDS, REGISTRIES
 
 __all__ = ["accepts", "container", "members", "mismatch", "spell"]
@@ -84,11 +83,17 @@ def _accepts_reference(hint: Any, value: Reference) -> bool:
     if cls is None or hint is Any or hint is object or isinstance(hint, TypeVar):
         return True
     if hint in PROTOCOLS:
-        methods = ("init", "step") if hint is FirstOrderAttack else ()
-        return value.name.partition(".")[0] == PROTOCOLS[hint] and all(hasattr(cls, name) for name in methods)
+        return value.name.partition(".")[0] == PROTOCOLS[hint] and all(hasattr(cls, name) for name in _methods(hint))
     if get_origin(hint) is abc.Callable or hint is abc.Callable or getattr(hint, "_is_protocol", False):
         return "." in value.name
     return isinstance(hint, type) and hint not in _SPELLED and issubclass(cls, hint)
+
+
+def _methods(protocol: Any) -> list[str]:
+    """The methods that a refinement adds to its kind's protocol."""
+    if any(protocol is kind.protocol for kind in KINDS):
+        return []
+    return [name for name, value in vars(protocol).items() if callable(value) and not name.startswith("_")]
 
 
 def spell(hint: Any) -> str:

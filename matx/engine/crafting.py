@@ -12,7 +12,7 @@ from matx.data import Batch
 from matx.engine.training import Training
 from matx.exchange import CLEAN
 from matx.experiment import crafting_order
-from matx.interfaces import AttackInput, Model, Objective, ObjectiveStrategy
+from matx.interfaces import AttackInput, Model, Objective, ObjectiveStrategy, sources_of
 from matx.randomness import SampleGenerator, hashed, seed_for
 
 __all__ = ["craft_all"]
@@ -33,7 +33,6 @@ def craft_all(training: Training, batch: Batch) -> dict[str, Tensor]:
 def _craft_one(training: Training, name: str, batch: Batch, examples: Mapping[str, Tensor]) -> Tensor:
     experiment, epoch = training.experiment, training.position.epoch
     peer = experiment.peers[name]
-    named = {source for attack in peer.attacks for source in getattr(attack, "sources", ())}
     with ExitStack() as stack:
         stack.enter_context(forked(seed_for(experiment.seed, "craft", epoch, training.steps, name), training.device))
         models = {
@@ -45,7 +44,7 @@ def _craft_one(training: Training, name: str, batch: Batch, examples: Mapping[st
             images=batch.images,
             labels=batch.labels,
             generator=SampleGenerator(hashed(experiment.seed, "craft", epoch, name), batch.indices),
-            sources={source: examples[source] for source in named},
+            sources={source: examples[source] for attack in peer.attacks for source in sources_of(attack)},
             epoch=epoch,
             step=training.steps,
             progress=training.progress,
@@ -57,7 +56,7 @@ def _craft_one(training: Training, name: str, batch: Batch, examples: Mapping[st
             state=training.states.get(f"union.{name}"),
             objective=_objective(training, name, models),
         )
-    if crafted.state:
+    if peer.union is not None:
         training.states[f"union.{name}"] = crafted.state
     return crafted.views
 

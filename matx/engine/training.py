@@ -97,7 +97,7 @@ class Training:
         self.passes = Passes(**state["passes"])
         self.best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self.stale = state["stale"]
-        self.states = dict(state["states"])
+        self.states |= state["states"]
         for name, learner in self.learners.items():
             learner.load_state_dict(state["learners"][name])
 

@@ -9,6 +9,7 @@ import torch
 
 from matx.data import Subset
 from matx.engine.training import Training
+from matx.interfaces import sources_of
 from matx.measure import PeerScores, evaluate
 from matx.randomness import seed_for
 
@@ -32,8 +33,8 @@ def validate(training: Training) -> tuple[Mapping[str, PeerScores], float, tuple
     scores = run(modules, attacks=experiment.evaluation.validation_attacks)
     alarms = []
     for name, module in modules.items():
-        alone = [attack for attack in experiment.peers[name].attacks if not getattr(attack, "sources", ())]
-        own = run({name: module}, attacks=alone)[name]
+        own_attacks = [attack for attack in experiment.peers[name].attacks if not sources_of(attack)]
+        own = run({name: module}, attacks=own_attacks)[name]
         alarms += list(_alarms(name, own, scores[name]))
     score = sum(scores[name].union.accuracy for name in experiment.scored) / len(experiment.scored)
     return scores, score, tuple(alarms)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from matx.errors import OptionError, RegistrationError
 from matx.exchange import CLEAN, Mix, Needs
 from matx.experiment.ranges import at_least, one_of
-from matx.interfaces import Attack
+from matx.interfaces import Attack, sources_of
 from matx.losses import CLASSES_NEEDED
 from matx.registration import attacks
 
@@ -47,8 +47,8 @@ def check_peers(experiment: Experiment) -> None:
         one_of("Evaluation.scored", name, tuple(peers))
     for name, peer in peers.items():
         for attack in peer.attacks:
-            for source in getattr(attack, "sources", ()):
-                one_of(f"{_sources_of(attack)} of peer {name!r}", source, tuple(peers))
+            for source in sources_of(attack):
+                one_of(f"{_sources_setting(attack)} of peer {name!r}", source, tuple(peers))
     crafting_order(peers, tuple(peers))
 
 
@@ -65,8 +65,8 @@ def crafting_order(peers: Mapping[str, Peer], wanted: Sequence[str]) -> tuple[st
         if name in done:
             return
         for attack in peers[name].attacks:
-            for source in getattr(attack, "sources", ()):
-                visit(source, (*path, name), _sources_of(attack))
+            for source in sources_of(attack):
+                visit(source, (*path, name), _sources_setting(attack))
         done[name] = None
 
     for name in wanted:
@@ -74,7 +74,7 @@ def crafting_order(peers: Mapping[str, Peer], wanted: Sequence[str]) -> tuple[st
     return tuple(done)
 
 
-def _sources_of(attack: Attack) -> str:
+def _sources_setting(attack: Attack) -> str:
     """The setting that names the peers whose examples an attack reads, as in a gin file."""
     try:
         return f"attacks.{attacks.name_of(attack)}.sources"

@@ -21,6 +21,7 @@ from matx.interfaces.attack_input import (
     check_objective,
     value_and_gradient,
 )
+from matx.interfaces.running import checked_examples, run_attack
 from matx.threat import ThreatModel
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Architecture",
     "Attack",
     "AttackInput",
+    "Composite",
     "Dataset",
     "FirstOrderAttack",
     "FreeObjective",
@@ -38,9 +40,12 @@ __all__ = [
     "ObjectiveStrategy",
     "PerturbationUnion",
     "Stateful",
-    "StatefulUnion",
     "Strategy",
+    "UsesSources",
     "check_objective",
+    "checked_examples",
+    "run_attack",
+    "sources_of",
     "value_and_gradient",
 ]
 
@@ -49,9 +54,9 @@ __all__ = [
 class Attack(Protocol):
     """A search inside a threat model, configured once and called many times: a frozen, keyword-only dataclass.
 
-    `kind` says how the result is held to the threat model: a `maximise` attack is projected; a `minimum_norm` attack
-    searches freely and counts where it lies inside, else the clean image is returned. Neither is trusted. An attack
-    that reads other peers' examples names them in an optional field `sources: tuple[str, ...]`.
+    `kind` says what becomes of a result outside the threat model: a `maximise` attack's is projected; a `minimum_norm`
+    attack searches freely, and the clean image takes the place of a result outside. FirstOrderAttack, Composite and
+    UsesSources are what some attacks can do beyond that.
     """
 
     kind: ClassVar[Literal["maximise", "minimum_norm"]]
@@ -85,21 +90,27 @@ class FirstOrderAttack(Attack, Protocol):
 
 
 @runtime_checkable
-class PerturbationUnion(Protocol):
-    """Attacks faced together. A union without memory is called as `union(attacks, given)`; see StatefulUnion."""
+class Composite(Protocol):
+    """What an attack made of other attacks offers: they can be run one by one."""
 
-    def views(self, count: int) -> int:
-        """How many views so many attacks give."""
+    def members(self, classes: int, rows: int = 0) -> Sequence[Attack]:
+        """The attacks in their order, for a model of so many classes; at most `rows` images a forward (0: any)."""
         ...
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
-        """(views, N, C, H, W)."""
+
+@runtime_checkable
+class UsesSources(Protocol):
+    """What an attack that reads other peers' examples declares."""
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The peers whose examples it reads; they are crafted first, and stand in `AttackInput.sources`."""
         ...
 
-    @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """Instances for the contracts."""
-        ...
+
+def sources_of(attack: Attack) -> tuple[str, ...]:
+    """The peers whose examples an attack reads; none for most attacks."""
+    return tuple(attack.sources) if isinstance(attack, UsesSources) else ()
 
 
 @runtime_checkable
@@ -111,19 +122,21 @@ class Stateful(Protocol):
         ...
 
 
-class StatefulUnion(Protocol):
-    """A union with memory: has `start()` and is called with its state, which it returns anew beside the views."""
-
-    def start(self) -> State:
-        """The state before training."""
-        ...
+@runtime_checkable
+class PerturbationUnion(Stateful, Protocol):
+    """Attacks faced together. It runs them by `run_attack(attack, given)`, which checks what they return."""
 
     def views(self, count: int) -> int:
         """How many views so many attacks give."""
         ...
 
     def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: State) -> tuple[Tensor, State]:
-        """((views, N, C, H, W), new state)."""
+        """((views, N, C, H, W), new state). A union without memory starts with {} and returns the state as it is."""
+        ...
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Instances for the contracts."""
         ...
 
 

@@ -16,11 +16,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from matx.craft import attackable, forked, guarded
+from matx.craft import attackable, forked
 from matx.data import Batch, Split, batches
 from matx.errors import ModelError, OptionError
 from matx.folding import folded
-from matx.interfaces import Attack, AttackInput, Model
+from matx.interfaces import Attack, AttackInput, Model, run_attack
 from matx.measure.answers import correct, known_classes, plain_fp32
 from matx.measure.records import Record, Records, place
 from matx.measure.rounding import towards_clean
@@ -211,7 +211,7 @@ class _Trial:
         given = AttackInput(model=climbed, images=batch.images, labels=batch.labels, generator=generator, progress=1.0)
         # Whatever a model or an attack draws from the global generators is the same after an interruption.
         with forked(seed_for(*self.draws, int(batch.indices[0])), device):
-            found = guarded(self.attack)(given)
+            found = run_attack(self.attack, given)
             held = correct(model, found, batch.labels)
             threat = self.attack.threat
             outside = int((~threat.contains(found, batch.images)).sum())

@@ -10,10 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from matx.craft import attackable, forked, guarded
+from matx.craft import attackable, forked
 from matx.data import Batch, Split, batches
 from matx.errors import OptionError
-from matx.interfaces import Attack, AttackInput, Model
+from matx.interfaces import Attack, AttackInput, Model, run_attack
 from matx.measure.answers import plain_fp32
 from matx.measure.threats import by_threat
 from matx.randomness import SampleGenerator, hashed, seed_for
@@ -113,7 +113,7 @@ def _crafted(model: Model, attack: Attack, batch: Batch, seed: int, source: str)
     draws = SampleGenerator(hashed(*purpose), batch.indices)
     given = AttackInput(model=model, images=batch.images, labels=batch.labels, generator=draws, progress=1.0)
     with forked(seed_for(*purpose, int(batch.indices[0])), batch.images.device):
-        return guarded(attack)(given)
+        return run_attack(attack, given)
 
 
 @torch.no_grad()

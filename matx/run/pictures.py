@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from matx.craft import Guarded, attackable, forked
+from matx.craft import attackable, forked
 from matx.data import Split, batches
-from matx.interfaces import Attack, AttackInput
+from matx.interfaces import Attack, AttackInput, run_attack
 from matx.learner import Learner
 from matx.randomness import SampleGenerator, hashed, seed_for
 
@@ -32,7 +32,7 @@ def gallery(learner: Learner, split: Split, attacks: Sequence[Attack], *, seed: 
             given = AttackInput(
                 model=model, images=batch.images, labels=batch.labels, generator=generator, progress=1.0
             )
-            strips.append(Guarded(attack)(given))
+            strips.append(run_attack(attack, given))
     return _tiled(torch.stack(strips))
 
 

@@ -16,9 +16,9 @@ from matx.craft import forked
 from matx.data import Data, MemorySplit, batches, order
 from matx.engine import start, step
 from matx.engine.averaging import average_weights
-from matx.exchange import PeerInfo
+from matx.exchange import PeerInfo, State
 from matx.experiment import Evaluation, Experiment, Optimizer, Peer
-from matx.interfaces import Attack, AttackInput, Strategy
+from matx.interfaces import Attack, AttackInput, Strategy, run_attack
 from matx.testing.unions import Climb
 
 __all__ = ["Outcome", "experiment_of", "trains"]
@@ -73,12 +73,16 @@ class Together:
 
     count: int
 
+    def start(self) -> State:
+        """Nothing: it has no memory."""
+        return {}
+
     def views(self, count: int) -> int:
         """As asked for."""
         return self.count
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
-        return torch.stack([attack(given) for attack in attacks[: self.count]])
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: State) -> tuple[Tensor, State]:
+        return torch.stack([run_attack(attack, given) for attack in attacks[: self.count]]), state
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Together]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from matx.craft import Crafted, attackable, craft, forked
 from matx.errors import MatxError
 from matx.exchange import State
-from matx.interfaces import Attack, AttackInput, Model, Objective, PerturbationUnion, value_and_gradient
+from matx.interfaces import Attack, AttackInput, Model, Objective, PerturbationUnion, sources_of, value_and_gradient
 from matx.losses import margin
 from matx.randomness import SampleGenerator, hashed
 from matx.threat import ThreatModel
@@ -136,7 +136,7 @@ class Trial:
                 raise AssertionError(f"{union or attacks[0]!r} was refused by craft: {error}") from error
 
     def examples(self, attack: Attack) -> Tensor:
-        """(N, C, H, W): one attack's guarded result."""
+        """(N, C, H, W): one attack's checked result."""
         return self.crafted([attack]).views[0]
 
     @torch.no_grad()
@@ -149,8 +149,7 @@ def _sources(given: AttackInput, attacks: Sequence[Attack]) -> dict[str, Tensor]
     """Two views for each source that an attack names: steps of the whole and of half of its radius."""
     made = {}
     for attack in attacks:
-        names: Sequence[str] = getattr(attack, "sources", ())
-        for name in names:
+        for name in sources_of(attack):
             _, gradient = value_and_gradient(replace(given, objective=None).objective_for("margin"), given.images)
             views = [
                 attack.threat.project(

@@ -10,13 +10,15 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from matx.interfaces import OBJECTIVES, Attack, AttackInput, PerturbationUnion, Stateful, value_and_gradient
+from matx.interfaces import OBJECTIVES, Attack, AttackInput, FirstOrderAttack, PerturbationUnion, value_and_gradient
 from matx.testing.trial import Trial, inside, require, standard_trial
 from matx.threat import ThreatModel
 
 __all__ = [
     "CONTRACTS",
     "Climb",
+    "Overshoot",
+    "checks_what_attacks_return",
     "gives_the_views_it_announces",
     "keeps_its_state_in_the_open",
     "leaves_inputs_alone",
@@ -63,6 +65,30 @@ ATTACKS: tuple[Attack, ...] = tuple(Climb.examples(Path()))
 """One attack for each norm."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Overshoot:
+    """An attack that leaves its threat model, as an attack from elsewhere may."""
+
+    kind: ClassVar[Literal["maximise", "minimum_norm"]] = "maximise"
+    threat: ThreatModel
+
+    def __call__(self, given: AttackInput) -> Tensor:
+        return given.images + 1.0
+
+    def init(self, given: AttackInput) -> Tensor:
+        """The clean images."""
+        return given.images
+
+    def step(self, given: AttackInput, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
+        """One step out of the threat model."""
+        return images + 1.0
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """In l_inf."""
+        return [cls(threat=ThreatModel(norm="linf", eps="8/255"))]
+
+
 def gives_the_views_it_announces(union: PerturbationUnion) -> None:
     """(views(count), N, C, H, W), finite and detached, every image inside one of the threat models."""
     trial = standard_trial()
@@ -92,9 +118,20 @@ def of_one_attack_is_that_attack(union: PerturbationUnion) -> None:
             )
 
 
+def checks_what_attacks_return(union: PerturbationUnion) -> None:
+    """It runs attacks by `run_attack`: examples outside a threat model are projected before the union sees them."""
+    trial = standard_trial()
+    (attack,) = Overshoot.examples(Path())
+    checked = trial.examples(attack)
+    for view in trial.crafted([attack], union).views:
+        require(
+            torch.equal(view, checked), f"{union!r} uses an attack's images unchecked: call run_attack(attack, given)"
+        )
+
+
 def _as_good(trial: Trial, attack: Attack, view: Tensor, alone: Tensor) -> bool:
     """A union that drives first-order steps itself may look longer: inside, and nowhere lower than the attack alone."""
-    if not hasattr(attack, "init") or not inside(attack.threat, view, trial.images):
+    if not isinstance(attack, FirstOrderAttack) or not inside(attack.threat, view, trial.images):
         return False
     here, there = (_values(trial, images) for images in (view, alone))
     return bool((here >= there - 1e-5).all())
@@ -140,9 +177,7 @@ def leaves_inputs_alone(union: PerturbationUnion) -> None:
 
 
 def keeps_its_state_in_the_open(union: PerturbationUnion) -> None:
-    """A union with `start()`: its state is tensors and numbers, passed in, never changed in place, returned anew."""
-    if not isinstance(union, Stateful):
-        return
+    """The state is tensors and numbers, passed in, never changed in place, returned anew."""
     trial = standard_trial()
     state = union.start()
     _check_state(union, state)
@@ -173,6 +208,7 @@ def _check_state(component: object, state: Any) -> None:
 CONTRACTS: tuple[Callable[[Any], None], ...] = (
     gives_the_views_it_announces,
     of_one_attack_is_that_attack,
+    checks_what_attacks_return,
     worst_case_is_no_weaker_than_a_member,
     repeats_itself,
     leaves_inputs_alone,

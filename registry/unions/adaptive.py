@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import matx
-from matx.interfaces import Attack, AttackInput
+from matx.interfaces import Attack, AttackInput, run_attack
 from matx.randomness import hashed
 
 
@@ -36,7 +36,7 @@ class Adaptive:
 
     def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> tuple[Tensor, matx.State]:
         drawn = _drawn(self.weights(len(attacks), state), given)
-        images = attacks[drawn](given)
+        images = run_attack(attacks[drawn], given)
         with torch.no_grad():
             right = int((given.model(images).argmax(-1) == given.labels).sum())
         counts = {f"right.{drawn}": right, f"seen.{drawn}": len(images)}

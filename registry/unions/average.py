@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import matx
-from matx.interfaces import Attack, AttackInput
+from matx.interfaces import Attack, AttackInput, run_attack
 
 
 @matx.unions.register("average")
@@ -22,12 +22,16 @@ class Average:
     of Maini et al. 2020, nor a batch divided among the attacks. Costs every attack's passes.
     """
 
+    def start(self) -> matx.State:
+        """Nothing: it has no memory."""
+        return {}
+
     def views(self, count: int) -> int:
         """As many as attacks."""
         return count
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
-        return torch.stack([attack(given) for attack in attacks])
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> tuple[Tensor, matx.State]:
+        return torch.stack([run_attack(attack, given) for attack in attacks]), state
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Average]:

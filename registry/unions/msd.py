@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Attack, AttackInput, FirstOrderAttack, check_objective, value_and_gradient
+from matx.interfaces import Attack, AttackInput, FirstOrderAttack, check_objective, run_attack, value_and_gradient
 
 
 @matx.unions.register("msd")
@@ -37,14 +36,18 @@ class MSD:
         if self.steps < 1:
             raise OptionError(f"unions.msd.steps: got {self.steps}, allowed: 1 or more")
 
+    def start(self) -> matx.State:
+        """Nothing: it has no memory."""
+        return {}
+
     def views(self, count: int) -> int:
         """One."""
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> tuple[Tensor, matx.State]:
         members = [_first_order(attack) for attack in attacks]
         if len(attacks) == 1:
-            return attacks[0](given).unsqueeze(0)
+            return run_attack(attacks[0], given).unsqueeze(0), state
         size, count = len(given.images), len(members)
         objective = given.objective_for(self.objective)
         places = torch.arange(size, device=given.images.device)
@@ -61,7 +64,7 @@ class MSD:
             higher = highest.values > best_values
             best = torch.where(higher.reshape(-1, *[1] * (images.dim() - 1)), images, best)
             best_values = torch.where(higher, highest.values, best_values)
-        return best.unsqueeze(0)
+        return best.unsqueeze(0), state
 
     def _start(self, members: Sequence[FirstOrderAttack], given: AttackInput) -> Tensor:
         if not self.random_start:
@@ -76,10 +79,9 @@ class MSD:
 
 
 def _first_order(attack: Attack) -> FirstOrderAttack:
-    # The engine hands over guarded attacks, which pass attributes on: a check of the type would not see through them.
-    if not (hasattr(attack, "init") and hasattr(attack, "step")):
+    if not isinstance(attack, FirstOrderAttack):
         raise OptionError(
             f"unions.msd: got the attack {attack!r}, allowed: attacks that move along one gradient "
             "(with init and step, such as attacks.pgd)"
         )
-    return cast("FirstOrderAttack", attack)
+    return attack

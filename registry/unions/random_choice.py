@@ -10,7 +10,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError, did_you_mean
-from matx.interfaces import Attack, AttackInput
+from matx.interfaces import Attack, AttackInput, run_attack
 from matx.randomness import hashed
 
 _PER = ("batch", "sample")
@@ -32,21 +32,25 @@ class RandomChoice:
             hint = did_you_mean(str(self.per), _PER)
             raise OptionError(f"unions.random_choice.per: got {self.per!r}, allowed: {', '.join(_PER)}{hint}")
 
+    def start(self) -> matx.State:
+        """Nothing: it has no memory."""
+        return {}
+
     def views(self, count: int) -> int:
         """One."""
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> tuple[Tensor, matx.State]:
         if self.per == "batch":
             drawn = hashed(given.generator.key, "random_choice", given.epoch, given.step) % len(attacks)
-            return attacks[drawn](given).unsqueeze(0)
+            return run_attack(attacks[drawn], given).unsqueeze(0), state
         choice = given.generator.at("random_choice").integers(0, len(attacks) - 1)
         images = given.images.clone()
         for index, attack in enumerate(attacks):
             rows = (choice == index).nonzero().squeeze(1)
             if len(rows) > 0:
-                images[rows] = attack(given.select(rows))
-        return images.unsqueeze(0)
+                images[rows] = run_attack(attack, given.select(rows))
+        return images.unsqueeze(0), state
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[RandomChoice]:

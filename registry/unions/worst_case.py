@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import matx
-from matx.interfaces import Attack, AttackInput, LogitObjective, check_objective
+from matx.interfaces import Attack, AttackInput, LogitObjective, check_objective, run_attack
 
 
 @matx.unions.register("worst_case")
@@ -23,7 +23,7 @@ class WorstCase:
     """
 
     dominates: ClassVar[bool] = True
-    """Its view is nowhere weaker than any of the attacks: a contract holds it to that."""
+    """Its view is nowhere weaker than any of the attacks: a contract checks it."""
 
     objective: str = "cross_entropy"
     """The loss that compares, where the strategy supplies none: cross_entropy, margin, dlr, or kl."""
@@ -33,20 +33,24 @@ class WorstCase:
     def __post_init__(self) -> None:
         check_objective(self.objective)
 
+    def start(self) -> matx.State:
+        """Nothing: it has no memory."""
+        return {}
+
     def views(self, count: int) -> int:
         """One."""
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
-        views = torch.stack([attack(given) for attack in attacks])
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> tuple[Tensor, matx.State]:
+        views = torch.stack([run_attack(attack, given) for attack in attacks])
         if len(views) == 1:
-            return views
+            return views, state
         with torch.no_grad():
             values, wrong = self._judge(views, given)
         if self.misclassified_first:
             values = values.masked_fill(~wrong & wrong.any(0), -torch.inf)
         worst = values.argmax(0)
-        return views[worst, torch.arange(views.shape[1], device=views.device)].unsqueeze(0)
+        return views[worst, torch.arange(views.shape[1], device=views.device)].unsqueeze(0), state
 
     def _judge(self, views: Tensor, given: AttackInput) -> tuple[Tensor, Tensor]:
         """(views, N) losses and flags of misclassification (all False where they are not asked for)."""

@@ -9,43 +9,46 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from matx.interfaces import Attack, AttackInput
+from matx.interfaces import Attack, AttackInput, run_attack
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bad:
     """The first attack's examples, but something is wrong."""
 
+    def start(self) -> dict[str, Any]:
+        return {}
+
     def views(self, count: int) -> int:
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
-        return attacks[0](given)[None]
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: Any) -> tuple[Tensor, Any]:
+        return run_attack(attacks[0], given)[None], state
 
 
 @dataclass(frozen=True, kw_only=True)
 class Miscounting(Bad):
     """More views than it announces."""
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
-        return attacks[0](given)[None].repeat(2, 1, 1, 1, 1)
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: Any) -> tuple[Tensor, Any]:
+        return run_attack(attacks[0], given)[None].repeat(2, 1, 1, 1, 1), state
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adding(Bad):
     """The sum of all perturbations: outside of every threat model."""
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
-        moved = given.images + 5.0 * sum(attack(given) - given.images for attack in attacks)
-        return moved.clamp(0.0, 1.0)[None]
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: Any) -> tuple[Tensor, Any]:
+        moved = given.images + 5.0 * sum(run_attack(attack, given) - given.images for attack in attacks)
+        return moved.clamp(0.0, 1.0)[None], state
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weakening(Bad):
     """Halfway back to the clean images."""
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
-        return (0.5 * (given.images + attacks[0](given)))[None]
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: Any) -> tuple[Tensor, Any]:
+        return (0.5 * (given.images + run_attack(attacks[0], given)))[None], state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +64,18 @@ class Remembering(Bad):
 
     calls: list[int] = field(default_factory=list)
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: Any) -> tuple[Tensor, Any]:
         self.calls.append(0)
-        return attacks[len(self.calls) % len(attacks)](given)[None]
+        return run_attack(attacks[len(self.calls) % len(attacks)], given)[None], state
 
 
 @dataclass(frozen=True, kw_only=True)
 class Writing(Bad):
     """Changes the clean images."""
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput) -> Tensor:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: Any) -> tuple[Tensor, Any]:
         given.images.mul_(0.999)
-        return attacks[0](given)[None]
+        return run_attack(attacks[0], given)[None], state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +98,22 @@ class Stateful:
         if self.fault == "beside":
             self.calls.append(0)
             turn = len(self.calls)
-        return attacks[turn % len(attacks)](given)[None], {"turn": torch.tensor(turn + 1)}
+        return run_attack(attacks[turn % len(attacks)], given)[None], {"turn": torch.tensor(turn + 1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trusting(Bad):
+    """Calls the attack itself, and clips what it returned to the box."""
+
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: Any) -> tuple[Tensor, Any]:
+        return attacks[0](given).clamp(0.0, 1.0).detach()[None], state
 
 
 CASES: Sequence[tuple[str, Callable[[], Any], str]] = [
     ("gives_the_views_it_announces", Miscounting, "views of shape"),
     ("gives_the_views_it_announces", Adding, "outside of every threat model"),
     ("of_one_attack_is_that_attack", Weakening, "gives other images than"),
+    ("checks_what_attacks_return", Trusting, "outside of every threat model"),
     ("worst_case_is_no_weaker_than_a_member", Boasting, "weaker than its member"),
     ("repeats_itself", Remembering, "the second time"),
     ("leaves_inputs_alone", Writing, "changed the images"),

@@ -70,6 +70,9 @@ class Echo:
 @matx.unions.register("both")
 @dataclass(frozen=True, kw_only=True)
 class Both:
+    def start(self):
+        return {}
+
     def views(self, count):
         return count
 

@@ -15,7 +15,7 @@ import matx
 from matx.craft import attackable, craft
 from matx.engine import Training, step
 from matx.errors import OptionError
-from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
+from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss, State
 from matx.interfaces import Attack, AttackInput, FreeObjective, LogitObjective, Model, Objective, value_and_gradient
 from matx.losses import cross_entropy, distillation, kl_divergence
 from matx.randomness import SampleGenerator
@@ -60,10 +60,13 @@ class SoftTarget:
 class Steepest:
     """MSD's shape: one gradient, a candidate step per member, the worst kept, the best seen returned."""
 
+    def start(self) -> State:
+        return {}
+
     def views(self, count: int) -> int:
         return 1
 
-    def __call__(self, attacks: Sequence[Any], given: AttackInput) -> Tensor:
+    def __call__(self, attacks: Sequence[Any], given: AttackInput, state: State) -> tuple[Tensor, State]:
         objective = given.objective_for("cross_entropy")
         images = best = given.images
         highest = torch.full((len(images),), -torch.inf)
@@ -77,7 +80,7 @@ class Steepest:
             value = values.amax(0)
             best = torch.where((value > highest).reshape(-1, 1, 1, 1), images, best)
             highest = torch.maximum(highest, value)
-        return best[None]
+        return best[None], state
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,3 +48,13 @@ def test_resume_equals_the_straight_run(launch: Launch, after: int) -> None:
     assert other is not None, "the resumed peer a keeps a moving average"
     assert same(average.state_dict(), other.state_dict()), "the moving averages differ"
     assert straight.best == second.best, "the best epoch differs"
+
+
+def test_a_checkpoint_without_the_state_of_a_union_is_read(launch: Launch) -> None:
+    """Checkpoints written when only unions with memory had a state: the others start with an empty one."""
+    training = launch(matx.strategies["mat"](), {"a": peer(LINF, L2), "b": peer(LINF)})
+    stored = through_a_file(training.state_dict())
+    assert stored["states"].pop("union.a") == {}, "a union without memory has a state that is not empty"
+    training.load_state_dict(stored)
+    assert training.states["union.a"] == {}, "the union lost its state"
+    run(training, 1)

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from matx.craft import guarded
 from matx.data import Batch, Split, batches
-from matx.interfaces import Attack, AttackInput, LogitObjective, Model, value_and_gradient
+from matx.interfaces import Attack, AttackInput, LogitObjective, Model, run_attack, value_and_gradient
 from matx.losses import cross_entropy
 from matx.measure.answers import correct
 from matx.measure.sanity.effort import FULL, Effort, evenly, lost
@@ -72,7 +71,7 @@ class Bench:
             indices = (batch.indices[:, None] * copies + torch.arange(copies, device=batch.indices.device)).flatten()
             draws = SampleGenerator(hashed(self.seed, "sanity", purpose), indices)
             given = AttackInput(model=self.model, images=images, labels=labels, generator=draws, progress=1.0)
-            fooled = ~correct(self.model, guarded(attack)(given), labels)
+            fooled = ~correct(self.model, run_attack(attack, given), labels)
             wrong.append(fooled.reshape(-1, copies).any(1).cpu())
         if wrong:
             found[which] = torch.cat(wrong)

@@ -1,0 +1,44 @@
+"""Running an attack: what it returns is not trusted, whoever calls it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from matx.errors import ModelError
+
+if TYPE_CHECKING:
+    from matx.interfaces import Attack, AttackInput
+
+__all__ = ["checked_examples", "run_attack"]
+
+
+def run_attack(attack: Attack, given: AttackInput) -> Tensor:
+    """(N, C, H, W): the attack's examples, checked. A union runs its attacks by this function, never directly."""
+    with torch.enable_grad():
+        images = attack(given)
+    return checked_examples(attack, images, given)
+
+
+def checked_examples(attack: Attack, images: Tensor, given: AttackInput) -> Tensor:
+    """What an attack returned, detached and inside its threat model; ModelError where shape, dtype or values are wrong.
+
+    `maximise`: projected where outside. `minimum_norm`: the clean image where outside.
+    """
+    images = images.detach()
+    if images.shape != given.images.shape or images.dtype != given.images.dtype:
+        raise ModelError(
+            f"{attack!r}: got {images.dtype} images of shape {tuple(images.shape)}, "
+            f"allowed: {given.images.dtype} of shape {tuple(given.images.shape)}"
+        )
+    finite = images.isfinite().flatten(1).all(1)
+    # The two tests below read one number each from the device: an attack's result must not be used before they pass.
+    if not finite.all():
+        raise ModelError(f"{attack!r}: {int((~finite).sum())} of {len(images)} images are not finite")
+    inside = attack.threat.contains(images, given.images)
+    if inside.all():
+        return images
+    fallback = attack.threat.project(images, given.images) if attack.kind == "maximise" else given.images
+    return torch.where(inside.reshape(-1, *[1] * (images.ndim - 1)), images, fallback)
