@@ -188,7 +188,7 @@ def garbled(run: Path) -> None:
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "last.pt cut": (cut("checkpoints/last.pt", 1000), "damaged, or not a checkpoint"),
     "last.pt empty": (cut("checkpoints/last.pt", 0), "damaged, or not a checkpoint"),
-    "last.pt of other parts": (stored(circumstances={}), "its parts are not those that matx writes"),
+    "last.pt of other parts": (stored(provenance={}), "its parts are not those that matx writes"),
     "last.pt without learners": (stored(training={}), "damaged: what it holds does not fit"),
     "last.pt of another schema": (stored(schema=2), "got a checkpoint of schema 2, allowed: 1"),
     "environment.json of nothing": (written("environment.json", "{}"), "holds no experiment, device, plugins"),

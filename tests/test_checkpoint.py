@@ -11,6 +11,7 @@ import torch
 from matx.errors import CheckpointError
 from matx.runtime import checkpoint
 from matx.runtime.checkpoint import Checkpoint
+from matx.runtime.environment import provenance, provenance_changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ def stored(**changes: object) -> Checkpoint:
     base = Checkpoint(
         training={"weights": torch.arange(3.0), "position": [1, 2], "nested": {"x": torch.ones(2, dtype=torch.int64)}},
         settings=checkpoint.settings(WHOLE),
-        circumstances=checkpoint.circumstances("cpu"),
+        provenance=provenance("cpu"),
         data={"train": "abc"},
         metrics_bytes=17,
     )
@@ -126,19 +127,20 @@ class Evil:
         return (open, (self.marker, "w"))
 
 
-def test_lost_names_what_bit_for_bit_hangs_on() -> None:
-    now = checkpoint.circumstances("cpu")
-    assert checkpoint.lost(now, now) == [], "the same circumstances lose nothing"
+def test_provenance_changes_name_what_bit_for_bit_depends_on() -> None:
+    now = provenance("cpu")
+    assert provenance_changes(now, now) == [], "the same provenance has no changes"
     then = {**now, "threads": 64, "torch": "1.0"}
-    assert checkpoint.lost(then, now) == [
+    assert provenance_changes(then, now) == [
         f"torch: 1.0 -> {now['torch']}",
         f"threads: 64 -> {now['threads']}",
     ], "every difference is named with both values"
 
 
-def test_atomic_write_replaces_whole_files(tmp_path: Path) -> None:
-    path = tmp_path / "note.txt"
-    for text in ("first\n", "second\n"):
-        checkpoint.atomic_write(path, text)
-        assert path.read_text() == text, "the file holds the text last written"
-    assert [file.name for file in tmp_path.iterdir()] == ["note.txt"], "no temporary file is left"
+def test_a_checkpoint_of_the_first_version_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, stored())
+    old = torch.load(path, weights_only=True)
+    old["circumstances"] = old.pop("provenance")
+    torch.save(old, path)
+    assert checkpoint.load(path).provenance == provenance("cpu"), "the old name of the provenance is not known"

@@ -15,7 +15,7 @@ from sample_runs import QUICK, sample
 from matx.cli import main
 from matx.errors import RunError
 from matx.run import resume, sweep
-from matx.runtime.lock import alone
+from matx.runtime.lock import folder_lock
 
 SLOW = """
 import time
@@ -65,25 +65,40 @@ def test_a_queue_and_an_evaluation_say_which_process_has_their_folder(
     assert main(["run", "tiny.gin", "--seeds", "0", "--jobs", "1"]) == 0, capsys.readouterr().err
     (folder,) = (one.folder for one in sweep.plan(["tiny.gin"], [], [0]))
     (folder / "results.json").unlink()
-    with alone(folder):
+    with folder_lock(folder):
         assert main(["run", "tiny.gin", "--seeds", "0", "--jobs", "1"]) == 1, "the queue did not do all"
     said = capsys.readouterr().err
     assert f"failed: {folder}: {folder}: process {os.getpid()}" in said, "it says which run, and who has it"
     again = ["eval", str(folder), "--out", "again", "--no-sanity", "--checkpoint", "last", "-n", "4"]
     assert main(again) == 0, capsys.readouterr().err
     Path("again/results.json").unlink()
-    with alone(Path("again")):
+    with folder_lock(Path("again")):
         assert main(again) == 2, "an evaluation is continued by one process at a time, too"
     assert f"again: process {os.getpid()}" in capsys.readouterr().err, "it says who has it"
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="cannot be written"), alone(tmp_path / "none"):
+    with pytest.raises(RunError, match="cannot be written"), folder_lock(tmp_path / "none"):
         pass
 
 
-def test_the_lock_changes_hands(tmp_path: Path) -> None:
+def test_the_lock_is_free_after_use(tmp_path: Path) -> None:
     for _ in range(3):
-        with alone(tmp_path):
+        with folder_lock(tmp_path):
             assert (tmp_path / "lock").read_text() == f"process {os.getpid()} on {os.uname().nodename}\n", "the holder"
         assert list(tmp_path.iterdir()) == [], "nothing is left"
+
+
+def test_a_lock_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "precious.txt"
+    elsewhere.write_text("keep")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".lock").symlink_to(elsewhere)
+    (folder / "lock").symlink_to(elsewhere)
+    with pytest.raises(RunError, match=r"\.lock: got a symbolic link to .*precious\.txt, allowed"), folder_lock(folder):
+        pass
+    (folder / ".lock").unlink()
+    with folder_lock(folder):
+        assert (folder / "lock").read_text().startswith("process"), "the owner is not named"
+    assert elsewhere.read_text() == "keep", "what a link points to was written"

@@ -165,7 +165,7 @@ def stop(given: AttackInput) -> None:
     raise PowerCut
 
 
-def test_other_circumstances_are_named(
+def test_a_changed_provenance_is_named(
     tmp_path: Path, fates: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     fates(test=stop)
@@ -175,7 +175,7 @@ def test_other_circumstances_are_named(
     last = tmp_path / "run" / "checkpoints" / "last.pt"
     stored = checkpoint.load(last)
     threads = torch.get_num_threads()
-    checkpoint.save(last, replace(stored, circumstances={**stored.circumstances, "threads": threads + 1, "torch": "0"}))
+    checkpoint.save(last, replace(stored, provenance={**stored.provenance, "threads": threads + 1, "torch": "0"}))
     try:
         with caplog.at_level("WARNING", logger="matx"):
             resume(tmp_path / "run", loaded=sample(epochs=1))

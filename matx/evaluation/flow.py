@@ -19,10 +19,10 @@ from matx.evaluation.scoring import score, store_flags
 from matx.measure import FolderRecords, Verified, verify
 from matx.measure.sanity import FULL, Effort
 from matx.report import Results, Seconds, html, markdown, put_verdicts, read_results, write_results
-from matx.runtime.checkpoint import atomic_write, circumstances
+from matx.runtime.environment import provenance
+from matx.runtime.files import plain, write_json, write_text
 from matx.runtime.folder import RunFolder, create, refuse_existing
-from matx.runtime.journal import plain
-from matx.runtime.lock import alone
+from matx.runtime.lock import folder_lock
 from matx.runtime.progress import Display
 
 __all__ = ["EVALS", "EvalFolder", "identity", "open_evaluation", "read_seconds", "run_evaluation", "verify_evaluation"]
@@ -77,7 +77,7 @@ class EvalFolder:
 def identity(judge: Judge) -> dict[str, Any]:
     """What makes two evaluations the same: models, images, attacks, seed, batch size, versions."""
     subject, scope = judge.subject, judge.scope
-    versions = {name: value for name, value in circumstances(subject.device).items() if name != "threads"}
+    versions = {name: value for name, value in provenance(subject.device).items() if name != "threads"}
     found = {
         "schema": _SCHEMA,
         "name": subject.name,
@@ -117,10 +117,9 @@ def open_evaluation(out: Path | None, wanted: Mapping[str, Any], display: Displa
             raise RunError(f"--out: {out} holds another evaluation ({differing}); allowed: the same, or another folder")
     if found is None:
         refuse_existing(out)
-        text = json.dumps(wanted, indent=2) + "\n"
 
         def fill(new: RunFolder) -> None:
-            atomic_write(EvalFolder(new.path).identity, text)
+            write_json(EvalFolder(new.path).identity, wanted)
 
         return EvalFolder(create(out, str(wanted["name"]), fill, home=EVALS).path)
     display.say(f"{found.path}: " + ("finished already" if found.finished else "continuing where it was stopped"))
@@ -157,7 +156,7 @@ def run_evaluation(judge: Judge, folder: EvalFolder, effort: Effort | None = Non
         known = found.get("evaluation", {}).get("sanity")
         if effort is None or (known == doubted.effort and known in (effort.name, FULL.name)):
             return found
-    with alone(folder.path):
+    with folder_lock(folder.path):
         return _evaluated(judge, folder, effort, doubted)
 
 
@@ -170,9 +169,9 @@ def _evaluated(judge: Judge, folder: EvalFolder, effort: Effort | None, doubted:
     found["evaluation"] |= {"ema": "ema" in judge.scope.weights, "sanity": "" if effort is None else effort.name}
     seconds = _seconds(scored, {} if effort is None else doubted.seconds)
     store_flags(folder.flags, judge, scored)
-    atomic_write(folder.timing, json.dumps({"seconds": seconds}, indent=2) + "\n")
-    atomic_write(folder.path / "report.md", markdown(found, seconds))
-    atomic_write(folder.path / "report.html", html(found, seconds=seconds))
+    write_json(folder.timing, {"seconds": seconds})
+    write_text(folder.path / "report.md", markdown(found, seconds))
+    write_text(folder.path / "report.html", html(found, seconds=seconds))
     write_results(folder.results, found)
     return found
 
@@ -213,5 +212,5 @@ def verify_evaluation(judge: Judge, folder: EvalFolder) -> Verified:
                 batch_size=judge.subject.evaluation.batch_size, device=judge.subject.device,
             )  # fmt: skip
     content = {**vars(found), "sound": found.sound}
-    atomic_write(folder.path / "verified.json", json.dumps(content, indent=2) + "\n")
+    write_json(folder.path / "verified.json", content)
     return found

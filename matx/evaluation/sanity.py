@@ -16,7 +16,7 @@ from matx.measure import ENSEMBLE, Flags, PeerScores, aimed, by_threat
 from matx.measure.sanity import FULL, Effort, Finding, inspect
 from matx.measure.transfer import transfer
 from matx.report.transfer import transfer_markdown
-from matx.runtime.checkpoint import atomic_write
+from matx.runtime.files import write_json, write_text
 
 __all__ = ["Doubts", "inspect_scores", "read_doubts", "transfer_evaluation"]
 
@@ -67,7 +67,7 @@ def inspect_scores(judge: Judge, scored: Mapping[str, Scored], effort: Effort, f
                         device=judge.subject.device,
                     )
                     seconds[name] = round(time.monotonic() - began, 3)
-                    atomic_write(file, json.dumps(found.row(), indent=2) + "\n")
+                    write_json(file, found.row())
                 bar(done + 1, name, line=True)
     return found
 
@@ -107,8 +107,8 @@ def transfer_evaluation(judge: Judge, folder: Path, beside: Subject | None) -> d
         subjects[f"{beside.name} (beside)"] = beside
     runs = {name: _of_subject(judge, subject) for name, subject in subjects.items()}
     found = {"schema": _SCHEMA, "attacks": [repr(attack) for attack in judge.attacks], "runs": runs}
-    atomic_write(folder / "transfer.json", json.dumps(found, indent=2) + "\n")
-    atomic_write(folder / "transfer.md", transfer_markdown(found))
+    write_json(folder / "transfer.json", found)
+    write_text(folder / "transfer.md", transfer_markdown(found))
     return found
 
 

@@ -14,7 +14,6 @@ Schema 1, arrays by name:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from zipfile import BadZipFile
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from matx.errors import RunError
 from matx.measure import PeerScores
+from matx.runtime.files import write_npz
 
 __all__ = ["FLAGS", "read_flags", "write_flags"]
 
@@ -42,10 +42,7 @@ def write_flags(path: Path, scores: Mapping[str, Mapping[str, PeerScores]], *, i
     for checkpoint, peers in scores.items():
         for peer, one in peers.items():
             arrays |= {f"{checkpoint}/{peer}/{column}": flag.numpy() for column, flag in _columns(one).items()}
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-    os.replace(part, path)
+    write_npz(path, arrays, compressed=True)
 
 
 def _columns(one: PeerScores) -> dict[str, Tensor]:

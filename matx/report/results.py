@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matx.errors import OptionError, RunError, did_you_mean
 from matx.measure import ENSEMBLE, PeerScores
+from matx.runtime.files import write_json
 
 __all__ = ["SCHEMA", "Results", "block", "named", "read_metrics", "read_results", "results", "write_results"]
 
@@ -87,9 +87,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def write_results(path: Path, found: Results) -> None:
     """Write results.json at once, as the same bytes for the same content."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_json(path, found)
 
 
 def read_results(path: Path | str) -> Results:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -19,12 +18,13 @@ from matx.evaluation.scoring import score_run
 from matx.report import html, markdown, read_metrics, write_results
 from matx.run.training import UnderWay, train
 from matx.runtime import checkpoint
-from matx.runtime.checkpoint import Checkpoint, atomic_write
-from matx.runtime.environment import describe, find_device, spare_threads
+from matx.runtime.checkpoint import Checkpoint
+from matx.runtime.environment import describe, find_device, provenance, provenance_changes, spare_threads
+from matx.runtime.files import write_json, write_text
 from matx.runtime.folder import RunFolder, create, open_folder, refuse_existing, refuse_unwritable
 from matx.runtime.interrupt import Interrupted
-from matx.runtime.journal import check_metrics, lines, logged_to, plain
-from matx.runtime.lock import alone
+from matx.runtime.journal import check_metrics, lines, logged_to
+from matx.runtime.lock import folder_lock
 from matx.runtime.progress import Display
 from matx.runtime.stored import load_own, read_environment
 
@@ -60,14 +60,14 @@ def run(
     def fill(folder: RunFolder) -> None:
         environment = describe(device=training.device, seed=loaded.experiment.seed, data=data, command=command)
         folder.last.parent.mkdir()
-        folder.config.write_text(loaded.text, encoding="utf-8")
-        folder.resolved.write_text("".join(f"{line}\n" for line in lines(loaded.resolved)), encoding="utf-8")
-        _write_json(folder.resolved.with_suffix(".json"), dict(loaded.resolved))
-        _write_json(folder.environment, {"experiment": loaded.name} | environment)
+        write_text(folder.config, loaded.text)
+        write_text(folder.resolved, "".join(f"{line}\n" for line in lines(loaded.resolved)))
+        write_json(folder.resolved.with_suffix(".json"), dict(loaded.resolved))
+        write_json(folder.environment, {"experiment": loaded.name} | environment)
         checkpoint.save(folder.last, parts.checkpoint(0))
 
     folder = create(out, loaded.name, fill)
-    with alone(folder.path):
+    with folder_lock(folder.path):
         return _go(replace(parts, folder=folder), metrics_bytes=0)
 
 
@@ -86,7 +86,7 @@ def resume(
         checkpoint.refuse_others(checkpoint.load(folder.last), settings, folder.last)
         display.say(f"{path}: this run is finished already; nothing was left to do")
         return folder
-    with alone(folder.path):
+    with folder_lock(folder.path):
         stored = checkpoint.load(folder.last)
         checkpoint.refuse_others(stored, settings, folder.last)
         training = _brought_back(folder, loaded, stored, device or place)
@@ -148,7 +148,7 @@ def _brought_back(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device:
     """The training where a checkpoint stands; a CheckpointError where metrics, images or weights do not fit it."""
     check_metrics(folder.metrics, stored.metrics_bytes)
     training = _brought_to_life(loaded, device)
-    torch.set_num_threads(int(stored.circumstances["threads"]))
+    torch.set_num_threads(int(stored.provenance["threads"]))
     data = dict(fingerprints(training.data, test=False))
     if data != dict(stored.data):
         raise CheckpointError(
@@ -160,8 +160,8 @@ def _brought_back(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device:
     except (KeyError, RuntimeError, TypeError, ValueError) as error:  # torch's own for other names or shapes
         sentence = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{folder.last}: damaged: what it holds does not fit ({sentence})") from error
-    for difference in checkpoint.lost(stored.circumstances, checkpoint.circumstances(training.device)):
-        log.warning("resumed under other circumstances, so figures may differ in their last bits: %s", difference)
+    for difference in provenance_changes(stored.provenance, provenance(training.device)):
+        log.warning("the provenance has changed, so figures may differ in their last bits: %s", difference)
     log.info("resumed in epoch %d, step %d", training.position.epoch + 1, training.position.step)
     return training
 
@@ -188,10 +188,6 @@ def _finish(parts: UnderWay) -> None:
     folder = parts.folder
     with parts.stopwatch.measure("evaluation"):
         found = score_run(parts.name, parts.training, folder, parts.display)
-    atomic_write(folder.results.with_name("report.md"), markdown(found))
-    atomic_write(folder.results.with_name("report.html"), html(found, read_metrics(folder.metrics)))
+    write_text(folder.results.with_name("report.md"), markdown(found))
+    write_text(folder.results.with_name("report.html"), html(found, read_metrics(folder.metrics)))
     write_results(folder.results, found)
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(plain(value), indent=2) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from matx.runtime.checkpoint import atomic_write
+from matx.runtime.files import write_json
 
 __all__ = ["Stopwatch"]
 
@@ -56,7 +56,7 @@ class Stopwatch:
         for session in sessions:
             for what, spent in session["seconds"].items():
                 total[what] = round(total.get(what, 0.0) + spent, 3)
-        atomic_write(path, json.dumps({"seconds": total, "sessions": sessions}, indent=2) + "\n")
+        write_json(path, {"seconds": total, "sessions": sessions})
 
 
 def _sessions(path: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from matx.run.pictures import gallery
 from matx.run.stopwatch import Stopwatch
 from matx.runtime import checkpoint
 from matx.runtime.checkpoint import Checkpoint
+from matx.runtime.environment import provenance
 from matx.runtime.folder import RunFolder
 from matx.runtime.interrupt import held_back
 from matx.runtime.journal import Journal
@@ -41,7 +42,7 @@ class UnderWay:
         return Checkpoint(
             training=self.training.state_dict(),
             settings=self.settings,
-            circumstances=checkpoint.circumstances(self.training.device),
+            provenance=provenance(self.training.device),
             data=self.data,
             metrics_bytes=metrics_bytes,
         )

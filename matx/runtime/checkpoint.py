@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from matx.errors import CheckpointError
+from matx.runtime.files import write_torch
 
 __all__ = [
     "HARMLESS",
     "Checkpoint",
-    "atomic_write",
-    "circumstances",
     "differences",
     "load",
-    "lost",
     "refuse_others",
     "save",
     "settings",
@@ -42,8 +37,8 @@ class Checkpoint:
     """What the engine's `Training.state_dict` gave: tensors and plain values."""
     settings: Mapping[str, str]
     """Every setting of the experiment, as text: its fingerprint, from `settings`."""
-    circumstances: Mapping[str, str | int]
-    """What bit for bit equality hangs on beside the settings, from `circumstances`."""
+    provenance: Mapping[str, str | int]
+    """What bit for bit equality depends on beside the settings, from `environment.provenance`."""
     data: Mapping[str, str] = field(default_factory=dict)
     """The fingerprints of the training and validation images."""
     metrics_bytes: int = 0
@@ -91,36 +86,9 @@ def refuse_others(checkpoint: Checkpoint, given: Mapping[str, str], where: Path)
         )
 
 
-def circumstances(device: torch.device | str) -> dict[str, str | int]:
-    """What bit for bit equality hangs on beside the experiment: versions, processor or GPU, threads, processes."""
-    found: dict[str, str | int] = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in ("matx", "torch", "torchvision", "timm", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed as a package"
-    kind = torch.device(device)
-    found["device"] = kind.type
-    found["processor"] = (
-        torch.cuda.get_device_name(kind) if kind.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    )
-    return found | {"threads": torch.get_num_threads(), "processes": 1}
-
-
-def lost(stored: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[str]:
-    """What differs from the circumstances of the start, one `name: then -> now` each; empty: equal bit for bit."""
-    return [f"{name}: {stored[name]} -> {now.get(name)}" for name in stored if stored[name] != now.get(name)]
-
-
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; whoever reads the path sees the old file or the new one, never a part."""
-    stored = {"schema": SCHEMA} | {part.name: getattr(checkpoint, part.name) for part in fields(checkpoint)}
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        torch.save(stored, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_torch(path, {"schema": SCHEMA} | {part.name: getattr(checkpoint, part.name) for part in fields(checkpoint)})
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
@@ -134,21 +102,12 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     schema = stored.get("schema") if isinstance(stored, dict) else None
     if schema != SCHEMA:
         raise CheckpointError(f"{path}: got a checkpoint of schema {schema}, allowed: {SCHEMA}")
+    stored.setdefault("provenance", stored.get("circumstances"))  # its name until version 0.1
     try:
         found = Checkpoint(**{part.name: stored[part.name] for part in fields(Checkpoint)})
     except KeyError as error:
         raise CheckpointError(f"{path}: damaged: it holds no {error.args[0]!r}") from error
-    parts = (found.training, found.settings, found.circumstances, found.data)
-    if not all(isinstance(part, Mapping) for part in parts) or not isinstance(found.circumstances.get("threads"), int):
+    parts = (found.training, found.settings, found.provenance, found.data)
+    if not all(isinstance(part, Mapping) for part in parts) or not isinstance(found.provenance.get("threads"), int):
         raise CheckpointError(f"{path}: damaged: its parts are not those that matx writes")
     return found
-
-
-def atomic_write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

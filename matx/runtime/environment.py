@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ import torch
 
 from matx.errors import OptionError
 from matx.plugins import loaded_files
-from matx.runtime.checkpoint import circumstances
 
-__all__ = ["describe", "find_device", "git_state", "spare_threads"]
+__all__ = ["describe", "find_device", "git_state", "provenance", "provenance_changes", "spare_threads"]
 
 _WIDE = 1024
 """Values in an image from which several threads pay on a CPU; below, a busy machine makes them far slower than one."""
@@ -40,10 +40,31 @@ def find_device(name: str) -> torch.device:
     raise OptionError(f"--device: got {name!r}, allowed here: auto, {', '.join(usable)}")
 
 
+def provenance(device: torch.device | str) -> dict[str, str | int]:
+    """What bit for bit equality depends on beside the experiment: versions, processor or GPU, threads, processes."""
+    found: dict[str, str | int] = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in ("matx", "torch", "torchvision", "timm", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    kind = torch.device(device)
+    found["device"] = kind.type
+    found["processor"] = (
+        torch.cuda.get_device_name(kind) if kind.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    )
+    return found | {"threads": torch.get_num_threads(), "processes": 1}
+
+
+def provenance_changes(stored: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[str]:
+    """What differs from the provenance of the start, one `name: then -> now` each; none: equal bit for bit."""
+    return [f"{name}: {stored[name]} -> {now.get(name)}" for name in stored if stored[name] != now.get(name)]
+
+
 def describe(*, device: torch.device, seed: int, data: Mapping[str, str], command: Sequence[str]) -> dict[str, Any]:
     """The content of environment.json, without any wall-clock figure."""
     return {
-        **circumstances(device),
+        **provenance(device),
         "platform": platform.platform(),
         "seed": seed,
         "data": dict(data),

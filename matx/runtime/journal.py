@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,27 +13,17 @@ from typing import IO, TYPE_CHECKING, Any
 from matx.engine import EpochRecord, StepRecord
 from matx.errors import RunError
 from matx.measure import PeerScores
+from matx.runtime.files import plain
 from matx.runtime.folder import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["STEPS", "Journal", "check_metrics", "lines", "logged_to", "plain"]
+__all__ = ["STEPS", "Journal", "check_metrics", "lines", "logged_to"]
 
 STEPS = 10
 """Every so many steps a step is written down; epochs always are."""
-
-
-def plain(value: Any) -> Any:
-    """A value as strict JSON holds it: mappings and sequences of plain values; nan and inf as text."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
 
 
 def lines(value: Any, path: str = "") -> Iterator[str]:

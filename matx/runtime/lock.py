@@ -1,70 +1,58 @@
-"""One process at a time in a folder: a lock that the system takes back when its holder dies, however it dies."""
+"""One process at a time in a folder: a lock that the system takes back when its owner dies, however it dies."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from matx.errors import RunError
+from matx.runtime.files import remove_leftovers, write_text
 
-__all__ = ["alone"]
+__all__ = ["folder_lock"]
 
 log = logging.getLogger("matx.run")
 _UNKNOWN_HERE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+_PATIENCE = 0.1
+"""Seconds in which an owner that is about to leave may do so."""
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes; a RunError says which one is at work there.
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Lock a folder against other processes; a RunError says which one works in it.
 
-    The file `lock` in it names the holder, and is gone when the work is over. One that a killed process left behind
-    locks nothing.
+    `.lock` in it is what the system locks; `lock` names the owner. Both are gone when the work is over; those that a
+    killed process left behind lock nothing.
     """
-    path = folder / "lock"
-    file = _locked(path)
-    try:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+    name, locked = folder / "lock", folder / ".lock"
+    if not folder.is_dir():
+        raise RunError(f"{folder}: cannot be written (no such folder); allowed: a writable folder")
+    if locked.is_symlink():
+        raise RunError(f"{locked}: got a symbolic link to {os.readlink(locked)}, allowed: no file, or matx's own")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(locked, timeout=_PATIENCE, poll_interval=_PATIENCE / 5))
+        except Timeout as error:
+            owner = name.read_text(encoding="utf-8").strip() if name.is_file() else "another process"
+            raise RunError(f"{folder}: {owner} is at work in it; allowed: one process at a time") from error
+        except OSError as error:
+            if error.errno not in _UNKNOWN_HERE:
+                raise RunError(f"{folder}: cannot be written ({error.strerror}); allowed: a writable folder") from error
+            log.warning("%s: no locks on this file system, so nothing keeps a second process away", folder)
+        # Unlinked while it is locked: who opened it before finds after locking that it has no name, and tries again.
+        stack.callback(lambda: _unlink(name, locked))
+        remove_leftovers(folder)
+        write_text(name, f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()
 
 
-def _locked(path: Path) -> IO[str]:
-    """The lock file, opened and locked."""
-    while True:
-        try:
-            file = path.open("a+", encoding="utf-8")
-        except OSError as error:
-            raise RunError(
-                f"{path.parent}: cannot be written ({error.strerror}); allowed: a writable folder"
-            ) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _UNKNOWN_HERE:
-                log.warning("%s: no locks on this file system, so nothing keeps a second process away", path.parent)
-                return file
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            file.close()
-            raise RunError(f"{path.parent}: {holder} is at work in it; allowed: one process at a time") from error
-        if _is_at(path, file):
-            return file
-        file.close()  # the holder before took it away between the opening and the locking
-
-
-def _is_at(path: Path, file: IO[str]) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+def _unlink(*paths: Path) -> None:
+    for path in paths:
+        with suppress(OSError):  # Windows unlinks no open file: there filelock does it after unlocking
+            path.unlink()

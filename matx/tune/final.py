@@ -16,7 +16,7 @@ from matx.compare import paired_t
 from matx.config import load_experiment
 from matx.errors import RunError
 from matx.experiment.tune import Tune
-from matx.runtime.checkpoint import atomic_write
+from matx.runtime.files import write_json, write_text
 from matx.tune.drive import Ended, Hand
 from matx.tune.folder import StudyFolder, write_trial
 from matx.tune.ledger import Ledger, results
@@ -107,7 +107,7 @@ def conclude(context: Context, trials: Sequence[FrozenTrial], starts: Mapping[st
     )
     _write_best(context, verdict)
     _write_front(context, trials)
-    atomic_write(context.folder.verdict, json.dumps(asdict(verdict), indent=2) + "\n")
+    write_json(context.folder.verdict, asdict(verdict))
     return verdict
 
 
@@ -195,7 +195,7 @@ def _write_best(context: Context, verdict: Verdict) -> None:
         "#",
     ]
     text = load_experiment([context.folder.recipe], bindings).text
-    atomic_write(context.folder.best, "\n".join(head) + "\n" + text)
+    write_text(context.folder.best, "\n".join(head) + "\n" + text)
 
 
 def _write_front(context: Context, trials: Sequence[FrozenTrial]) -> None:
@@ -212,4 +212,4 @@ def _write_front(context: Context, trials: Sequence[FrozenTrial]) -> None:
             values = zip(context.tune.objectives, trial.values, strict=True)
             head = f"# Trial {trial.number}: " + ", ".join(f"{name} {value:.4f}" for name, value in values) + "\n"
             text = load_experiment([context.folder.recipe], bindings_for(trial.params)).text
-            atomic_write(folder / f"trial-{trial.number:04d}.gin", head + text)
+            write_text(folder / f"trial-{trial.number:04d}.gin", head + text)

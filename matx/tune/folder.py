@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matx.errors import RunError
-from matx.runtime.checkpoint import atomic_write
-from matx.runtime.journal import plain
+from matx.runtime.files import write_json
 from matx.tune.drive import Ended
 from matx.tune.trial import bindings_for
 
@@ -120,4 +119,4 @@ def write_trial(folder: Path, ended: Ended) -> None:
         "seconds": ended.seconds,
         "bindings": bindings_for(ended.params),
     }
-    atomic_write(folder / "trial.json", json.dumps(plain(told), indent=2, allow_nan=False) + "\n")
+    write_json(folder / "trial.json", told)

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from matx.experiment.tune import Tune
-from matx.runtime.checkpoint import atomic_write
+from matx.runtime.files import write_text
 from matx.tune.charts import Point, front, history, importance, parallel, slices
 from matx.tune.final import Verdict, score
 from matx.tune.folder import StudyFolder
@@ -38,8 +38,8 @@ svg text { font: 11px system-ui, sans-serif; fill: #444; paint-order: stroke; st
 def write_reports(folder: StudyFolder, study: optuna.Study, tune: Tune, verdict: Verdict | None = None) -> None:
     """Write trials.csv and study.html from the record."""
     over = results(study.get_trials(deepcopy=False))
-    atomic_write(folder.table, _csv(over, tune))
-    atomic_write(folder.page, _page(folder.path.resolve().name, study, over, tune, verdict))
+    write_text(folder.table, _csv(over, tune))
+    write_text(folder.page, _page(folder.path.resolve().name, study, over, tune, verdict))
 
 
 def lines(study: optuna.Study, tune: Tune, verdict: Verdict | None) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,8 +16,8 @@ from matx.config import Loaded
 from matx.data import fingerprints
 from matx.errors import RunError
 from matx.experiment.tune import Tune
-from matx.runtime.checkpoint import atomic_write, differences, settings
-from matx.runtime.journal import plain
+from matx.runtime.checkpoint import differences, settings
+from matx.runtime.files import plain, write_json, write_text
 from matx.runtime.progress import Display
 from matx.runtime.workers import Crew, Work
 from matx.tune.folder import StudyFolder
@@ -100,10 +99,10 @@ def opened(
         study.set_metric_names(list(loaded.experiment.tune.objectives))  # what optuna's dashboard calls them
         refuse_others(study, about, f"{shown(where)}: study {name!r}")
     folder.path.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder.recipe, loaded.text)
+    write_text(folder.recipe, loaded.text)
     place = folder.journal.name if storage is None else shown(where) if is_url(where) else str(Path(where).resolve())
     told = told or {"study": name, "storage": place, "experiment": loaded.name}
-    atomic_write(folder.about, json.dumps(told, indent=2) + "\n")
+    write_json(folder.about, told)
     context = Context(
         loaded=loaded,
         folder=folder,

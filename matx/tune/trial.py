@@ -131,7 +131,7 @@ def _of_peer(record: Any, peer: str, metric: str) -> float:
 
 def _line(record: Any) -> str:
     """An epoch as a line of metrics.jsonl, as a run writes it."""
-    from matx.runtime.journal import plain
+    from matx.runtime.files import plain
 
     shares = {
         name: {
