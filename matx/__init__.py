@@ -80,6 +80,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name.startswith("_") or (name not in _HOME and find_spec(f"matx.{name}")):  # a submodule is imported as such
         raise AttributeError(f"module 'matx' has no attribute {name!r}")
+    if name not in _HOME:
+        import_module("matx.plugins")  # a registry finds the installed plug-ins by it
     try:
         value = getattr(import_module(f"matx.{_HOME.get(name, 'registration')}"), name)
     except AttributeError:

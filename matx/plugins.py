@@ -1,4 +1,4 @@
-"""The three doors for plug-ins, one mechanism: import the module, and its decorators register components."""
+"""The three ways to bring a plug-in, one mechanism: import the module, and its decorators register components."""
 
 from __future__ import annotations
 
@@ -33,16 +33,29 @@ def import_all() -> list[str]:
     """Import every plug-in that installed distributions announce (the built-ins too); names in alphabetical order.
 
     A second call imports only what is new. PluginError where one does not import, registers nothing or takes a name.
+    Registries call it when they are read.
     """
     with _LOCK:
-        points = entry_points(group=GROUP) if sys.path != _SEARCHED else ()
-        for point in sorted(points, key=lambda point: (point.name, point.value)):
-            key = f"{point.name} = {point.value}"
-            if key not in _IMPORTED:
-                _run(point.name, point.module, point.load)
-                _IMPORTED[key] = point.name
-        _SEARCHED[:] = sys.path
+        if sys.path != _SEARCHED:
+            _SEARCHED[:] = sys.path  # before importing: a plug-in may read a registry while it is imported
+            try:
+                _import_new()
+            except PluginError:
+                _SEARCHED.clear()
+                raise
         return sorted(_IMPORTED.values())
+
+
+def _import_new() -> None:
+    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
+        key = f"{point.name} = {point.value}"
+        if key not in _IMPORTED:
+            _run(point.name, point.module, point.load)
+            _IMPORTED[key] = point.name
+
+
+for _registry in REGISTRIES.values():
+    _registry.discover = import_all
 
 
 def load_plugin(path_or_module: str | Path, near: Sequence[Path] = ()) -> str:
@@ -52,6 +65,7 @@ def load_plugin(path_or_module: str | Path, near: Sequence[Path] = ()) -> str:
     is not found there is also looked for in the folders `near` (the gin file's, for an `import` line).
     """
     with _LOCK:
+        import_all()  # first: what a plug-in that fails has registered is undone, and must not include the built-ins
         path = Path(path_or_module)
         by_file = isinstance(path_or_module, Path) or path.suffix == ".py" or len(path.parts) > 1
         module, folder = _from_file(path) if by_file else (str(path_or_module), None)
@@ -126,15 +140,15 @@ def _check_unshadowed(module: str, path: Path) -> None:
 
 
 def _run(name: str, module: str, importer: Callable[[], Any]) -> None:
-    """Import a plug-in, hold it to its promise, record its name on every registry; leave no trace of a failed one."""
+    """Import a plug-in, check that it registers something, record its name; leave no trace of one that fails."""
     before = {kind: dict(registry.components) for kind, registry in REGISTRIES.items()}
     try:
         importer()
         if not _registers(module, before):
             file = getattr(sys.modules.get(module), "__file__", None)
             raise PluginError(
-                f"plug-in {name} registers nothing: {file} was imported, allowed: a module that puts components on a "
-                "registry, as @matx.attacks.register('mine') does"
+                f"plug-in {name} registers nothing: {file} was imported, allowed: a module that registers components, "
+                "as @matx.attacks.register('mine') does"
             )
     except PluginError:
         _undo(module, before)
@@ -152,13 +166,13 @@ def _run(name: str, module: str, importer: Callable[[], Any]) -> None:
 
 def _registers(module: str, before: dict[str, dict[str, type[Any]]]) -> bool:
     """Whether the registries changed, or hold something that lives in the module or that it imported."""
-    held = set(map(id, vars(sys.modules[module]).values()))
+    imported = set(map(id, vars(sys.modules[module]).values()))
     for kind, registry in REGISTRIES.items():
         if registry.components != before[kind]:
             return True
         for component in registry.components.values():
             home = component.__module__
-            if home == module or home.startswith(module + ".") or id(component) in held:
+            if home == module or home.startswith(module + ".") or id(component) in imported:
                 return True
     return False
 

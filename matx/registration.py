@@ -28,10 +28,10 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 @dataclass(eq=False)
 class Registry(Generic[T]):
-    """A registry: component classes by name. `@registry.register("name")` puts one on it, `registry["name"]` takes it.
+    """A registry: component classes by name. `@registry.register("name")` adds one, `registry["name"]` gives it.
 
     A component is a dataclass; anything else is refused. A name has one owner. The same module and qualified name may
-    register again, as a notebook cell does.
+    register again, as a notebook cell does. Reading it finds the installed plug-ins, the built-ins among them.
     """
 
     kind: str
@@ -39,6 +39,8 @@ class Registry(Generic[T]):
     components: dict[str, type[T]] = field(default_factory=dict)
     plugins: list[str] = field(default_factory=list)
     """The plug-ins that were loaded, for error messages."""
+    discover: Callable[[], object] | None = None
+    """Registers what installed plug-ins bring, if that has not been done; matx.plugins sets it, called on reading."""
 
     def register(self, name: str) -> Callable[[C], C]:
         """A decorator that registers a dataclass under a lower-case name."""
@@ -62,8 +64,13 @@ class Registry(Generic[T]):
 
         return put
 
+    def _known(self) -> dict[str, type[T]]:
+        if self.discover is not None:
+            self.discover()
+        return self.components
+
     def __getitem__(self, name: str) -> type[T]:
-        if name not in self.components:
+        if name not in self:
             raise RegistrationError(
                 f"{self.kind}.{name} is not registered{did_you_mean(name, self.components)}; "
                 f"known: {', '.join(self) or 'none'}; plug-ins loaded: {', '.join(self.plugins) or 'none'}"
@@ -71,13 +78,13 @@ class Registry(Generic[T]):
         return self.components[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.components
+        return name in self._known()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self.components))
+        return iter(sorted(self._known()))
 
     def __len__(self) -> int:
-        return len(self.components)
+        return len(self._known())
 
     def name_of(self, component: object) -> str:
         """The name under which an instance's class (or a class) is registered."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from plugin_room import plugin_room
 import matx
 from matx.errors import PluginError, RegistrationError
 from matx.plugins import import_all, load_plugin, plugin_of
-from matx.registration import REGISTRIES
+from matx.registration import REGISTRIES, Registry
 
 GOOD = """
 from dataclasses import dataclass
@@ -47,6 +48,42 @@ def install(folder: Path, name: str, module: str) -> None:
 
 def registries() -> dict[str, dict[str, type]]:
     return {kind: dict(registry.components) for kind, registry in REGISTRIES.items()}
+
+
+def test_a_registry_finds_the_built_ins_in_a_fresh_interpreter(tmp_path: Path) -> None:
+    code = "import matx; print(matx.attacks['pgd'].__module__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == ["registry.attacks.pgd"], f"no second call is needed: {done.stderr}"
+
+
+@pytest.mark.parametrize(
+    "read", [len, list, lambda r: "mine" in r, lambda r: r["mine"]], ids=["len", "list", "in", "item"]
+)
+def test_every_way_of_reading_a_registry_looks_for_plug_ins(read: Callable[[Registry[object]], object]) -> None:
+    registry = Registry[object]("datasets")
+    registry.discover = lambda: registry.components.setdefault("mine", object)
+    read(registry)
+    assert list(registry.components) == ["mine"], "it was read before the plug-ins were looked for"
+
+
+def test_a_plug_in_may_read_a_registry_while_it_is_imported(write: Write, tmp_path: Path) -> None:
+    write("reader.py", GOOD.format(name="mine") + "\nBASE = matx.attacks['pgd']\nassert 'mine' in matx.datasets\n")
+    install(tmp_path, "reader", "reader")
+    assert matx.datasets["mine"].__module__ == "reader", "the plug-in that reads while imported is registered"
+
+
+def test_a_failing_plug_in_takes_no_built_in_with_it(tmp_path: Path) -> None:
+    """In a fresh interpreter, where the plug-in's own reading would be what finds the built-ins."""
+    (tmp_path / "failing.py").write_text("import matx\nmatx.attacks['pgd']\n1 / 0\n")
+    code = """
+import matx, matx.errors, matx.plugins
+try:
+    matx.plugins.load_plugin("./failing.py")
+except matx.errors.PluginError as error:
+    print("ZeroDivisionError" in str(error), "pgd" in matx.attacks)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True"], f"undoing the plug-in undid the built-ins: {done.stderr}"
 
 
 def test_the_built_ins_come_through_the_door_that_anyone_uses() -> None:

@@ -20,7 +20,6 @@ import matx
 from matx.craft import attackable
 from matx.data import channel_statistics
 from matx.learner import Normalised
-from matx.plugins import import_all
 from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
@@ -57,7 +56,6 @@ class Images:
 
 def load(npz: Path | None, train: int, test: int) -> Images:
     """The digits, or the first images of the file."""
-    import_all()
     if npz is None:
         data = matx.datasets["digits"]()()
         parts = [(split.read(torch.arange(len(split.labels))), split.labels) for split in (data.train, data.test)]

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from matx.config import NOUNS, describe, find_recipe, packaged_recipes
-from matx.plugins import import_all
 from matx.registration import REGISTRIES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +36,6 @@ def main() -> int:
 
 def pages() -> dict[Path, str]:
     """{file: what it should hold}."""
-    import_all()
     return {ROOT / "docs" / "components.md": components(), ROOT / "docs" / "recipes.md": recipes()}
 
 

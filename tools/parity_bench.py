@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 import matx
 from matx.interfaces import Attack
-from matx.plugins import import_all
 from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
@@ -123,7 +122,6 @@ def train(bench: Bench, images: Tensor, labels: Tensor, epochs: int) -> None:
 
 def prepare(threat: ThreatModel, options: argparse.Namespace) -> Bench:
     """A small convolutional network, trained here: on 1,000 of the digits (the other 797 are attacked) or on --npz."""
-    import_all()
     torch.manual_seed(0)
     if options.npz is None:
         digits: Any = import_module("sklearn.datasets").load_digits()
