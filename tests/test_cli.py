@@ -185,7 +185,28 @@ def test_verbose_says_what_is_done(home: Path, capsys: pytest.CaptureFixture[str
     assert "quick in quiet on cpu" not in capsys.readouterr().err, "without -v the log stays in log.txt"
     assert "quick in quiet on cpu" in Path("quiet/log.txt").read_text(), "which has it"
     assert main([*quick, "--out", "loud", "-v"]) == 0, "the run ends well"
-    assert "quick in loud on cpu" in capsys.readouterr().err, "-v shows the log"
+    said = capsys.readouterr().err.splitlines()
+    assert "quick in loud on cpu" in said, "-v shows the log"
+    assert sum("loss one" in line for line in said) == 1, "-v repeats the epoch that progress has shown"
+    assert Path("loud/log.txt").read_text().count("loss one") == 1, "the log has the epoch"
+
+
+def test_quiet_says_results_and_errors_alone(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "quick.gin", "--device", "cpu", "--out", "run", "-q"]) == 0, "the run ends well"
+    shown = capsys.readouterr()
+    assert shown.err == "", "-q shows progress or notes"
+    assert "linf:0.1" in shown.out, "-q hides the results"
+    assert main(["eval", str(finished), "--device", "cpu", "-n", "5", "--no-sanity", "-q"]) == 0, "so does eval"
+    assert capsys.readouterr().err == "", "-q shows progress or notes"
+    assert main(["run", "nowhere.gin", "-q"]) == 2, "an error stays an error"
+    assert "nowhere.gin" in capsys.readouterr().err, "-q hides an error"
+    assert main(["list", "-q", "-v"]) == 2, "louder and quieter at once is refused"
+
+
+@pytest.mark.parametrize("verb", [["run"], ["tune"], ["eval"], ["compare"], ["list"], ["show"], ["check"]])
+def test_every_verb_can_be_quiet(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*verb, "--help"]) == 0, "help ends well"
+    assert "--quiet" in capsys.readouterr().out, f"{verb} cannot be quiet"
 
 
 def test_ctrl_c_says_how_to_resume(home: Path) -> None:

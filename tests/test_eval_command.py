@@ -71,6 +71,10 @@ number = 3
 def broken():
     raise RuntimeError("no such weights")
 """
+SATURATED = """
+def saturated():
+    return nn.Sequential(build(), nn.Softmax(1))
+"""
 MODEL = ["eval", "--model", "models.py:build", "--dataset", "x.npz", "--device", "cpu"]
 
 
@@ -150,6 +154,28 @@ def test_an_evaluation_is_finished_once_and_is_nobody_elses(home: Path, capsys: 
     Path("mine/results.json").write_text(json.dumps({**results, "schema": 7}))
     assert main(command) == 2, "results of another schema are refused"
     assert "got results of schema 7, allowed: 1" in capsys.readouterr().err, "the schema is named"
+
+
+def test_one_json_document(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [*MODEL, "--suite", "suite.gin", "--out", "a", "-n", "8", "--verify", "--no-sanity", "--json"]
+    assert main(command) == 0, "it ends well"
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["results"] == json.loads(Path("a/results.json").read_text()), "not the figures of results.json"
+    assert shown["verified"] == json.loads(Path("a/verified.json").read_text()), "not what --verify found"
+    assert (shown["folder"], shown["transfer"]) == ("a", None), "the folder is not named"
+
+
+def test_a_failed_check_names_the_next_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("models.py").write_text(MODELS + SATURATED)
+    weak = ["eval", "--model", "models.py:saturated", "--dataset", "x.npz", "--device", "cpu", "-n", "8", "-q"]
+    assert main([*weak, "--suite", "suite.gin", "--out", "a"]) == 0, "a failed check is a result"
+    shown = capsys.readouterr().out
+    assert "fail" in shown, "the case fails nothing"
+    (line,) = [line for line in shown.splitlines() if line.startswith("next ")]
+    wanted = "matx eval --model models.py:saturated --dataset x.npz --images 8 --device cpu"
+    assert line.split(maxsplit=1)[1] == f"{wanted} --sanity full --suite autoattack", "not what is to be run next"
+    assert main([*weak, "--no-sanity", "--suite", "suite.gin", "--out", "b"]) == 0, "without checks"
+    assert "next " not in capsys.readouterr().out, "without a failure there is nothing to be done"
 
 
 def test_threats_grid_and_union(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

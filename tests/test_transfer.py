@@ -14,7 +14,7 @@ from matx.data import MemorySplit
 from matx.errors import OptionError
 from matx.measure.transfer import Answers, transfer
 from matx.plugins import import_all
-from matx.report.transfer import transfer_markdown, transfer_text
+from matx.report.transfer import transfer_markdown, transfer_tables
 from matx.threat import ThreatModel
 
 
@@ -91,10 +91,12 @@ def test_one_model_has_nobody_to_transfer_to() -> None:
         found_on({"a": linear(0)})
 
 
-def test_text_and_markdown_show_the_runs_side_by_side() -> None:
+def test_tables_and_markdown_show_the_runs_side_by_side() -> None:
     row = planted().row()
     found = {"runs": {"mutual": {"best": row}, "independent": {"best": row}}}
-    text, markdown = transfer_text(found), transfer_markdown(found)
+    titles, markdown = [title for title, _, _ in transfer_tables(found)], transfer_markdown(found)
     for name in ("mutual", "independent"):
-        assert f"{name}, best, linf:0.1: accuracy" in text, f"the text lacks the matrices of {name}"
+        assert any(title.startswith(f"{name}, best, linf:0.1: accuracy") for title in titles), (
+            f"the matrices of {name} are missing"
+        )
         assert f"| {name} | best | linf:0.1 | 37.5 |" in markdown, f"the means of {name} are not in the Markdown"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from matx.cli.components import named_component, nouns
-from matx.cli.options import common, load, settings
+from matx.cli.options import common, load, note, settings
 
 if TYPE_CHECKING:
     from matx.config import Loaded
@@ -34,7 +34,7 @@ def check(what: str, no_data: bool, bindings: tuple[str, ...]) -> int:
     if not no_data:
         _check_models(loaded)
     for sentence in loaded.warnings:
-        click.echo(f"warning: {sentence}", err=True)
+        note(f"warning: {sentence}")
     experiment = loaded.experiment
     peers = ", ".join(experiment.peers)
     unseen = "; its data and networks were not tried" if no_data else ""

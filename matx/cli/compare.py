@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from matx.cli.options import common
+from matx.cli.options import common, json_option, show_json
+from matx.cli.results import show_comparison
 
 __all__ = ["compare"]
 
@@ -16,27 +16,22 @@ __all__ = ["compare"]
 @click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
 @click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
+@json_option
 @common
-def compare(runs: tuple[Path, ...], checkpoint: str, form: str) -> int:
+def compare(runs: tuple[Path, ...], checkpoint: str, form: str, as_json: bool) -> int:
     """Compare run folders: the first method with every other, paired by seed.
 
     Runs that differ in their seed alone are one method. Runs on other test images or under other threat models are
-    refused; under five paired seeds no method is called better.
+    refused. A method is called higher or lower where at least five paired seeds agree by the t interval over seeds and
+    by the bootstrap over seeds and images; under five seeds no method is called better.
     """
-    from rich.console import Console
-
     from matx import compare as comparing
 
     found = comparing.compare(runs, checkpoint=checkpoint)
-    if form == "json":
-        click.echo(json.dumps(comparing.as_json(found), indent=2))
+    if as_json or form == "json":
+        show_json(comparing.as_json(found))
     elif form == "markdown":
         click.echo(comparing.as_markdown(found))
     else:
-        stdout = Console()
-        if not stdout.is_terminal:
-            stdout = Console(width=200)
-        stdout.print(comparing.as_table(found))
-        for note in comparing.notes(found):
-            click.echo(note)
+        show_comparison(found)
     return 0

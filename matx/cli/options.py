@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from matx.config import Loaded
+    from matx.runtime.progress import Display
 
-__all__ = ["common", "console", "device", "load", "results_console", "settings"]
+__all__ = [
+    "common",
+    "device",
+    "display",
+    "grouped",
+    "json_option",
+    "load",
+    "note",
+    "results_console",
+    "settings",
+    "show_json",
+    "spelled",
+]
 
 Command = Callable[..., Any]
 
@@ -23,6 +40,8 @@ settings = click.option(
     "-s", "--set", "bindings", multiple=True, metavar="NAME.PARAM=VALUE", help="Override a setting; may be repeated."
 )
 device = click.option("--device", default=None, metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
+_QUIET = "matx.quiet"
 
 
 def common(command: Command) -> Command:
@@ -30,10 +49,14 @@ def common(command: Command) -> Command:
 
     @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Load a plug-in; may be repeated.")
     @click.option("-v", "--verbose", is_flag=True, help="Say what is done on the way.")
+    @click.option("-q", "--quiet", is_flag=True, help="Results and errors alone: no progress, no notes, no warnings.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(command)
-    def wrapped(*args: Any, plugins: Sequence[str], verbose: bool, debug: bool, **options: Any) -> Any:
-        _log_to_terminal(verbose)
+    def wrapped(*args: Any, plugins: Sequence[str], verbose: bool, quiet: bool, debug: bool, **options: Any) -> Any:
+        if verbose and quiet:
+            raise click.UsageError("-v says more, -q says less: leave one of them away")
+        click.get_current_context().meta[_QUIET] = quiet
+        _log_to_terminal(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
         if plugins:
             from matx.plugins import import_all, load_plugin
 
@@ -43,6 +66,66 @@ def common(command: Command) -> Command:
         return command(*args, **options)
 
     return wrapped
+
+
+def grouped(name: str, group: type[Any], *options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Declare options that the verb takes as one argument `name`: a dataclass with a field for each of them."""
+
+    def declare(command: Command) -> Command:
+        @functools.wraps(command)
+        def wrapped(**given: Any) -> Any:
+            taken = {field.name: given.pop(field.name) for field in fields(group)}
+            return command(**given, **{name: group(**taken)})
+
+        declared: Command = wrapped
+        for option in reversed(options):
+            declared = option(declared)
+        return declared
+
+    return declare
+
+
+def spelled(without: Collection[str]) -> list[str]:
+    """The words of the command as it was called, but for these parameters."""
+    context = click.get_current_context()
+    words: list[str] = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if name not in without and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            words += _spelled(parameter, context.params[name])
+    return words
+
+
+def _spelled(parameter: click.Parameter, value: Any) -> list[str]:
+    values = value if isinstance(value, tuple) else (value,)
+    if not isinstance(parameter, click.Option):
+        return [str(one) for one in values]
+    if parameter.is_flag:
+        return [(parameter.opts if value else parameter.secondary_opts)[-1]]
+    return [word for one in values for word in (parameter.opts[-1], str(one))]
+
+
+def quiet() -> bool:
+    """Whether -q was given."""
+    return bool(click.get_current_context().meta[_QUIET])
+
+
+def display() -> Display:
+    """Where a verb shows its progress: nowhere under -q."""
+    from matx.runtime.progress import Display
+
+    return Display(None if quiet() else console())
+
+
+def note(sentence: str) -> None:
+    """Say something beside the results; nothing under -q."""
+    if not quiet():
+        click.echo(sentence, err=True)
+
+
+def show_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
 @functools.cache
@@ -56,11 +139,11 @@ def console() -> Console:
 
 
 def results_console() -> Console:
-    """Where tables of results go: standard output, wide where nobody sees it as it is printed."""
+    """Where tables of results go: standard output, wide where it is neither a terminal nor given a width (COLUMNS)."""
     from rich.console import Console
 
     stdout = Console()
-    return stdout if stdout.is_terminal else Console(width=200)
+    return stdout if stdout.is_terminal or "COLUMNS" in os.environ else Console(width=200)
 
 
 def load(files: Sequence[str], bindings: Sequence[str], seed: int | None = None) -> Loaded:
@@ -71,18 +154,19 @@ def load(files: Sequence[str], bindings: Sequence[str], seed: int | None = None)
 
 
 class _Terminal(logging.Handler):
-    """Shows log records beside the progress bars."""
+    """Shows log records beside the progress bars; without a terminal not those that progress has said in a line."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "progress", False) and not console().is_terminal:
+            return
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         console().print(f"{level}{record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _log_to_terminal(verbose: bool) -> None:
+def _log_to_terminal(level: int) -> None:
     logger = logging.getLogger("matx")
     for old in [handler for handler in logger.handlers if isinstance(handler, _Terminal)]:
         logger.removeHandler(old)
-    handler = _Terminal(logging.INFO if verbose else logging.WARNING)
-    logger.addHandler(handler)
+    logger.addHandler(_Terminal(level))
     logger.setLevel(logging.INFO)
     logger.propagate = False

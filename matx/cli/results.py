@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from matx.cli.options import results_console
+
 if TYPE_CHECKING:
+    from matx.compare import Comparison
     from matx.report import Results, Seconds
     from matx.runtime.folder import RunFolder
 
-__all__ = ["show_results", "show_run", "show_transfer"]
+__all__ = ["show_comparison", "show_results", "show_run", "show_transfer"]
 
 
 def show_run(folder: RunFolder) -> None:
@@ -41,21 +44,34 @@ def _seconds(folder: RunFolder) -> str:
 
 def show_results(found: Results, seconds: Seconds | None = None) -> None:
     """The tables of each checkpoint that the results hold; `last` is left out where it is the best epoch itself."""
-    from rich.console import Console
-
+    from matx.cli.tables import show_table
     from matx.report import reasons, tables
 
-    stdout = Console()
-    if not stdout.is_terminal:
-        stdout = Console(width=160)
+    stdout = results_console()
     for one in tables(found, seconds):
-        stdout.print(one, highlight=False)
+        if isinstance(one, str):
+            click.echo(one)
+        else:
+            show_table(stdout, one)
     for line in reasons(found):
         click.echo(f"sanity      {line}")
 
 
 def show_transfer(found: Mapping[str, Any]) -> None:
     """The matrices of every run, and their means side by side."""
-    from matx.report.transfer import transfer_text
+    from matx.cli.tables import show_table, text_table
+    from matx.report.transfer import transfer_tables
 
-    click.echo("\n" + transfer_text(found) + "\n")
+    stdout = results_console()
+    for title, head, rows in transfer_tables(found):
+        show_table(stdout, text_table(title, head, rows))
+
+
+def show_comparison(found: Comparison) -> None:
+    """The table of methods and differences, and its notes."""
+    from matx.cli.tables import show_table
+    from matx.compare import as_table, notes
+
+    show_table(results_console(), as_table(found))
+    for note in notes(found):
+        click.echo(note)

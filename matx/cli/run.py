@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from matx.cli.options import common, console, device, load, results_console, settings
-from matx.cli.results import show_run
+from matx.cli.options import common, device, display, load, settings
+from matx.cli.results import show_comparison, show_run
 
 if TYPE_CHECKING:
     from matx.run import DryRun
@@ -63,16 +63,14 @@ def run(
         raise click.UsageError("Missing argument 'FILE...': a gin file or the name of a packaged recipe")
     loaded = load(files, bindings, seed)
     from matx import run as runs
-    from matx.runtime.progress import Display
     from matx.runtime.stored import named
 
     loaded = named(loaded, files[0])
     if dry_run:
         _show_dry(runs.dry_run(loaded, out=out, device=_auto(device)))
         return 0
-    display = Display(console())
     command = ["matx", *sys.argv[1:]]
-    return _watched(lambda: runs.run(loaded, out=out, device=_auto(device), display=display, command=command))
+    return _watched(lambda: runs.run(loaded, out=out, device=_auto(device), display=display(), command=command))
 
 
 def _auto(device: str | None) -> str:
@@ -85,7 +83,6 @@ def _resume(
     """Continue with the folder's own configuration, or with the one given if it is the same."""
     from matx import run as runs
     from matx.runtime.folder import open_folder
-    from matx.runtime.progress import Display
     from matx.runtime.stored import load_own
 
     folder = open_folder(path)
@@ -93,7 +90,7 @@ def _resume(
         loaded = load(files, bindings, seed)
     else:
         loaded = load_own(folder, [*bindings, *([] if seed is None else [f"Experiment.seed={seed}"])])
-    return runs.resume(path, loaded=loaded, device=device, display=Display(console()))
+    return runs.resume(path, loaded=loaded, device=device, display=display())
 
 
 def _queue(
@@ -102,9 +99,8 @@ def _queue(
     """Do what is left of a queue of runs: 0, or 1 where a run failed."""
     if not files:
         raise click.UsageError("Missing argument 'FILE...': a gin file or the name of a packaged recipe")
-    from matx.compare import as_table, compare, notes
+    from matx.compare import compare
     from matx.run import sweep
-    from matx.runtime.progress import Display
 
     planned = sweep.plan(
         files,
@@ -116,17 +112,14 @@ def _queue(
         command=["matx", *sys.argv[1:]],
     )
     try:
-        swept = sweep.sweep(planned, jobs=jobs, display=Display(console()))
+        swept = sweep.sweep(planned, jobs=jobs, display=display())
     except KeyboardInterrupt:
         click.echo("stopped; the same command continues the queue", err=True)
         return 130
     for folder, why in swept.failed.items():
         click.echo(f"failed: {folder}: {why}", err=True)
     if len(swept.finished) > 1:
-        found = compare(swept.finished)
-        results_console().print(as_table(found))
-        for note in notes(found):
-            click.echo(note)
+        show_comparison(compare(swept.finished))
     return 1 if swept.failed else 0
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from matx.cli.options import common, console, device, load, results_console, settings
+from matx.cli.options import common, device, display, load, results_console, settings
 
 if TYPE_CHECKING:
     from matx.tune.final import Verdict
@@ -53,13 +53,12 @@ def tune(
         return 0
     recipes = files or ("mat_union",)
     loaded = load(recipes, bindings)
-    from matx.runtime.progress import Display
     from matx.runtime.stored import named
     from matx.tune import flow
 
     request = flow.Request(trials=trials, folder=study, storage=storage, jobs=jobs, device=device or "auto")
     try:
-        folder, _ = flow.tune(named(loaded, recipes[0]), request, display=Display(console()))
+        folder, _ = flow.tune(named(loaded, recipes[0]), request, display=display())
     except flow.Stopped as stop:
         click.echo(f"stopped; the same command continues the study {stop}", err=True)
         return 130
@@ -73,15 +72,11 @@ def _tell(
     folder: StudyFolder, told: list[str], ranking: tuple[list[str], list[list[str]]], verdict: Verdict | None
 ) -> None:
     """The best trials, what matters, and where everything lies."""
-    from rich.table import Table
+    from matx.cli.tables import show_table, text_table
 
     head, rows = ranking
-    table = Table(title=f"{folder.path}: the best {min(_ROWS, len(rows))} of {len(rows)} trials")
-    for title in head:
-        table.add_column(title, overflow="fold")
-    for row in rows[:_ROWS]:
-        table.add_row(*row)
-    results_console().print(table)
+    title = f"{folder.path}: the best {min(_ROWS, len(rows))} of {len(rows)} trials"
+    show_table(results_console(), text_table(title, head, rows[:_ROWS]))
     for line in told:
         click.echo(line)
     click.echo(f"report      {folder.page}")

@@ -9,7 +9,7 @@ from matx.report.page import curves, html
 from matx.report.results import SCHEMA, Results, block, named, read_metrics, read_results, results, write_results
 from matx.report.sheets import Seconds
 from matx.report.tables import markdown, tables
-from matx.report.verdicts import NOT_CHECKED, put_verdicts, reasons
+from matx.report.verdicts import NOT_CHECKED, failed, put_verdicts, reasons
 
 __all__ = [
     "FLAGS",
@@ -19,6 +19,7 @@ __all__ = [
     "Seconds",
     "block",
     "curves",
+    "failed",
     "html",
     "markdown",
     "named",

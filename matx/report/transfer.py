@@ -1,11 +1,11 @@
-"""transfer.json as tables: plain text for the terminal, Markdown for a report."""
+"""transfer.json as tables of text, and as Markdown for a report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["transfer_markdown", "transfer_text"]
+__all__ = ["transfer_markdown", "transfer_tables"]
 
 _TITLES = {
     "accuracy": "accuracy of the column on the row's examples, %",
@@ -17,31 +17,17 @@ Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 """(title, header, rows)."""
 
 
-def transfer_text(found: Mapping[str, Any]) -> str:
-    """Aligned columns."""
-    parts = []
-    for title, header, rows in _tables(found):
-        widths = [max(len(line[at]) for line in (header, *rows)) for at in range(len(header))]
-        lines = [_aligned(line, widths) for line in (header, *rows)]
-        parts.append("\n".join([title, *lines]))
-    return "\n\n".join(parts)
-
-
 def transfer_markdown(found: Mapping[str, Any]) -> str:
     """Markdown tables under one heading."""
     parts = ["# Transfer between peers"]
-    for title, header, rows in _tables(found):
+    for title, header, rows in transfer_tables(found):
         lines = ["| " + " | ".join(line) + " |" for line in (header, ("---",) * len(header), *rows)]
         parts.append(f"## {title}\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-    return "  ".join([first, *rest])
-
-
-def _tables(found: Mapping[str, Any]) -> list[Table]:
+def transfer_tables(found: Mapping[str, Any]) -> list[Table]:
+    """The matrices of every run, checkpoint and threat model, then their means side by side."""
     tables: list[Table] = []
     for name, part in found["runs"].items():
         for which, one in part.items():

@@ -9,7 +9,7 @@ from matx.measure import ENSEMBLE
 from matx.measure.sanity import Finding, verdict
 from matx.report.results import Results, named
 
-__all__ = ["NOT_CHECKED", "blocks_by_name", "put_verdicts", "reasons"]
+__all__ = ["NOT_CHECKED", "blocks_by_name", "failed", "put_verdicts", "reasons"]
 
 NOT_CHECKED = "not checked"
 """The verdict beside a score that nobody doubted."""
@@ -64,6 +64,12 @@ def _row(findings: Sequence[Finding], keys: Sequence[str], effort: str) -> dict[
         "threats": {key: verdict(findings, key) for key in keys},
         "because": because,
     }
+
+
+def failed(found: Results) -> bool:
+    """Whether a check failed for any score."""
+    blocks = (block for _, block in blocks_by_name(found))
+    return any(row.get("sanity", {}).get("verdict") == "fail" for block in blocks for _, row in rows(block))
 
 
 def reasons(found: Results) -> list[str]:

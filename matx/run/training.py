@@ -86,7 +86,7 @@ def _end_epoch(parts: UnderWay, journal: Journal, record: EpochRecord, draw: Bar
     parts.stopwatch.write(parts.folder.timing)
     note = _note(record)
     draw(record.epoch, note, line=True)
-    log.info("epoch %d/%d  %s", record.epoch, epochs, note)
+    log.info("epoch %d/%d  %s", record.epoch, epochs, note, extra={"progress": True})
     if training.over and record.epoch < epochs:
         log.info("stopped early: %d validations in a row without a better score", training.stale)
     for alarm in record.alarms:
