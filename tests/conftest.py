@@ -36,3 +36,17 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     from matx.run import run
 
     return run(sample(checkpoint_every=3), out=tmp_path_factory.mktemp("straight") / "run", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run made by the command line."""
+    from sample_runs import QUICK
+
+    from matx.cli import main
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "quick.gin").write_text(QUICK)
+    code = main(["run", str(folder / "quick.gin"), "--out", str(folder / "run"), "--device", "cpu", "--seed", "3"])
+    assert code == 0, "the run ends well"
+    return folder / "run"

@@ -12,21 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from sample_runs import QUICK
 
 from matx.cli import main
-from matx.registration import REGISTRIES
 from matx.run import sweep
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run made by the command line."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "quick.gin").write_text(QUICK)
-    code = main(["run", str(folder / "quick.gin"), "--out", str(folder / "run"), "--device", "cpu", "--seed", "3"])
-    assert code == 0, "the run ends well"
-    return folder / "run"
 
 
 def in_new_process(code: str) -> str:
@@ -47,47 +35,6 @@ def test_list_and_check_import_only_what_they_need() -> None:
     code = "import sys; from matx.cli import main; main(['list']); main(['check', 'mat_union'])\n"
     code += f"print([m for m in {heavy!r} if m in sys.modules])"
     assert in_new_process(code).splitlines()[-1] == "[]", "listing and checking import nothing heavy beside torch"
-
-
-def test_list(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list"]) == 0, "listing everything ends well"
-    everything = capsys.readouterr().out
-    for kind, registry in REGISTRIES.items():
-        for name in registry:
-            assert f"{kind}.{name}" in everything, f"{kind}.{name} is listed"
-    assert main(["list", "attacks"]) == 0, "listing one kind ends well"
-    attacks = capsys.readouterr().out
-    assert "attacks.pgd" in attacks, "the kind's components are listed"
-    assert "unions.average" not in attacks, "those of other kinds are not"
-    assert main(["list", "recipes"]) == 0, "recipes can be listed"
-
-
-def test_show(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", "attacks.pgd"]) == 0, "showing a component ends well"
-    shown = capsys.readouterr().out
-    assert "attacks.pgd.steps: int = 10" in shown, "options are shown with type and default"
-    assert "attacks.pgd.threat: ThreatModel  (required)" in shown, "required options are marked"
-    assert "pgd.py:" in shown, "the source is named"
-    assert main(["show", "ThreatModel"]) == 0, "showing a noun ends well"
-    assert "ThreatModel.norm" in capsys.readouterr().out, "its options are shown"
-    assert main(["show", "quick.gin", "-s", "*/attacks.pgd.steps=9"]) == 0, "showing a file ends well"
-    shown = capsys.readouterr().out
-    assert "attacks.pgd.steps = 9" in shown, "the flattened text holds the override"
-    assert "# peers.one.attacks[0].steps = 9" in shown, "the resolved values are shown"
-    assert "# peers.one.attacks[0] = attacks.pgd" in shown, "components are shown by name"
-
-
-def test_check(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "quick.gin"]) == 0, "a sound file passes"
-    assert "quick: sound" in capsys.readouterr().out, "it is said to be sound"
-    assert main(["check", "unions.average"]) == 0, "a sound component passes"
-    assert "contracts kept" in capsys.readouterr().out, "its contracts are counted"
-    assert main(["check", "paper/cifar10_mat_2"]) == 2, "data that is not there is an error"
-    assert "every statement is sound, but its data cannot be read" in capsys.readouterr().err, (
-        "the file is not to blame"
-    )
-    assert main(["check", "paper/cifar10_mat_2", "--no-data"]) == 0, "without its data it is sound"
-    assert "sound" in capsys.readouterr().out, "and it is said to be so"
 
 
 def test_run_tells_where_everything_lies(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

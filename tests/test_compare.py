@@ -200,5 +200,7 @@ def test_the_command_prints_all_three_forms(tmp_path: Path, capsys: pytest.Captu
         shown = capsys.readouterr().out
         assert "at (two)" in shown, f"{form}: methods of one name are not told apart by their folder"
     assert json.loads(shown)["schema"] == 1, "the JSON form is not JSON of schema 1"
+    assert main(["compare", str(first), str(second), "--json"]) == 0, "--json failed"
+    assert capsys.readouterr().out == shown, "--json is not the same document as --format json"
     assert main(["compare", str(first), str(tmp_path / "nothing")]) == 2, "a missing run is not bad input"
     assert "is not there" in capsys.readouterr().err, "a missing run gets no clear sentence"

@@ -12,9 +12,10 @@ import click
 from matx import __version__
 from matx.cli.check import check
 from matx.cli.compare import compare
-from matx.cli.components import listing, show
+from matx.cli.components import listing
 from matx.cli.eval import evaluate
 from matx.cli.run import run
+from matx.cli.show import show
 from matx.cli.tune import tune
 from matx.errors import MatxError
 

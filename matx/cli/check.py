@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from matx.cli.components import named_component, nouns
-from matx.cli.options import common, load, note, settings
+from matx.cli.options import common, json_option, load, note, settings, show_json
 
 if TYPE_CHECKING:
     from matx.config import Loaded
@@ -20,14 +21,15 @@ __all__ = ["check"]
 @click.argument("what", metavar="FILE|KIND.NAME")
 @click.option("--no-data", is_flag=True, help="Of a gin file: leave its data and its networks out.")
 @settings
+@json_option
 @common
-def check(what: str, no_data: bool, bindings: tuple[str, ...]) -> int:
+def check(what: str, no_data: bool, bindings: tuple[str, ...], as_json: bool) -> int:
     """Check a gin FILE (every statement, the data, the architectures), or a component against the contracts."""
     found = named_component(what)
     if found is not None:
         if bindings:
             raise click.UsageError("-s belongs to a gin file, not to a component")
-        return _check_component(*found)
+        return _check_component(*found, as_json=as_json)
     if what in nouns():
         raise click.UsageError(f"{what} is a noun: `matx show {what}` shows it; allowed here: a gin file or KIND.NAME")
     loaded = load([what], bindings)
@@ -36,22 +38,30 @@ def check(what: str, no_data: bool, bindings: tuple[str, ...]) -> int:
     for sentence in loaded.warnings:
         note(f"warning: {sentence}")
     experiment = loaded.experiment
+    if as_json:
+        checked = {"name": loaded.name, "sound": True, "data_checked": not no_data, "epochs": experiment.epochs}
+        show_json({**checked, "peers": list(experiment.peers), "warnings": list(loaded.warnings)})
+        return 0
     peers = ", ".join(experiment.peers)
     unseen = "; its data and networks were not tried" if no_data else ""
     click.echo(f"{loaded.name}: sound; {experiment.epochs} epochs, peers {peers}{unseen}")
     return 0
 
 
-def _check_component(kind: str, name: str) -> int:
+def _check_component(kind: str, name: str, *, as_json: bool) -> int:
     from matx.testing import check as run_contracts
 
     outcomes = run_contracts(kind, name)
+    failed = sum(not outcome.passed for outcome in outcomes)
+    if as_json:
+        rows = [{**asdict(outcome), "passed": outcome.passed} for outcome in outcomes]
+        show_json({"name": f"{kind}.{name}", "sound": not failed, "contracts": rows})
+        return 2 if failed else 0
     for outcome in outcomes:
         if outcome.passed:
             click.echo(f"pass  {outcome.contract}  {outcome.component}")
         else:
             click.echo(f"FAIL  {outcome.contract}  {outcome.component}: {outcome.failure}")
-    failed = sum(not outcome.passed for outcome in outcomes)
     click.echo(f"{kind}.{name}: {len(outcomes) - failed} of {len(outcomes)} contracts kept")
     return 2 if failed else 0
 

@@ -1,4 +1,4 @@
-"""`matx list` and `matx show`: what is registered, and what one thing is."""
+"""`matx list`: what is registered; and what a word of the command line names."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 
 import click
 
-from matx.cli.options import common, load, settings
+from matx.cli.options import common, json_option, show_json
 from matx.errors import RegistrationError, did_you_mean
 
-__all__ = ["listing", "named_component", "nouns", "show"]
+__all__ = ["listing", "named_component", "nouns"]
 
 RECIPES = "recipes"
 
 
 @click.command("list")
 @click.argument("kind", required=False, metavar="[KIND]")
+@json_option
 @common
-def listing(kind: str | None) -> int:
+def listing(kind: str | None, as_json: bool) -> int:
     """List the registered components and the packaged recipes, or those of one KIND."""
-    from matx.config import packaged_recipes
     from matx.plugins import import_all
     from matx.registration import REGISTRIES
 
@@ -31,13 +31,24 @@ def listing(kind: str | None) -> int:
     kinds = (*REGISTRIES, RECIPES)
     if kind is not None and kind not in kinds:
         raise RegistrationError(f"list: got {kind!r}, allowed: {', '.join(kinds)}{did_you_mean(kind, kinds)}")
-    for one in kinds if kind is None else (kind,):
-        if one == RECIPES:
-            _section(one, {name: _recipe_line(name) for name in packaged_recipes()}, heading=kind is None)
-        else:
-            registry = REGISTRIES[one]
-            _section(one, {f"{one}.{name}": _first_line(registry[name]) for name in registry}, heading=kind is None)
+    found = {one: _lines(one) for one in kinds if kind in (None, one)}
+    if as_json:
+        show_json(found)
+        return 0
+    for one, lines in found.items():
+        prefix = "" if one == RECIPES else f"{one}."
+        _section(one, {f"{prefix}{name}": line for name, line in lines.items()}, heading=kind is None)
     return 0
+
+
+def _lines(kind: str) -> dict[str, str]:
+    """{name: first line of what it says of itself} of a kind, or of the recipes."""
+    from matx.config import packaged_recipes
+    from matx.registration import REGISTRIES
+
+    if kind == RECIPES:
+        return {name: _recipe_line(name) for name in packaged_recipes()}
+    return {name: _first_line(REGISTRIES[kind][name]) for name in REGISTRIES[kind]}
 
 
 def _section(title: str, lines: dict[str, str], *, heading: bool) -> None:
@@ -60,28 +71,6 @@ def _recipe_line(name: str) -> str:
 
     first = find_recipe(name).read_text(encoding="utf-8").partition("\n")[0]
     return first.lstrip("# ") if first.startswith("#") else ""
-
-
-@click.command()
-@click.argument("what", metavar="KIND.NAME|NOUN|FILE")
-@settings
-@common
-def show(what: str, bindings: tuple[str, ...]) -> int:
-    """Show a component or noun (source, options, defaults), or a gin FILE: flattened, and every value behind it."""
-    found = named_component(what)
-    if found is not None or what in nouns():
-        if bindings:
-            raise click.UsageError("-s belongs to a gin file, not to a component")
-        _show_class(what, nouns()[what] if found is None else _component(*found))
-        return 0
-    loaded = load([what], bindings)
-    from matx.runtime.journal import lines
-
-    click.echo(loaded.text.rstrip())
-    click.echo("\n# resolved:")
-    for line in lines(loaded.resolved):
-        click.echo(f"# {line}")
-    return 0
 
 
 def named_component(what: str) -> tuple[str, str] | None:
@@ -125,25 +114,3 @@ def nouns() -> Mapping[str, type[Any]]:
     from matx.config import NOUNS
 
     return NOUNS
-
-
-def _component(kind: str, name: str) -> type[Any]:
-    from matx.registration import REGISTRIES
-
-    return REGISTRIES[kind][name]
-
-
-def _show_class(name: str, component: type[Any]) -> None:
-    from matx.config import describe
-    from matx.registration import place
-
-    click.secho(name, bold=True)
-    click.echo(f"{place(component)}\n")
-    click.echo(f"{inspect.getdoc(component) or ''}\n")
-    options = describe(component)
-    click.echo("options" if options else "no options")
-    for option in options:
-        default = "  (required)" if option.default == "required" else f" = {option.default}"
-        click.echo(f"  {name}.{option.parameter}: {option.type}{default}")
-        if option.doc:
-            click.echo(f"      {option.doc}")

@@ -1,0 +1,109 @@
+"""`matx show`: what one thing is, a component, a noun, a gin file or a run."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from matx.cli.components import named_component, nouns
+from matx.cli.options import common, json_option, load, settings, show_json
+
+__all__ = ["show"]
+
+
+@click.command()
+@click.argument("what", metavar="KIND.NAME|NOUN|FILE|RUN")
+@settings
+@json_option
+@common
+def show(what: str, bindings: tuple[str, ...], as_json: bool) -> int:
+    """Show a component or noun (source, options, defaults), or the experiment of a gin FILE or a RUN folder.
+
+    An experiment is shown flattened, with every value behind it; that of a RUN as it was run.
+    """
+    component = _class(what)
+    if bindings and (component is not None or Path(what).is_dir()):
+        raise click.UsageError("-s belongs to a gin file, not to a component or a run")
+    if component is not None:
+        document, text = _described(what, component), _class_text
+    else:
+        document, text = _run(Path(what)) if Path(what).is_dir() else _file(what, bindings), _experiment_text
+    if as_json:
+        show_json(document)
+    else:
+        text(document)
+    return 0
+
+
+def _class(what: str) -> type[Any] | None:
+    """The component or noun of this name."""
+    from matx.registration import REGISTRIES
+
+    found = named_component(what)
+    if found is None:
+        return nouns().get(what)
+    kind, name = found
+    return REGISTRIES[kind][name]
+
+
+def _described(name: str, component: type[Any]) -> dict[str, Any]:
+    from matx.config import describe
+    from matx.registration import place
+
+    return {
+        "name": name,
+        "source": place(component),
+        "doc": inspect.getdoc(component) or "",
+        "options": [asdict(option) for option in describe(component)],
+    }
+
+
+def _class_text(document: Mapping[str, Any]) -> None:
+    name, options = document["name"], document["options"]
+    click.secho(name, bold=True)
+    click.echo(f"{document['source']}\n")
+    click.echo(f"{document['doc']}\n")
+    click.echo("options" if options else "no options")
+    for option in options:
+        default = "  (required)" if option["default"] == "required" else f" = {option['default']}"
+        click.echo(f"  {name}.{option['parameter']}: {option['type']}{default}")
+        if option["doc"]:
+            click.echo(f"      {option['doc']}")
+
+
+def _file(file: str, bindings: Sequence[str]) -> dict[str, Any]:
+    from matx.runtime.files import plain
+
+    loaded = load([file], bindings)
+    return {"name": loaded.name, "config": loaded.text, "resolved": plain(loaded.resolved)}
+
+
+def _run(path: Path) -> dict[str, Any]:
+    """What was written when the run began; nothing is built, so that plug-ins and data may be gone."""
+    from matx.errors import RunError
+    from matx.runtime.folder import open_folder
+    from matx.runtime.stored import read_environment
+
+    folder = open_folder(path)
+    values = folder.resolved.with_suffix(".json")
+    try:
+        resolved = json.loads(values.read_text(encoding="utf-8"))
+        config = folder.config.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{values}: cannot be read ({error}); allowed: a run folder as matx wrote it") from None
+    return {"name": read_environment(folder)["experiment"], "config": config, "resolved": resolved}
+
+
+def _experiment_text(document: Mapping[str, Any]) -> None:
+    from matx.runtime.journal import lines
+
+    click.echo(document["config"].rstrip())
+    click.echo("\n# resolved:")
+    for line in lines(document["resolved"]):
+        click.echo(f"# {line}")
