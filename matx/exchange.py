@@ -31,7 +31,12 @@ class PeerInfo:
     frozen: bool = False
     """True: a teacher with given weights that is never trained."""
     ema: bool = False
-    """True: the peer keeps an exponential moving average of its weights, which `Needs.ema` may ask."""
+    """True: the peer keeps an exponential moving average of its weights, which may teach (`Needs.ema`)."""
+
+    @property
+    def own_source(self) -> str:
+        """What it learns from by itself: its examples, or clean images where nothing attacks it."""
+        return self.name if self.views else CLEAN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,12 @@ class PeerLoss:
     terms: Mapping[str, Tensor] = field(default_factory=dict)
     state: State | None = None
 
+    @classmethod
+    def of(cls, **terms: Tensor) -> PeerLoss:
+        """The loss that is the sum of its terms, logged detached."""
+        total = sum(list(terms.values())[1:], next(iter(terms.values())))
+        return cls(total=total, terms={name: term.detach() for name, term in terms.items()})
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Exchange:
@@ -94,6 +105,10 @@ class Exchange:
     trained: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
     taught: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
     averaged: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+
+    def info(self, peer: str) -> PeerInfo:
+        """What is known of a peer."""
+        return next(info for info in self.peers if info.name == peer)
 
     def logits(self, peer: str, source: str) -> Tensor:
         """Training logits on a source, with gradient: of the peer at hand, or of one coupled to it."""

@@ -12,7 +12,6 @@ from torch import Tensor
 import registry
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss, State
 from matx.interfaces import Strategy
-from matx.threat import ThreatModel
 
 assert registry.__all__, "importing the built-ins registers them"
 
@@ -121,10 +120,3 @@ def losses(strategy: Strategy, peers: Sequence[PeerInfo], values: Logits, **opti
 
 def totals(strategy: Strategy, peers: Sequence[PeerInfo], values: Logits, **options: Any) -> dict[str, float]:
     return {name: float(loss.total.detach()) for name, loss in losses(strategy, peers, values, **options).items()}
-
-
-def peer(name: str, *norms: str, views: int | None = None, frozen: bool = False, ema: bool = False) -> PeerInfo:
-    """A peer as a test declares it: one attack for each norm."""
-    radii = {"linf": "8/255", "l2": 0.5, "l1": 12}
-    threats = tuple(ThreatModel(norm=norm, eps=radii[norm]) for norm in norms)
-    return PeerInfo(name=name, threats=threats, views=len(norms) if views is None else views, frozen=frozen, ema=ema)

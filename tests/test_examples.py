@@ -45,6 +45,12 @@ def test_it_keeps_every_contract() -> None:
     assert not failures, f"the example breaks its promises: {failures}"
 
 
+def test_the_example_strategy_keeps_every_contract() -> None:
+    load_plugin(EXAMPLES / "my_strategy.py")
+    failures = [outcome for outcome in check("strategies", "logit_matching") if not outcome.passed]
+    assert not failures, f"the example breaks its promises: {failures}"
+
+
 def test_it_finds_what_gradients_find() -> None:
     load_plugin(PLUGIN)
     trial, threat = standard_trial(count=24), ThreatModel(norm="linf", eps=0.05)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from strategy_tables import LABELS, Logits, logits, peer, totals
+from strategy_tables import LABELS, Logits, logits, totals
 from torch import Tensor
 
 import matx
 from matx.exchange import CLEAN, PeerInfo
+from matx.roles import example_peer as peer
 
 Row = Sequence[float]
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from strategy_tables import Key, Logits, exchange, peer
+from strategy_tables import Key, Logits, exchange
 from torch import Tensor
 
 import matx
 from matx.exchange import PeerInfo
+from matx.roles import example_peer as peer
 
 FILES = sorted((Path(__file__).parent / "golden" / "strategies").glob("*.json"))
 STEPS = [path for path in FILES if "mtard" in path.stem]

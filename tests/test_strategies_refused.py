@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from strategy_tables import peer
 
 import matx
 from matx.errors import OptionError
 from matx.exchange import PeerInfo
+from matx.roles import example_peer as peer
 
 BAD_OPTIONS: list[tuple[str, dict[str, Any], str]] = [
     ("independent", {"clean": -1.0}, "independent.clean: got -1.0, allowed: a number of 0 or more"),

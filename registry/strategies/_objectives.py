@@ -9,12 +9,6 @@ from torch import Tensor
 
 from matx.interfaces import AttackInput, FreeObjective, LogitObjective, Model
 from matx.losses import kl_divergence
-from registry.strategies import _cast
-
-
-def check_crafting(strategy: str, value: str) -> None:
-    """Refuse a word other than 'published' and 'attack'."""
-    _cast.one_of(f"strategies.{strategy}.crafting", value, ("published", "attack"))
 
 
 def clean_answer(model: Model, given: AttackInput) -> Tensor:

@@ -10,10 +10,12 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 import matx
+from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, LogitObjective, Model, Neutral, Objective
 from matx.losses import cross_entropy, distillation, kl_divergence
-from registry.strategies import _cast, _objectives
+from registry.strategies import _objectives, _options, _pair
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("act")
@@ -49,18 +51,15 @@ class Act:
     """What attacks climb: 'published' (labels and N's clean answer) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
-        _cast.check_shares("act", alpha=self.alpha, natural_alpha=self.natural_alpha)
-        _cast.check_positive("act", temperature=self.temperature)
-        _objectives.check_crafting("act", self.crafting)
+        _options.check_shares("act", alpha=self.alpha, natural_alpha=self.natural_alpha)
+        _options.check_positive("act", temperature=self.temperature)
+        _options.check_crafting("act", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """R on its examples, N on clean images, and each one's answer to its own."""
-        _cast.trained_roles("act", peers, natural=self.natural, robust=self.robust)
-        _cast.check_attacked("act", [_cast.named("", self.robust, peers)])
-        sources = {self.natural: (CLEAN,), self.robust: (self.robust,)}
         answers = {(self.natural, CLEAN): self.alpha, (self.robust, self.robust): self.natural_alpha}
         return Needs(
-            train={peer.name: sources[peer.name] for peer in _cast.learners(peers)},
+            train=_pair.train_of("act", peers, self.natural, self.robust),
             teach=frozenset(pair for pair, weight in answers.items() if weight),
             craft={self.robust: (self.natural,)} if self.crafting == "published" else {},
         )
@@ -80,16 +79,15 @@ class Act:
             if peer == self.robust
             else ((self.natural, CLEAN), (self.robust, self.robust), self.natural_alpha)
         )
-        terms = {"label": (1.0 - share) * _cast.ce(exchange, *own)}
+        terms = {"label": (1.0 - share) * label_loss(exchange, *own)}
         if share:
             mimicry = distillation(exchange.logits(*own), exchange.teacher_logits(*other), temperature=self.temperature)
             terms["distillation"] = share * mimicry.mean()
-        return _cast.composed(**terms)
+        return PeerLoss.of(**terms)
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """The two, in either order, also with two views."""
-        natural, robust = _cast.example_peer(self.natural), _cast.example_peer(self.robust, "linf")
-        return ((natural, robust), (robust, natural), (natural, _cast.example_peer(self.robust, "linf", "l2")))
+        return roles.example_pairs(self.natural, self.robust)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

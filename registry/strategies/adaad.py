@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence
-from registry.strategies import _cast, _objectives
+from registry.strategies import _objectives, _options
 
 
 @matx.strategies.register("adaad")
@@ -40,13 +41,13 @@ class AdaAd:
     """What attacks climb: 'published' (the gap between the two) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
-        _cast.check_shares("adaad", alpha=self.alpha)
-        _objectives.check_crafting("adaad", self.crafting)
+        _options.check_shares("adaad", alpha=self.alpha)
+        _options.check_crafting("adaad", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """The students on their examples and clean images, and the teacher's answers to both, where they count."""
-        name, students = _cast.teacher("adaad", self.teacher, peers), _cast.learners(peers)
-        _cast.check_attacked("adaad", students)
+        name, students = roles.teacher("adaad", self.teacher, peers), roles.trained(peers)
+        roles.check_attacked("adaad", students)
         train = {student.name: tuple(self._weights(student.name)) for student in students}
         crafted = [student.name for student in students if self.alpha and self.crafting == "published"]
         return Needs(
@@ -62,7 +63,7 @@ class AdaAd:
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Divergences from the teacher's answers to the same images."""
-        name = _cast.teacher("adaad", self.teacher, exchange.peers)
+        name = roles.teacher("adaad", self.teacher, exchange.peers)
         scale = 1.0 / exchange.num_classes if self.elementwise else 1.0
         names = {CLEAN: "clean", peer: "distillation"}
         terms = {
@@ -71,7 +72,7 @@ class AdaAd:
             * kl_divergence(exchange.teacher_logits(name, source), exchange.logits(peer, source)).mean()
             for source, weight in self._weights(peer).items()
         }
-        return _cast.composed(**terms)
+        return PeerLoss.of(**terms)
 
     def _weights(self, student: str) -> dict[str, float]:
         """{source: weight}, those of weight 0 left out."""
@@ -79,7 +80,7 @@ class AdaAd:
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, one teacher."""
-        return _cast.taught_casts(self.teacher or "teacher")
+        return roles.example_students(self.teacher or "teacher")
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 import matx
+from matx import roles
 from matx.errors import OptionError
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, FreeObjective, Model, Neutral, Objective
 from matx.losses import cross_entropy, kl_divergence
-from registry.strategies import _cast, _objectives
+from registry.strategies import _objectives, _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("agree")
@@ -41,15 +43,15 @@ class Agree:
     """What attacks climb: 'published' (labels and disagreement) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
-        _cast.check_weights("agree", weight=self.weight)
-        _objectives.check_crafting("agree", self.crafting)
+        _options.check_weights("agree", weight=self.weight)
+        _options.check_crafting("agree", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Everyone's own examples, all coupled."""
-        learners = _cast.learners(peers)
+        learners = roles.trained(peers)
         if len(learners) < 2:
             raise OptionError(f"strategies.agree: got {len(learners)} trained peer, allowed: 2 or more")
-        _cast.check_attacked("agree", learners)
+        roles.check_attacked("agree", learners)
         if len({peer.views for peer in learners}) > 1:
             found = ", ".join(f"{peer.name} {peer.views}" for peer in learners)
             raise OptionError(
@@ -71,17 +73,17 @@ class Agree:
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Own cross-entropy and half of every pair's divergence."""
-        label, own = _cast.ce(exchange, peer, peer), exchange.logits(peer, peer)
+        label, own = label_loss(exchange, peer, peer), exchange.logits(peer, peer)
         if not self.weight:
-            return _cast.composed(label=label)
-        names = [other.name for other in _cast.learners(exchange.peers) if other.name != peer]
+            return PeerLoss.of(label=label)
+        names = [other.name for other in roles.trained(exchange.peers) if other.name != peer]
         others = [exchange.logits(name, name) for name in names]
         apart = torch.stack([both_ways(own, other).mean() for other in others]).sum()
-        return _cast.composed(label=label, agreement=0.5 * self.weight * apart)
+        return PeerLoss.of(label=label, agreement=0.5 * self.weight * apart)
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Two and three peers."""
-        return _cast.example_casts(2, 3)
+        return roles.example_peers(2, 3)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import soft_cross_entropy
-from registry.strategies import _cast
+from registry.strategies import _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("akd2")
@@ -47,16 +49,16 @@ class Akd2:
     """T, for both sides of H."""
 
     def __post_init__(self) -> None:
-        _cast.check_weights(
+        _options.check_weights(
             "akd2", label=self.label, standard_weight=self.standard_weight, robust_weight=self.robust_weight
         )
-        _cast.check_positive("akd2", temperature=self.temperature)
+        _options.check_positive("akd2", temperature=self.temperature)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """The students' own examples, and both teachers' answers to them."""
-        _cast.frozen_roles("akd2", peers, standard=self.standard, robust=self.robust)
-        students = _cast.learners(peers)
-        _cast.check_attacked("akd2", students)
+        roles.check_frozen_roles("akd2", peers, standard=self.standard, robust=self.robust)
+        students = roles.trained(peers)
+        roles.check_attacked("akd2", students)
         return Needs(
             train={student.name: (student.name,) for student in students},
             teach=frozenset(
@@ -66,20 +68,20 @@ class Akd2:
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Cross-entropy with the labels and with both teachers' answers."""
-        terms = {"label": self.label * _cast.ce(exchange, peer, peer)}
+        terms = {"label": self.label * label_loss(exchange, peer, peer)}
         for term, (teacher, weight) in zip(("standard", "robust"), self._teachers().items(), strict=True):
             if weight:
                 answer = exchange.teacher_logits(teacher, peer)
                 taught = soft_cross_entropy(exchange.logits(peer, peer), answer, temperature=self.temperature).mean()
                 terms[term] = weight * self.temperature**2 * taught
-        return _cast.composed(**terms)
+        return PeerLoss.of(**terms)
 
     def _teachers(self) -> dict[str, float]:
         return {self.standard: self.standard_weight, self.robust: self.robust_weight}
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, two teachers."""
-        return _cast.taught_casts(self.standard, self.robust)
+        return roles.example_students(self.standard, self.robust)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import distillation
-from registry.strategies import _cast
+from registry.strategies import _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("ard")
@@ -42,13 +44,13 @@ class Ard:
     """True: KL over the number of classes, as released; False: the batch mean."""
 
     def __post_init__(self) -> None:
-        _cast.check_shares("ard", alpha=self.alpha)
-        _cast.check_positive("ard", temperature=self.temperature)
+        _options.check_shares("ard", alpha=self.alpha)
+        _options.check_positive("ard", temperature=self.temperature)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """The students' own examples, clean images where labels count, and the teacher's clean answer."""
-        name, students = _cast.teacher("ard", self.teacher, peers), _cast.learners(peers)
-        _cast.check_attacked("ard", students)
+        name, students = roles.teacher("ard", self.teacher, peers), roles.trained(peers)
+        roles.check_attacked("ard", students)
         clean = (CLEAN,) if self.alpha < 1.0 else ()
         return Needs(
             train={s.name: (s.name, *clean) if self.alpha else clean for s in students},
@@ -59,16 +61,16 @@ class Ard:
         """Distillation on examples, and clean cross-entropy."""
         terms = {}
         if self.alpha:
-            answer = exchange.teacher_logits(_cast.teacher("ard", self.teacher, exchange.peers), CLEAN)
+            answer = exchange.teacher_logits(roles.teacher("ard", self.teacher, exchange.peers), CLEAN)
             taught = distillation(exchange.logits(peer, peer), answer, temperature=self.temperature).mean()
             terms["distillation"] = self.alpha / (exchange.num_classes if self.elementwise else 1) * taught
         if self.alpha < 1.0:
-            terms["clean"] = (1.0 - self.alpha) * _cast.ce(exchange, peer, CLEAN)
-        return _cast.composed(**terms)
+            terms["clean"] = (1.0 - self.alpha) * label_loss(exchange, peer, CLEAN)
+        return PeerLoss.of(**terms)
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, one teacher."""
-        return _cast.taught_casts(self.teacher or "teacher")
+        return roles.example_students(self.teacher or "teacher")
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

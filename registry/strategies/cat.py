@@ -10,10 +10,12 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 import matx
+from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence, mse
-from registry.strategies import _cast, _objectives
+from registry.strategies import _objectives, _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("cat")
@@ -45,16 +47,16 @@ class Cat:
     """What f's attacks climb: 'published' (KL to the clean answer) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
-        _cast.check_shares("cat", exchange=self.exchange)
-        _cast.check_weights("cat", beta=self.beta)
-        _objectives.check_crafting("cat", self.crafting)
+        _options.check_shares("cat", exchange=self.exchange)
+        _options.check_weights("cat", beta=self.beta)
+        _options.check_crafting("cat", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Both on their own examples and clean images, and each one's answer to the other's examples."""
-        _cast.trained_roles("cat", peers, trades=self.trades, pairing=self.pairing)
-        _cast.check_attacked("cat", _cast.learners(peers))
+        roles.check_trained_roles("cat", peers, trades=self.trades, pairing=self.pairing)
+        roles.check_attacked("cat", roles.trained(peers))
         return Needs(
-            train={peer.name: (peer.name, CLEAN) for peer in _cast.learners(peers)},
+            train={peer.name: (peer.name, CLEAN) for peer in roles.trained(peers)},
             teach=frozenset({(self.pairing, self.trades), (self.trades, self.pairing)} if self.exchange else ()),
             craft={self.trades: ()} if self.crafting == "published" else {},
         )
@@ -67,24 +69,24 @@ class Cat:
         """The peer's own loss in its style, and the divergence from the other's answer."""
         own = self._trades(exchange) if peer == self.trades else self._pairing(exchange)
         if not self.exchange:
-            return _cast.composed(own=own)
+            return PeerLoss.of(own=own)
         other = self.pairing if peer == self.trades else self.trades
         divergence = kl_divergence(exchange.teacher_logits(other, peer), exchange.logits(peer, peer)).mean()
-        return _cast.composed(own=(1.0 - self.exchange) * own, exchange=self.exchange * divergence)
+        return PeerLoss.of(own=(1.0 - self.exchange) * own, exchange=self.exchange * divergence)
 
     def _trades(self, exchange: Exchange) -> Tensor:
         clean, adversarial = exchange.logits(self.trades, CLEAN), exchange.logits(self.trades, self.trades)
-        return _cast.ce(exchange, self.trades, CLEAN) + self.beta * kl_divergence(clean, adversarial).mean()
+        return label_loss(exchange, self.trades, CLEAN) + self.beta * kl_divergence(clean, adversarial).mean()
 
     def _pairing(self, exchange: Exchange) -> Tensor:
         clean, adversarial = exchange.logits(self.pairing, CLEAN), exchange.logits(self.pairing, self.pairing)
-        labels = _cast.ce(exchange, self.pairing, CLEAN) + _cast.ce(exchange, self.pairing, self.pairing)
+        labels = label_loss(exchange, self.pairing, CLEAN) + label_loss(exchange, self.pairing, self.pairing)
         return 0.5 * labels + mse(adversarial, clean).mean()
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """The two, in either order, also with two views."""
-        f, g = _cast.example_peer(self.trades, "linf"), _cast.example_peer(self.pairing, "linf")
-        return ((f, g), (g, f), (_cast.example_peer(self.trades, "linf", "l2"), g))
+        f, g = roles.example_peer(self.trades, "linf"), roles.example_peer(self.pairing, "linf")
+        return ((f, g), (g, f), (roles.example_peer(self.trades, "linf", "l2"), g))
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

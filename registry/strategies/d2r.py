@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence, mse
-from registry.strategies import _cast, _objectives
+from registry.strategies import _objectives, _options, _pair
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("d2r")
@@ -48,17 +50,13 @@ class D2r:
     """What attacks climb: 'published' (KL from the guide's clean answer) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
-        _cast.check_weights("d2r", balance=self.balance, divergence=self.divergence)
-        _objectives.check_crafting("d2r", self.crafting)
+        _options.check_weights("d2r", balance=self.balance, divergence=self.divergence)
+        _options.check_crafting("d2r", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """G on clean images; R on its examples, and on clean images for the balance."""
-        _cast.trained_roles("d2r", peers, natural=self.natural, robust=self.robust)
-        _cast.check_attacked("d2r", [_cast.named("", self.robust, peers)])
-        robust = (self.robust, CLEAN) if self.balance else (self.robust,)
-        sources = {self.natural: (CLEAN,), self.robust: robust}
         return Needs(
-            train={peer.name: sources[peer.name] for peer in _cast.learners(peers)},
+            train=_pair.train_of("d2r", peers, self.natural, self.robust, robust_clean=bool(self.balance)),
             craft={self.robust: (self.natural,)} if self.crafting == "published" else {},
             couples=((self.natural, self.robust),),
         )
@@ -70,7 +68,7 @@ class D2r:
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """G's cross-entropy, or R's guidance, balance and divergence."""
         if peer == self.natural:
-            return _cast.composed(label=_cast.ce(exchange, peer, CLEAN))
+            return PeerLoss.of(label=label_loss(exchange, peer, CLEAN))
         guide, adversarial = exchange.logits(self.natural, CLEAN), exchange.logits(peer, peer)
         terms = {"guidance": mse(adversarial, guide).mean()}
         if self.balance:
@@ -80,12 +78,11 @@ class D2r:
         if self.divergence:
             apart = kl_divergence(adversarial, guide).mean()
             terms["divergence"] = self.divergence / exchange.num_classes * apart
-        return _cast.composed(**terms)
+        return PeerLoss.of(**terms)
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """The two, in either order, also with two views."""
-        natural, robust = _cast.example_peer(self.natural), _cast.example_peer(self.robust, "linf")
-        return ((natural, robust), (robust, natural), (natural, _cast.example_peer(self.robust, "linf", "l2")))
+        return roles.example_pairs(self.natural, self.robust)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

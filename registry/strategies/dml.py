@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import kl_divergence
-from registry.strategies import _cast
+from registry.strategies import _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("dml")
@@ -37,12 +39,12 @@ class Dml:
     """z: the peer's 'own' examples (clean images where nothing attacks it), or 'clean' images for all."""
 
     def __post_init__(self) -> None:
-        _cast.check_weights("dml", weight=self.weight)
-        _cast.one_of("strategies.dml.inputs", self.inputs, ("own", "clean"))
+        _options.check_weights("dml", weight=self.weight)
+        _options.one_of("strategies.dml.inputs", self.inputs, ("own", "clean"))
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Every peer's inputs, and all others' answers to them."""
-        learners = _cast.learners(peers)
+        learners = roles.trained(peers)
         if len(learners) < 2:
             raise OptionError(f"strategies.dml: got {len(learners)} trained peer, allowed: 2 or more")
         asked = {peer.name: self._input(peer) for peer in learners}
@@ -54,23 +56,23 @@ class Dml:
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Cross-entropy and the sum of divergences from the others' answers."""
-        source = self._input(_cast.info(exchange, peer))
+        source = self._input(exchange.info(peer))
         logits = exchange.logits(peer, source)
-        terms = {"label": _cast.ce(exchange, peer, source)}
+        terms = {"label": label_loss(exchange, peer, source)}
         if self.weight:
-            others = [other.name for other in _cast.learners(exchange.peers) if other.name != peer]
+            others = [other.name for other in roles.trained(exchange.peers) if other.name != peer]
             parts = [kl_divergence(exchange.teacher_logits(other, source), logits).mean() for other in others]
             terms["distillation"] = self.weight * sum(parts[1:], parts[0])
-        return _cast.composed(**terms)
+        return PeerLoss.of(**terms)
 
     def _input(self, peer: PeerInfo) -> str:
-        return CLEAN if self.inputs == "clean" else _cast.own_source(peer)
+        return CLEAN if self.inputs == "clean" else peer.own_source
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Two and three peers, a natural one among them."""
         return (
-            *_cast.example_casts(2, 3),
-            (_cast.example_peer("robust", "linf"), _cast.example_peer("natural")),
+            *roles.example_peers(2, 3),
+            (roles.example_peer("robust", "linf"), roles.example_peer("natural")),
         )
 
     @classmethod

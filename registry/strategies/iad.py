@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import matx
+from matx import roles
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import distillation, kl_divergence
-from registry.strategies import _cast, _objectives
+from registry.strategies import _objectives, _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("iad")
@@ -77,14 +79,14 @@ class Iad:
     own objective)."""
 
     def __post_init__(self) -> None:
-        _objectives.check_crafting("iad", self.crafting)
+        _options.check_crafting("iad", self.crafting)
         if self.adaptive and self.standard is not None:
             raise OptionError(
                 f"strategies.iad.adaptive: got True beside standard {self.standard!r}, allowed: False, or standard None"
             )
-        _cast.check_shares("iad", alpha=self._alpha, alpha_standard=self.alpha_standard, warmup=self._warmup)
-        _cast.check_positive("iad", temperature=self.temperature)
-        _cast.check_weights("iad", trust=self.trust)
+        _options.check_shares("iad", alpha=self._alpha, alpha_standard=self.alpha_standard, warmup=self._warmup)
+        _options.check_positive("iad", temperature=self.temperature)
+        _options.check_weights("iad", trust=self.trust)
         if self.standard is not None and self._alpha + self.alpha_standard > 1.0:
             raise OptionError(
                 f"strategies.iad.alpha: got {self._alpha} beside alpha_standard {self.alpha_standard}, "
@@ -101,11 +103,11 @@ class Iad:
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """The students' own examples and clean images, and the teachers' answers."""
-        roles = {"teacher": self.teacher} | ({} if self.standard is None else {"standard": self.standard})
-        _cast.frozen_roles("iad", peers, **roles)
-        students = _cast.learners(peers)
-        _cast.check_attacked("iad", students)
-        teach = {(name, student.name) for name in roles.values() for student in students}
+        teachers = {"teacher": self.teacher} | ({} if self.standard is None else {"standard": self.standard})
+        roles.check_frozen_roles("iad", peers, **teachers)
+        students = roles.trained(peers)
+        roles.check_attacked("iad", students)
+        teach = {(name, student.name) for name in teachers.values() for student in students}
         clean = (CLEAN,) if self.trust or (self.standard is None and self._alpha < 1.0) else ()
         if self.standard is None and not self.adaptive:
             teach = {(self.teacher, CLEAN)} | (teach if self.trust else set())
@@ -131,18 +133,18 @@ class Iad:
         if self._trusting(exchange):
             terms["introspection"] = self._alpha * self._introspection(exchange, peer).mean()
         if self._alpha < 1.0:
-            terms["clean"] = (1.0 - self._alpha) * _cast.ce(exchange, peer, CLEAN)
-        return _cast.composed(**terms)
+            terms["clean"] = (1.0 - self._alpha) * label_loss(exchange, peer, CLEAN)
+        return PeerLoss.of(**terms)
 
     def _two(self, exchange: Exchange, peer: str, standard: str) -> PeerLoss:
         logits, share, square = exchange.logits(peer, peer), self.alpha_standard, self.temperature**2
         taught = distillation(logits, exchange.teacher_logits(self.teacher, peer), temperature=self.temperature)
         plain = distillation(logits, exchange.teacher_logits(standard, peer), temperature=self.temperature).mean()
-        terms = {"label": (1.0 - self._alpha - share) * _cast.ce(exchange, peer, peer), "standard": share * plain}
+        terms = {"label": (1.0 - self._alpha - share) * label_loss(exchange, peer, peer), "standard": share * plain}
         if self._trusting(exchange):
             taught = self._w(exchange, peer) * taught
             terms["introspection"] = self._alpha * square * self._introspection(exchange, peer).mean()
-        return _cast.composed(distillation=self._alpha * taught.mean(), **terms)
+        return PeerLoss.of(distillation=self._alpha * taught.mean(), **terms)
 
     def _trusting(self, exchange: Exchange) -> bool:
         """Whether trust is partial by now."""
@@ -160,7 +162,7 @@ class Iad:
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, the teachers."""
-        return _cast.taught_casts(self.teacher, *([] if self.standard is None else [self.standard]))
+        return roles.example_students(self.teacher, *([] if self.standard is None else [self.standard]))
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
-from registry.strategies import _cast
+from registry.strategies import _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("independent")
@@ -39,24 +41,24 @@ class Independent:
     """Label smoothing, in every term."""
 
     def __post_init__(self) -> None:
-        _cast.check_weights("independent", adversarial=self.adversarial, clean=self.clean)
+        _options.check_weights("independent", adversarial=self.adversarial, clean=self.clean)
         if not self.adversarial + self.clean:
             raise OptionError("strategies.independent: got adversarial = clean = 0, allowed: at least one over 0")
-        _cast.check_smoothing("independent", self.smoothing)
+        _options.check_smoothing("independent", self.smoothing)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples of every trained peer and clean images, where they count."""
-        return Needs(train={peer.name: tuple(self._terms(peer)) for peer in _cast.learners(peers)})
+        return Needs(train={peer.name: tuple(self._terms(peer)) for peer in roles.trained(peers)})
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Cross-entropy on own examples and on clean images, by their weights."""
-        weights = self._terms(_cast.info(exchange, peer))
+        weights = self._terms(exchange.info(peer))
         names = {CLEAN: "clean", peer: "label"}
         terms = {
-            names[source]: weight * _cast.ce(exchange, peer, source, smoothing=self.smoothing)
+            names[source]: weight * label_loss(exchange, peer, source, smoothing=self.smoothing)
             for source, weight in weights.items()
         }
-        return _cast.composed(**terms)
+        return PeerLoss.of(**terms)
 
     def _terms(self, peer: PeerInfo) -> dict[str, float]:
         """{source: weight}, those of weight 0 left out."""
@@ -68,8 +70,8 @@ class Independent:
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One peer, several, a natural one among them."""
         return (
-            *_cast.example_casts(1, 2, 3),
-            (_cast.example_peer("robust", "linf"), _cast.example_peer("natural")),
+            *roles.example_peers(1, 2, 3),
+            (roles.example_peer("robust", "linf"), roles.example_peer("natural")),
         )
 
     @classmethod

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence, mse
-from registry.strategies import _cast, _objectives
+from registry.strategies import _objectives, _options, _pair
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("lbgat")
@@ -40,17 +42,13 @@ class Lbgat:
     """What attacks climb: 'published' (KL to R's clean answer) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
-        _cast.check_weights("lbgat", beta=self.beta)
-        _objectives.check_crafting("lbgat", self.crafting)
+        _options.check_weights("lbgat", beta=self.beta)
+        _options.check_crafting("lbgat", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """N on clean images; R on its examples, and on clean images for the divergence."""
-        _cast.trained_roles("lbgat", peers, natural=self.natural, robust=self.robust)
-        _cast.check_attacked("lbgat", [_cast.named("", self.robust, peers)])
-        robust = (self.robust, CLEAN) if self.beta else (self.robust,)
-        sources = {self.natural: (CLEAN,), self.robust: robust}
         return Needs(
-            train={peer.name: sources[peer.name] for peer in _cast.learners(peers)},
+            train=_pair.train_of("lbgat", peers, self.natural, self.robust, robust_clean=bool(self.beta)),
             craft={self.robust: ()} if self.crafting == "published" else {},
             couples=((self.natural, self.robust),),
         )
@@ -62,17 +60,16 @@ class Lbgat:
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """N's cross-entropy, or R's guidance and divergence."""
         if peer == self.natural:
-            return _cast.composed(label=_cast.ce(exchange, peer, CLEAN))
+            return PeerLoss.of(label=label_loss(exchange, peer, CLEAN))
         adversarial = exchange.logits(peer, peer)
         terms = {"guidance": mse(adversarial, exchange.logits(self.natural, CLEAN)).mean()}
         if self.beta:
             terms["divergence"] = self.beta * kl_divergence(exchange.logits(peer, CLEAN), adversarial).mean()
-        return _cast.composed(**terms)
+        return PeerLoss.of(**terms)
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """The two, in either order, also with two views."""
-        natural, robust = _cast.example_peer(self.natural), _cast.example_peer(self.robust, "linf")
-        return ((natural, robust), (robust, natural), (natural, _cast.example_peer(self.robust, "linf", "l2")))
+        return roles.example_pairs(self.natural, self.robust)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import matx
+from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import kl_divergence
-from registry.strategies import _cast
+from registry.strategies import _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("mart")
@@ -38,18 +40,18 @@ class Mart:
     """Weight of the second half of the boosted cross-entropy; 1 as published."""
 
     def __post_init__(self) -> None:
-        _cast.check_weights("mart", beta=self.beta, margin=self.margin)
+        _options.check_weights("mart", beta=self.beta, margin=self.margin)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples, and clean images for the divergence."""
-        learners = _cast.learners(peers)
-        _cast.check_attacked("mart", learners)
+        learners = roles.trained(peers)
+        roles.check_attacked("mart", learners)
         return Needs(train={peer.name: (peer.name, CLEAN) if self.beta else (peer.name,) for peer in learners})
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Boosted cross-entropy and the weighted divergence."""
         adversarial = exchange.logits(peer, peer)
-        terms = {"label": _cast.ce(exchange, peer, peer)}
+        terms = {"label": label_loss(exchange, peer, peer)}
         if self.margin:
             rival = _largest_other(F.softmax(adversarial, -1), exchange.labels)
             terms["margin"] = -self.margin * (1.0001 - rival).log().mean()
@@ -57,11 +59,11 @@ class Mart:
             clean = exchange.logits(peer, CLEAN)
             doubt = 1.0 - F.softmax(clean, -1).gather(-1, exchange.labels[None, :, None]).squeeze(-1)
             terms["divergence"] = self.beta * (kl_divergence(clean, adversarial) * doubt).mean()
-        return _cast.composed(**terms)
+        return PeerLoss.of(**terms)
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One peer, and several."""
-        return _cast.example_casts(1, 2)
+        return roles.example_peers(1, 2)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

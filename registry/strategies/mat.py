@@ -13,11 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import matx
+from matx import roles
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import distillation
-from registry.strategies import _cast
+from registry.strategies import _options
+from registry.strategies._losses import label_loss
 
 READINGS = ("owner", "others", "clean", "examples_only", "answers_only")
 
@@ -77,11 +79,11 @@ class Mat:
     peer_distillation: float | None = None
 
     def __post_init__(self) -> None:
-        _cast.check_shares("mat", alpha=self.alpha, beta=self.beta, warmup=self.warmup)
-        _cast.check_positive("mat", temperature=self.temperature)
-        _cast.one_of("strategies.mat.reading", self.reading, READINGS)
+        _options.check_shares("mat", alpha=self.alpha, beta=self.beta, warmup=self.warmup)
+        _options.check_positive("mat", temperature=self.temperature)
+        _options.one_of("strategies.mat.reading", self.reading, READINGS)
         given = {name: getattr(self, name) for name in _WEIGHTS if getattr(self, name) is not None}
-        _cast.check_weights("mat", clean=self.clean, **given)
+        _options.check_weights("mat", clean=self.clean, **given)
         for name in _ABSENT[self.reading]:
             if given.get(name):
                 raise OptionError(
@@ -106,7 +108,7 @@ class Mat:
         self._check(peers)
         train = {}
         teach = set()
-        for peer in _cast.learners(peers):
+        for peer in roles.trained(peers):
             sources = self._sources(peers, peer.name)
             train[peer.name] = (*sources, *([CLEAN] if self.clean else []))
             for source in sources:
@@ -121,7 +123,7 @@ class Mat:
         for source in self._sources(exchange.peers, peer):
             u, v = self._pair(exchange.peers, peer, source)
             if u:
-                label = label + u * _cast.ce(exchange, peer, source)
+                label = label + u * label_loss(exchange, peer, source)
             if v:
                 logits = exchange.logits(peer, source)
                 answers = [exchange.teacher_logits(*pair) for pair in self._targets(exchange.peers, peer, source)]
@@ -129,14 +131,14 @@ class Mat:
                 distilled = distilled + v * ramp * distillation(logits, target, temperature=self.temperature).mean()
         terms = {"label": label, "distillation": distilled}
         if self.clean:
-            terms["clean"] = self.clean * _cast.ce(exchange, peer, CLEAN)
-        return _cast.composed(**terms)
+            terms["clean"] = self.clean * label_loss(exchange, peer, CLEAN)
+        return PeerLoss.of(**terms)
 
     def _check(self, peers: Sequence[PeerInfo]) -> None:
         if len(peers) < 2:
             raise OptionError(f"strategies.mat: got {len(peers)} peer, allowed: 2 or more, frozen ones included")
-        _cast.check_attacked("mat", _cast.learners(peers))
-        for teacher in _cast.teachers(peers):
+        roles.check_attacked("mat", roles.trained(peers))
+        for teacher in roles.frozen(peers):
             if self.reading == "owner" and not teacher.views:
                 raise OptionError(
                     f"strategies.mat: got frozen peer {teacher.name!r} without attacks and reading 'owner', in which "
@@ -144,13 +146,13 @@ class Mat:
                 )
         weights = self.weights()
         foreign = weights["peer_label"] + weights["peer_distillation"]
-        for peer in _cast.learners(peers):
+        for peer in roles.trained(peers):
             if foreign and not _owners(peers, peer.name):
                 raise OptionError(
                     f"strategies.mat: got no other peer with attacks for {peer.name!r}, though others' examples have "
                     f"the weight {foreign}; allowed: attacks on another peer, beta = 0, or reading 'answers_only'"
                 )
-        if not weights["own_label"] + weights["peer_label"] + self.clean and not _cast.teachers(peers):
+        if not weights["own_label"] + weights["peer_label"] + self.clean and not roles.frozen(peers):
             raise OptionError(
                 "strategies.mat: got no label term (u = c = 0) and no frozen teacher, so that all peers can collapse "
                 "to one constant; allowed: alpha under 1, a weight for labels or clean images, or a frozen peer"
@@ -180,9 +182,9 @@ class Mat:
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Two, three and four peers, and two with a frozen one."""
-        teacher = _cast.example_peer("teacher", "linf", frozen=True)
-        pair = (_cast.example_peer("a", "linf"), _cast.example_peer("b", "linf"))
-        return (*_cast.example_casts(2, 3, 4), (*pair, teacher))
+        teacher = roles.example_peer("teacher", "linf", frozen=True)
+        pair = (roles.example_peer("a", "linf"), roles.example_peer("b", "linf"))
+        return (*roles.example_peers(2, 3, 4), (*pair, teacher))
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 import matx
+from matx import roles
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss, State
 from matx.interfaces import Neutral
 from matx.losses import kl_divergence
-from registry.strategies import _cast
+from registry.strategies import _options
 
 
 @matx.strategies.register("mtard")
@@ -60,8 +61,8 @@ class Mtard:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
-        _cast.check_shares("mtard", rate=self.rate)
-        _cast.check_weights("mtard", power=self.power, factor=self.factor, temperature_rate=self.temperature_rate)
+        _options.check_shares("mtard", rate=self.rate)
+        _options.check_weights("mtard", power=self.power, factor=self.factor, temperature_rate=self.temperature_rate)
         for share in self.milestones:
             if not 0.0 <= share <= 1.0:
                 raise OptionError(f"strategies.mtard.milestones: got {share}, allowed: shares of training, 0 to 1")
@@ -72,9 +73,9 @@ class Mtard:
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """The students' own examples and clean images, and a teacher's answer to each."""
-        _cast.frozen_roles("mtard", peers, robust=self.robust, natural=self.natural)
-        students = _cast.learners(peers)
-        _cast.check_attacked("mtard", students)
+        roles.check_frozen_roles("mtard", peers, robust=self.robust, natural=self.natural)
+        students = roles.trained(peers)
+        roles.check_attacked("mtard", students)
         return Needs(
             train={student.name: (student.name, CLEAN) for student in students},
             teach=frozenset({(self.natural, CLEAN)} | {(self.robust, student.name) for student in students}),
@@ -87,7 +88,7 @@ class Mtard:
         robust = kl_divergence(softened[0], exchange.logits(peer, peer)).mean()
         natural = kl_divergence(softened[1], exchange.logits(peer, CLEAN)).mean()
         weight, state = self._moved(exchange, peer, robust.detach(), natural.detach())
-        loss = _cast.composed(
+        loss = PeerLoss.of(
             robust=(1.0 - weight) / exchange.num_classes * robust, natural=weight / exchange.num_classes * natural
         )
         terms = {**loss.terms, "natural_weight": weight}
@@ -119,7 +120,7 @@ class Mtard:
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, two teachers."""
-        return _cast.taught_casts(self.robust, self.natural)
+        return roles.example_students(self.robust, self.natural)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import distillation
-from registry.strategies import _cast, _objectives
+from registry.strategies import _objectives, _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("peeraid")
@@ -57,7 +59,7 @@ class PeerAid:
     """What attacks climb: 'published' (KL from the peer's clean answer) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
-        _cast.check_weights(
+        _options.check_weights(
             "peeraid",
             lambda_label=self.lambda_label,
             lambda_peer=self.lambda_peer,
@@ -65,16 +67,16 @@ class PeerAid:
             gamma_label=self.gamma_label,
             gamma_kl=self.gamma_kl,
         )
-        _cast.check_positive("peeraid", temperature=self.temperature, peer_temperature=self.peer_temperature)
-        _objectives.check_crafting("peeraid", self.crafting)
+        _options.check_positive("peeraid", temperature=self.temperature, peer_temperature=self.peer_temperature)
+        _options.check_crafting("peeraid", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Both on the student's examples, the student on clean images too, and each one's answer."""
-        _cast.trained_roles("peeraid", peers, student=self.student, peer=self.peer)
-        _cast.check_attacked("peeraid", [_cast.named("", self.student, peers)])
+        roles.check_trained_roles("peeraid", peers, student=self.student, peer=self.peer)
+        roles.check_attacked("peeraid", [peer for peer in peers if peer.name == self.student])
         sources = {self.student: (self.student, CLEAN), self.peer: (self.student,)}
         return Needs(
-            train={peer.name: sources[peer.name] for peer in _cast.learners(peers)},
+            train={peer.name: sources[peer.name] for peer in roles.trained(peers)},
             teach=frozenset({(self.peer, self.student), (self.student, self.student)}),
             craft={self.student: (self.peer,)} if self.crafting == "published" else {},
         )
@@ -87,15 +89,15 @@ class PeerAid:
         """The student's three terms, or the peer's two."""
         classes = exchange.num_classes
         logits = exchange.logits(peer, self.student)
-        label = _cast.ce(exchange, peer, self.student)
+        label = label_loss(exchange, peer, self.student)
         if peer == self.peer:
             answer = exchange.teacher_logits(self.student, self.student)
             back = distillation(logits, answer, temperature=self.peer_temperature).mean()
-            return _cast.composed(label=self.gamma_label * label, distillation=self.gamma_kl / classes * back)
+            return PeerLoss.of(label=self.gamma_label * label, distillation=self.gamma_kl / classes * back)
         answer, clean = exchange.teacher_logits(self.peer, self.student), exchange.logits(peer, CLEAN)
         taught = distillation(logits, answer, temperature=self.temperature).mean()
         own = distillation(logits, clean, temperature=self.temperature).mean()
-        return _cast.composed(
+        return PeerLoss.of(
             label=self.lambda_label * label,
             distillation=self.lambda_peer / classes * taught,
             clean=self.lambda_clean / classes * own,
@@ -103,8 +105,7 @@ class PeerAid:
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Student and peer, in either order; the peer needs no attacks."""
-        student, peer = _cast.example_peer(self.student, "linf"), _cast.example_peer(self.peer)
-        return ((student, peer), (peer, student), (_cast.example_peer(self.student, "linf", "l2"), peer))
+        return roles.example_pairs(self.peer, self.student)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

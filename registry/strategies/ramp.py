@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.errors import OptionError
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import cross_entropy, kl_divergence
-from registry.strategies import _cast
+from registry.strategies import _options
 
 
 @matx.strategies.register("ramp")
@@ -38,12 +39,12 @@ class Ramp:
     """The norm of x'_q: linf, l2 or l1."""
 
     def __post_init__(self) -> None:
-        _cast.check_weights("ramp", weight=self.weight)
-        _cast.one_of("strategies.ramp.key", self.key, ("linf", "l2", "l1"))
+        _options.check_weights("ramp", weight=self.weight)
+        _options.one_of("strategies.ramp.key", self.key, ("linf", "l2", "l1"))
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples of two views."""
-        learners = _cast.learners(peers)
+        learners = roles.trained(peers)
         for peer in learners:
             norms = [threat.norm for threat in peer.threats]
             if peer.views != 2 or len(norms) != 2 or norms.count(self.key) != 1:
@@ -58,19 +59,19 @@ class Ramp:
         logits = exchange.logits(peer, peer)
         worst = cross_entropy(logits, exchange.labels).amax(0).mean()
         if not self.weight:
-            return _cast.composed(label=worst)
-        norms = [threat.norm for threat in _cast.info(exchange, peer).threats]
+            return PeerLoss.of(label=worst)
+        norms = [threat.norm for threat in exchange.info(peer).threats]
         at = norms.index(self.key)
         key, other = logits[at], logits[1 - at]
         right = (key.argmax(-1) == exchange.labels).to(logits.dtype)
         pairing = (kl_divergence(key, other) * right).sum() / right.sum().clamp_min(1.0)
-        return _cast.composed(label=worst, pairing=self.weight * pairing)
+        return PeerLoss.of(label=worst, pairing=self.weight * pairing)
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One peer, and two with the views in either order."""
         other = "l1" if self.key != "l1" else "linf"
-        first = _cast.example_peer("a", self.key, other)
-        return ((first,), (first, _cast.example_peer("b", other, self.key)))
+        first = roles.example_peer("a", self.key, other)
+        return ((first,), (first, roles.example_peer("b", other, self.key)))
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence
-from registry.strategies import _cast, _objectives
+from registry.strategies import _objectives, _options
 
 
 @matx.strategies.register("rslad")
@@ -42,15 +43,15 @@ class Rslad:
     """What attacks climb: 'published' (KL from the teacher's clean answer) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
-        _cast.check_weights("rslad", adversarial=self.adversarial, clean=self.clean)
-        _objectives.check_crafting("rslad", self.crafting)
+        _options.check_weights("rslad", adversarial=self.adversarial, clean=self.clean)
+        _options.check_crafting("rslad", self.crafting)
         if not self.adversarial:
             raise OptionError("strategies.rslad.adversarial: got 0, allowed: a number over 0")
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """The students' own examples and clean images, and the teacher's clean answer."""
-        name, students = _cast.teacher("rslad", self.teacher, peers), _cast.learners(peers)
-        _cast.check_attacked("rslad", students)
+        name, students = roles.teacher("rslad", self.teacher, peers), roles.trained(peers)
+        roles.check_attacked("rslad", students)
         clean = (CLEAN,) if self.clean else ()
         return Needs(
             train={student.name: (student.name, *clean) for student in students},
@@ -65,18 +66,18 @@ class Rslad:
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Divergences from the teacher's clean answer."""
-        answer = exchange.teacher_logits(_cast.teacher("rslad", self.teacher, exchange.peers), CLEAN)
+        answer = exchange.teacher_logits(roles.teacher("rslad", self.teacher, exchange.peers), CLEAN)
         weights = {"distillation": (peer, self.adversarial), "clean": (CLEAN, self.clean)}
         terms = {
             term: weight / exchange.num_classes * kl_divergence(answer, exchange.logits(peer, source)).mean()
             for term, (source, weight) in weights.items()
             if weight
         }
-        return _cast.composed(**terms)
+        return PeerLoss.of(**terms)
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One student and two, one teacher."""
-        return _cast.taught_casts(self.teacher or "teacher")
+        return roles.example_students(self.teacher or "teacher")
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import distillation
-from registry.strategies import _cast
+from registry.strategies import _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("self_distillation")
@@ -42,10 +44,10 @@ class SelfDistillation:
     """The share of training over which the distillation's weight rises from 0."""
 
     def __post_init__(self) -> None:
-        _cast.check_shares("self_distillation", alpha=self.alpha, warmup=self.warmup)
-        _cast.check_positive("self_distillation", temperature=self.temperature)
-        _cast.check_weights("self_distillation", clean=self.clean)
-        _cast.one_of("strategies.self_distillation.target", self.target, ("adversarial", "clean"))
+        _options.check_shares("self_distillation", alpha=self.alpha, warmup=self.warmup)
+        _options.check_positive("self_distillation", temperature=self.temperature)
+        _options.check_weights("self_distillation", clean=self.clean)
+        _options.one_of("strategies.self_distillation.target", self.target, ("adversarial", "clean"))
         if self.alpha == 1.0 and not self.clean:
             raise OptionError(
                 "strategies.self_distillation.alpha: got 1 without a clean term, so that no label is used and the "
@@ -54,8 +56,8 @@ class SelfDistillation:
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples, the average's answers, and clean images where they count."""
-        learners = _cast.learners(peers)
-        _cast.check_attacked("self_distillation", learners)
+        learners = roles.trained(peers)
+        roles.check_attacked("self_distillation", learners)
         if self.alpha:
             for peer in learners:
                 if not peer.ema:
@@ -71,23 +73,23 @@ class SelfDistillation:
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Cross-entropy and distillation on own examples, and the clean term."""
-        terms = {"label": (1.0 - self.alpha) * _cast.ce(exchange, peer, peer)}
+        terms = {"label": (1.0 - self.alpha) * label_loss(exchange, peer, peer)}
         if self.alpha:
             ramp = min(1.0, exchange.progress / self.warmup) if self.warmup else 1.0
             answer = exchange.ema_teacher_logits(peer, self._asked(peer))
             taught = distillation(exchange.logits(peer, peer), answer, temperature=self.temperature).mean()
             terms["distillation"] = self.alpha * ramp * taught
         if self.clean:
-            terms["clean"] = self.clean * _cast.ce(exchange, peer, CLEAN)
-        return _cast.composed(**terms)
+            terms["clean"] = self.clean * label_loss(exchange, peer, CLEAN)
+        return PeerLoss.of(**terms)
 
     def _asked(self, peer: str) -> str:
         return CLEAN if self.target == "clean" else peer
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One peer, and several, all with a moving average."""
-        one = _cast.example_peer("p0", "linf", ema=True)
-        union = _cast.example_peer("p1", "linf", "l2", ema=True)
+        one = roles.example_peer("p0", "linf", ema=True)
+        union = roles.example_peer("p1", "linf", "l2", ema=True)
         return ((one,), (one, union))
 
     @classmethod

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.errors import OptionError
 from matx.exchange import Exchange, Mix, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
-from registry.strategies import _cast
+from registry.strategies import _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("soup")
@@ -44,7 +46,7 @@ class Soup:
 
     def __post_init__(self) -> None:
         for name, weight in (self.weights or {}).items():
-            _cast.check_weights("soup", **{f"weights[{name!r}]": weight})
+            _options.check_weights("soup", **{f"weights[{name!r}]": weight})
         if not 0.0 <= self.memory < 1.0:
             raise OptionError(f"strategies.soup.memory: got {self.memory}, allowed: 0 up to but not including 1")
         if self.redistribute is not None and self.redistribute < 1:
@@ -52,21 +54,21 @@ class Soup:
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples of the specialists, and the mix."""
-        generalist = _cast.named("strategies.soup.generalist", self.generalist, _cast.learners(peers))
+        generalist = roles.peer_named("strategies.soup.generalist", self.generalist, roles.trained(peers))
         specialists = [peer for peer in peers if peer.name != generalist.name]
-        trained = _cast.learners(specialists)
+        trained = roles.trained(specialists)
         if not trained:
             raise OptionError("strategies.soup: got no specialist that is trained, allowed: one or more")
         mix = {generalist.name: Mix(members=self._members(specialists))}
         if self.redistribute is not None:
             mix |= {s.name: replace(mix[generalist.name], every=self.redistribute) for s in trained}
-        return Needs(train={s.name: (_cast.own_source(s),) for s in trained}, mix=mix)
+        return Needs(train={s.name: (s.own_source,) for s in trained}, mix=mix)
 
     def _members(self, specialists: Sequence[PeerInfo]) -> dict[str, float]:
         """{peer: share} of the average."""
         given = self.weights or {}
         for name in given:
-            _cast.named("strategies.soup.weights", name, specialists)
+            roles.peer_named("strategies.soup.weights", name, specialists)
         raw = {s.name: given.get(s.name, 1.0) for s in specialists}
         total = sum(raw.values())
         if not total:
@@ -76,16 +78,16 @@ class Soup:
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Cross-entropy of a specialist on its own examples."""
-        return _cast.composed(label=_cast.ce(exchange, peer, _cast.own_source(_cast.info(exchange, peer))))
+        return PeerLoss.of(label=label_loss(exchange, peer, exchange.info(peer).own_source))
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Three specialists, a natural one among two, one of them trained before."""
         name = self.generalist
-        three = tuple(_cast.example_peer(norm, norm) for norm in ("linf", "l2", "l1"))
-        generalist = _cast.example_peer(name, "linf", "l2", "l1")
+        three = tuple(roles.example_peer(norm, norm) for norm in ("linf", "l2", "l1"))
+        generalist = roles.example_peer(name, "linf", "l2", "l1")
         return (
             (*three, generalist),
-            (_cast.example_peer(name), _cast.example_peer("linf", "linf"), _cast.example_peer("natural")),
+            (roles.example_peer(name), roles.example_peer("linf", "linf"), roles.example_peer("natural")),
             (three[0], replace(three[1], frozen=True), generalist),
         )
 

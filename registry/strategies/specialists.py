@@ -10,11 +10,13 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 import matx
+from matx import roles
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import cross_entropy, distillation
-from registry.strategies import _cast
+from registry.strategies import _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("specialists")
@@ -61,12 +63,12 @@ class Specialists:
     """Weight of the generalist's answers in the specialists' losses; 0: plain adversarial training."""
 
     def __post_init__(self) -> None:
-        _cast.one_of("strategies.specialists.examples_of", self.examples_of, ("specialists", "own", "both"))
-        _cast.check_shares("specialists", alpha=self.alpha)
-        _cast.check_positive("specialists", temperature=self.temperature)
-        _cast.check_weights("specialists", clean=self.clean, feedback=self.feedback)
+        _options.one_of("strategies.specialists.examples_of", self.examples_of, ("specialists", "own", "both"))
+        _options.check_shares("specialists", alpha=self.alpha)
+        _options.check_positive("specialists", temperature=self.temperature)
+        _options.check_weights("specialists", clean=self.clean, feedback=self.feedback)
         for name, weight in (self.weights or {}).items():
-            _cast.check_weights("specialists", **{f"weights[{name!r}]": weight})
+            _options.check_weights("specialists", **{f"weights[{name!r}]": weight})
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """The generalist on its sources, the specialists on their own examples, and answers that have a weight."""
@@ -76,13 +78,13 @@ class Specialists:
         own = (generalist.name,) if self.examples_of != "specialists" else ()
         foreign = tuple(shares) if self.examples_of != "own" else ()
         train = {generalist.name: (*own, *foreign, *([CLEAN] if self.clean else []))}
-        train |= {s.name: (s.name,) for s in _cast.learners(specialists)}
+        train |= {s.name: (s.name,) for s in roles.trained(specialists)}
         teach = set()
         if self.alpha:
             teach |= {(name, generalist.name) for name in shares if own} | {(name, name) for name in foreign}
         if self.feedback:
-            teach |= {(generalist.name, s.name) for s in _cast.learners(specialists)}
-        return Needs(train={p.name: train[p.name] for p in _cast.learners(peers)}, teach=frozenset(teach))
+            teach |= {(generalist.name, s.name) for s in roles.trained(specialists)}
+        return Needs(train={p.name: train[p.name] for p in roles.trained(peers)}, teach=frozenset(teach))
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """The generalist's loss over all specialists, or one specialist's own."""
@@ -91,7 +93,7 @@ class Specialists:
             return self._specialist(exchange, peer, generalist.name)
         labels, answers = [], []
         for name, share in self._shares(specialists).items():
-            for logits, answer, part in self._lessons(exchange, generalist, _cast.named("", name, specialists)):
+            for logits, answer, part in self._lessons(exchange, generalist, exchange.info(name)):
                 labels.append(share * part * cross_entropy(logits, exchange.labels).mean())
                 if answer is not None:
                     taught = distillation(logits, answer, temperature=self.temperature).mean()
@@ -101,16 +103,16 @@ class Specialists:
         if answers:
             terms["distillation"] = self.alpha * sum(answers[1:], answers[0])
         if self.clean:
-            terms["clean"] = self.clean * _cast.ce(exchange, peer, CLEAN)
-        return _cast.composed(**terms)
+            terms["clean"] = self.clean * label_loss(exchange, peer, CLEAN)
+        return PeerLoss.of(**terms)
 
     def _specialist(self, exchange: Exchange, peer: str, generalist: str) -> PeerLoss:
-        label = _cast.ce(exchange, peer, peer)
+        label = label_loss(exchange, peer, peer)
         if not self.feedback:
-            return _cast.composed(label=label)
+            return PeerLoss.of(label=label)
         logits, answer = exchange.logits(peer, peer), exchange.teacher_logits(generalist, peer)
         back = distillation(logits, answer, temperature=self.temperature).mean()
-        return _cast.composed(label=label, feedback=self.feedback * back)
+        return PeerLoss.of(label=label, feedback=self.feedback * back)
 
     def _lessons(
         self, exchange: Exchange, generalist: PeerInfo, specialist: PeerInfo
@@ -132,9 +134,9 @@ class Specialists:
     def _roles(self, peers: Sequence[PeerInfo]) -> tuple[PeerInfo, tuple[PeerInfo, ...]]:
         """The generalist and its specialists."""
         if self.generalist is not None:
-            generalist = _cast.named("strategies.specialists.generalist", self.generalist, _cast.learners(peers))
+            generalist = roles.peer_named("strategies.specialists.generalist", self.generalist, roles.trained(peers))
         else:
-            several = [peer for peer in _cast.learners(peers) if len(set(peer.threats)) > 1]
+            several = [peer for peer in roles.trained(peers) if len(set(peer.threats)) > 1]
             if len(several) != 1:
                 found = ", ".join(peer.name for peer in several) or "none"
                 raise OptionError(
@@ -148,13 +150,13 @@ class Specialists:
         if not specialists:
             raise OptionError("strategies.specialists: got no specialist, allowed: one or more beside the generalist")
         for name in self.weights or {}:
-            _cast.named("strategies.specialists.weights", name, specialists)
+            roles.peer_named("strategies.specialists.weights", name, specialists)
         if not any(self._raw(specialist) for specialist in specialists):
             raise OptionError("strategies.specialists.weights: got only 0, allowed: at least one over 0")
-        shared = specialists if self.examples_of != "own" else _cast.learners(specialists)
-        _cast.check_attacked("specialists", shared)
+        shared = specialists if self.examples_of != "own" else roles.trained(specialists)
+        roles.check_attacked("specialists", shared)
         if self.examples_of != "specialists":
-            _cast.check_attacked("specialists", [generalist])
+            roles.check_attacked("specialists", [generalist])
             _check_matches(generalist, specialists)
 
     def _raw(self, specialist: PeerInfo) -> float:
@@ -168,14 +170,14 @@ class Specialists:
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """Three specialists and one, a generalist of all views and of one, specialists trained before."""
         name = self.generalist or "generalist"
-        three = tuple(_cast.example_peer(norm, norm) for norm in ("linf", "l2", "l1"))
+        three = tuple(roles.example_peer(norm, norm) for norm in ("linf", "l2", "l1"))
         before = tuple(replace(peer, frozen=True) for peer in three)
-        every = _cast.example_peer(name, "linf", "l2", "l1")
+        every = roles.example_peer(name, "linf", "l2", "l1")
         return (
             (*three, every),
-            (_cast.example_peer(name, "linf", "l2", "l1", views=1), *three),
+            (roles.example_peer(name, "linf", "l2", "l1", views=1), *three),
             (*before, every),
-            (*three[:2], _cast.example_peer(name, "linf", "l2")),
+            (*three[:2], roles.example_peer(name, "linf", "l2")),
         )
 
     @classmethod

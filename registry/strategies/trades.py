@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import matx
+from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence
-from registry.strategies import _cast, _objectives
+from registry.strategies import _objectives, _options
+from registry.strategies._losses import label_loss
 
 
 @matx.strategies.register("trades")
@@ -36,13 +38,13 @@ class Trades:
     """What attacks climb: 'published' (KL to the clean answer) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
-        _cast.check_weights("trades", beta=self.beta)
-        _objectives.check_crafting("trades", self.crafting)
+        _options.check_weights("trades", beta=self.beta)
+        _options.check_crafting("trades", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Clean images and own examples of every trained peer."""
-        learners = _cast.learners(peers)
-        _cast.check_attacked("trades", learners)
+        learners = roles.trained(peers)
+        roles.check_attacked("trades", learners)
         craft = {peer.name: () for peer in learners if self.beta and self.crafting == "published"}
         return Needs(train={peer.name: (peer.name, CLEAN) if self.beta else (CLEAN,) for peer in learners}, craft=craft)
 
@@ -52,15 +54,15 @@ class Trades:
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Clean cross-entropy and the weighted divergence."""
-        clean = _cast.ce(exchange, peer, CLEAN)
+        clean = label_loss(exchange, peer, CLEAN)
         if not self.beta:
-            return _cast.composed(clean=clean)
+            return PeerLoss.of(clean=clean)
         divergence = kl_divergence(exchange.logits(peer, CLEAN), exchange.logits(peer, peer)).mean()
-        return _cast.composed(clean=clean, divergence=self.beta * divergence)
+        return PeerLoss.of(clean=clean, divergence=self.beta * divergence)
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One peer, and several."""
-        return _cast.example_casts(1, 2)
+        return roles.example_peers(1, 2)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

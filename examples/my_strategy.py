@@ -1,0 +1,70 @@
+"""A plug-in: one file that registers one new strategy. Copy it, rename it, change the loss.
+
+matx show strategies.logit_matching --plugin examples/my_strategy.py
+matx check strategies.logit_matching --plugin examples/my_strategy.py
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import matx
+from matx import roles
+from matx.errors import OptionError
+from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
+from matx.interfaces import Neutral
+from matx.losses import cross_entropy, mse
+
+
+@matx.strategies.register("logit_matching")
+@dataclass(frozen=True, kw_only=True)
+class LogitMatching:
+    """Every trained peer matches the logits of one frozen teacher t on its own examples.
+
+    L_i = CE(f_i(x'_i), y) + weight MSE(f_i(x'_i), f_t(x'_i)), means over classes, batch and views. On clean images: Ba
+    and Caruana 2014 (arXiv 1312.6184).
+    """
+
+    neutral: ClassVar[Neutral | None] = Neutral(settings={"weight": 0.0}, equals="independent")
+    symmetric: ClassVar[bool] = False
+
+    teacher: str | None = None
+    """The teacher's name; None: the only frozen peer."""
+    weight: float = 0.1
+    """Weight of the distance between the logits."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.weight < math.inf:
+            raise OptionError(f"strategies.logit_matching.weight: got {self.weight}, allowed: a number of 0 or more")
+
+    def needs(self, peers: Sequence[PeerInfo]) -> Needs:
+        """Own examples of every trained peer, and the teacher's logits on them."""
+        teacher, students = roles.teacher("logit_matching", self.teacher, peers), roles.trained(peers)
+        roles.check_attacked("logit_matching", students)
+        return Needs(
+            train={student.name: (student.name,) for student in students},
+            teach=frozenset((teacher, student.name) for student in students if self.weight),
+        )
+
+    def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
+        """Cross-entropy and the distance to the teacher's logits."""
+        logits = exchange.logits(peer, peer)
+        label = cross_entropy(logits, exchange.labels).mean()
+        if not self.weight:
+            return PeerLoss.of(label=label)
+        teacher = roles.teacher("logit_matching", self.teacher, exchange.peers)
+        distance = mse(logits, exchange.teacher_logits(teacher, peer)).mean()
+        return PeerLoss.of(label=label, matching=self.weight * distance)
+
+    def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
+        """One student and two, one teacher."""
+        return roles.example_students(self.teacher or "teacher")
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """The default, and a named teacher."""
+        return (cls(), cls(teacher="t", weight=1.0))
