@@ -27,7 +27,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from benchmark_models import NAMES, Images, load, models
+from benchmark_models import Images, arguments, load, models
 from benchmark_page import put
 from torch import Tensor, nn
 
@@ -198,14 +198,8 @@ def benchmark(images: Images, found: dict[str, nn.Module], options: argparse.Nam
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--npz", type=Path, default=None)
-    parser.add_argument("--folder", type=Path, default=Path("benchmark_models"), help="where trained models are kept")
-    parser.add_argument("--models", default=",".join(NAMES))
+    parser = arguments(__doc__, images=100)
     parser.add_argument("--architecture", default="tiny", help="one of the registry that has a width")
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--train", type=int, default=8000)
-    parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--queries", type=int, default=5000)

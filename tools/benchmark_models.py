@@ -1,11 +1,12 @@
 """The three small models that the evaluation's tables are about: undefended, adversarially trained, union-trained.
 
 Digits (8x8, built in) or any .npz of uint8 images (x_train, y_train, x_test, y_test, channels last). A model is trained
-once in some minutes and kept as a plain weights file in the folder given by --models.
+once in some minutes and kept as a plain weights file in the folder given by --folder.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,18 @@ class Images:
 
     def _parsed(self, keys: Mapping[str, tuple[str, ...]]) -> tuple[ThreatModel, ...]:
         return tuple(ThreatModel.parse(key) for key in keys["digits" if self.name == "digits" else "npz"])
+
+
+def arguments(description: str | None, *, images: int) -> argparse.ArgumentParser:
+    """The options of every tool that takes these models: which, trained how, asked about how many `images`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--npz", type=Path, default=None)
+    parser.add_argument("--folder", type=Path, default=Path("benchmark_models"), help="where trained models are kept")
+    parser.add_argument("--models", default=",".join(NAMES))
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--train", type=int, default=8000)
+    parser.add_argument("--images", type=int, default=images)
+    return parser
 
 
 def load(npz: Path | None, train: int, test: int) -> Images:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmark_models import NAMES, Images, load, models
+from benchmark_models import Images, arguments, load, models
 from benchmark_page import put
 from parity_original import of_restart, of_target, start_like_ours, whole
 from torch import Tensor, nn
@@ -145,14 +145,8 @@ def fingerprint(module: nn.Module, images: Tensor) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--npz", type=Path, default=None)
-    parser.add_argument("--folder", type=Path, default=Path("benchmark_models"), help="where trained models are kept")
-    parser.add_argument("--models", default=",".join(NAMES))
+    parser = arguments(__doc__, images=200)
     parser.add_argument("--norms", default=",".join(NORMS))
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--train", type=int, default=8000)
-    parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--own-seeds", type=int, default=5)
     parser.add_argument("--queries", type=int, default=5000)

@@ -9,14 +9,13 @@ its own, and prints the share that falls, and the robust accuracy that this make
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from benchmark_models import NAMES, load, models
+from benchmark_models import arguments, load, models
 from parity_evaluation import fingerprint
 from parity_original import whole
 from torch import Tensor, nn
@@ -48,14 +47,8 @@ def theirs(module: nn.Module, images: Tensor, labels: Tensor, threat: ThreatMode
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--npz", type=Path, default=None)
-    parser.add_argument("--folder", type=Path, default=Path("benchmark_models"))
-    parser.add_argument("--models", default=",".join(NAMES))
+    parser = arguments(__doc__, images=200)
     parser.add_argument("--norms", default=",".join(NORMS))
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--train", type=int, default=8000)
-    parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--queries", type=int, default=5000)
     parser.add_argument("--starts", type=int, default=64)
     parser.add_argument("--flags", type=Path, default=Path("parity_flags.npz"))
