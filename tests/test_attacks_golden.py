@@ -18,7 +18,7 @@ from matx import losses
 from matx.randomness import SampleGenerator
 from registry.attacks.apgd import APGD
 from registry.attacks.autoattack import AutoAttack
-from registry.attacks.fab import Fab
+from registry.attacks.fab import FAB
 from registry.attacks.square import Square
 
 GOLDEN = Path(__file__).parent / "golden" / "attacks"
@@ -59,13 +59,13 @@ def test_apgd_does_what_the_original_does(wanted: dict[str, Any]) -> None:
     assert int((~near).sum()) <= others, f"only {int(near.sum())} of {IMAGES} losses are the original's"
 
 
-def told(member: APGD | Fab | Square) -> dict[str, Any]:
+def told(member: APGD | FAB | Square) -> dict[str, Any]:
     """A member's settings, by the names of the golden file."""
     if isinstance(member, APGD):
         name = {"cross_entropy": "apgd-ce", "dlr": "apgd-dlr", "targeted_dlr": "apgd-t"}[member.objective]
         settings: dict[str, Any] = {"steps": member.steps, "eot": member.eot, "rho": member.rho}
         settings["shrinking"] = member.epsilon_schedule
-    elif isinstance(member, Fab):
+    elif isinstance(member, FAB):
         name = "fab-t" if member.targets else "fab"
         settings = {part: getattr(member, part) for part in ("steps", "alpha_max", "eta", "beta")}
     else:

@@ -15,7 +15,7 @@ from matx.interfaces import FreeObjective, run_attack
 from matx.randomness import SampleGenerator
 from registry.attacks.apgd import APGD
 from registry.attacks.autoattack import AutoAttack
-from registry.attacks.fab import Fab
+from registry.attacks.fab import FAB
 from registry.attacks.square import Square
 
 LINF, L2, L1 = (matx.ThreatModel.parse(key) for key in ("linf:0.1", "l2:0.5", "l1:2"))
@@ -48,7 +48,7 @@ def told(attack: AutoAttack, classes: int = 10) -> list[str]:
             balls = " shrinking" if member.epsilon_schedule else ""
             eot = f" eot {member.eot}" if member.eot > 1 else ""
             words.append(f"apgd {member.objective}{extra} x{member.restarts}{balls}{eot}")
-        elif isinstance(member, Fab):
+        elif isinstance(member, FAB):
             words.append(f"fab {member.targets} x{member.restarts}")
         else:
             words.append(f"square {member.queries} x{member.restarts}")

@@ -138,9 +138,9 @@ def test_a_composed_attack_runs_search_by_search() -> None:
         progress=lambda peer, threat, name, done, total: heard.append((name, done, total)),
     )  # fmt: skip
     searches = list(dict.fromkeys(where.split("/")[2] for where in memory.kept))
-    assert searches == ["clean", "0.0-APGD", "0.1-APGD", "0.2-Fab", "0.3-Square"], f"records are {searches}"
+    assert searches == ["clean", "0.0-APGD", "0.1-APGD", "0.2-FAB", "0.3-Square"], f"records are {searches}"
     sizes = [len(record.rows) for where, record in memory.kept.items() if "0.3-Square" in where]
-    standing = int(sum(record.held.sum() for where, record in memory.kept.items() if "0.2-Fab" in where))
+    standing = int(sum(record.held.sum() for where, record in memory.kept.items() if "0.2-FAB" in where))
     assert sum(sizes) == standing < 60, "a search was given samples that an earlier one had broken"
     attacking = [told for told in heard if told[0]]
     assert attacking[0][0] == "AutoAttack 1/4 APGD", "progress does not name the search"

@@ -28,7 +28,7 @@ class Row:
 
 def describe(component: type[Any]) -> list[Row]:
     """(parameter, type, default, doc) of every option, in declared order."""
-    docs = _docs(component)
+    docs = {name: text for base in reversed(component.__mro__) for name, text in _docs(base).items()}
     annotations = {k: v for base in reversed(component.__mro__) for k, v in inspect.get_annotations(base).items()}
     return [
         Row(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from torch import nn
 
@@ -44,6 +45,6 @@ class PreActResNet18:
         )
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[PreActResNet18]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """Narrow ones: with ReLU and last norm, with softplus and without."""
         return [cls(width=4), cls(width=4, activation="softplus", final_norm=False)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from torch import nn
 
@@ -35,6 +36,6 @@ class SmallResNet:
         return small_resnet(num_classes=num_classes, in_chans=image_shape[0], depth=self.depth, width=self.width)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[SmallResNet]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """Narrow ones of two depths."""
         return [cls(width=4), cls(depth=14, width=4)]

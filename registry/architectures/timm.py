@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -166,7 +166,7 @@ class Timm:
         return None if divides else next(p for p in range(own, 0, -1) if math.gcd(height, width) % p == 0)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Timm]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """A ResNet-like one, a `conv_stem` one, a ViT-like one, and one of our own, all small."""
         names = ("test_resnet", "test_efficientnet", "test_vit", "matx_tiny")
         return [cls(name=name) for name in names]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from torch import nn
 
@@ -34,6 +35,6 @@ class Tiny:
         return tiny_net(num_classes=num_classes, in_chans=image_shape[0], width=self.width)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Tiny]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """The default and a narrow one."""
         return [cls(), cls(width=4)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -140,7 +140,7 @@ class APGD:
         return ball.project(given.images + draw.to(given.images), given.images)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[APGD]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         linf, l2, l1 = (ThreatModel(norm=n, eps=e) for n, e in (("linf", "8/255"), ("l2", 0.5), ("l1", 2.0)))
         return [
             cls(threat=linf, steps=5),

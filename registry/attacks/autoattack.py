@@ -17,7 +17,7 @@ from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
 from registry.attacks._boundary import answers, only_labels
 from registry.attacks.apgd import APGD
-from registry.attacks.fab import Fab
+from registry.attacks.fab import FAB
 from registry.attacks.square import Square
 
 _VERSIONS = ("standard", "plus", "rand")
@@ -61,16 +61,6 @@ class AutoAttack:
             if getattr(self, name) < 1:
                 raise OptionError(f"attacks.autoattack.{name}: got {getattr(self, name)}, allowed: 1 or more")
 
-    @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """Each version, at a small fraction of its cost."""
-        linf, l2 = (ThreatModel.parse(key) for key in ("linf:8/255", "l2:0.5"))
-        return (
-            cls(threat=linf, steps=3, queries=4),
-            cls(threat=l2, version="plus", steps=1, queries=2),
-            cls(threat=linf, version="rand", steps=2, eot=2),
-        )
-
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
         only_labels("autoattack", given)
@@ -93,7 +83,7 @@ class AutoAttack:
             standing[left[fooled]] = False
         return best
 
-    def members(self, classes: int, rows: int = 0) -> tuple[APGD | Fab | Square, ...]:
+    def members(self, classes: int, rows: int = 0) -> tuple[APGD | FAB | Square, ...]:
         """The attacks in their order, for a model of so many classes and at most so many images a forward."""
         threat, steps, wide = self.threat, self.steps, self.threat.norm == "l1"
         restarts = 5 if wide or self.version == "plus" else 1
@@ -110,9 +100,19 @@ class AutoAttack:
         if self.version == "rand":
             return entropy, ratio
         targeted = apgd("targeted_dlr", 1, 5 if wide else 9) if classes >= 4 else apgd("margin", classes - 1)
-        fab = Fab(threat=threat, steps=steps, targets=9, stop_inside=True, rows=rows)
+        fab = FAB(threat=threat, steps=steps, targets=9, stop_inside=True, rows=rows)
         square = Square(threat=threat, queries=self.queries, rows=rows)
         if self.version == "standard":
             return entropy, targeted, fab, square
         untargeted = replace(fab, targets=0, restarts=restarts)
         return entropy, ratio, untargeted, square, targeted, fab
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Each version, at a small fraction of its cost."""
+        linf, l2 = (ThreatModel.parse(key) for key in ("linf:8/255", "l2:0.5"))
+        return (
+            cls(threat=linf, steps=3, queries=4),
+            cls(threat=l2, version="plus", steps=1, queries=2),
+            cls(threat=linf, version="rand", steps=2, eot=2),
+        )

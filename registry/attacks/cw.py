@@ -64,15 +64,6 @@ class CarliniWagner:
         if not self.confidence >= 0.0:
             raise OptionError(f"attacks.cw.confidence: got {self.confidence}, allowed: 0 or more")
 
-    @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """Few steps, with and without a margin of confidence."""
-        l2 = ThreatModel(norm="l2", eps=0.5)
-        return (
-            cls(threat=l2, steps=20, searches=3, constant=1.0),
-            cls(threat=l2, steps=20, searches=2, constant=1.0, confidence=0.5, abort_early=True),
-        )
-
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
         only_labels("cw", given)
@@ -141,3 +132,12 @@ class CarliniWagner:
         x, lead = seen
         fooled = lead > 0 if self.confidence == 0.0 else lead >= self.confidence
         return loss, gradient, x, fooled
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Few steps, with and without a margin of confidence."""
+        l2 = ThreatModel(norm="l2", eps=0.5)
+        return (
+            cls(threat=l2, steps=20, searches=3, constant=1.0),
+            cls(threat=l2, steps=20, searches=2, constant=1.0, confidence=0.5, abort_early=True),
+        )

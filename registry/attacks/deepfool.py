@@ -50,11 +50,6 @@ class DeepFool:
         if not 0.0 <= self.overshoot <= 1.0:
             raise OptionError(f"attacks.deepfool.overshoot: got {self.overshoot}, allowed: 0 to 1")
 
-    @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """Each norm."""
-        return tuple(cls(threat=ThreatModel.parse(key), steps=10) for key in ("linf:8/255", "l2:0.5", "l1:12"))
-
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
         only_labels("deepfool", given)
@@ -85,3 +80,8 @@ class DeepFool:
             best = torch.where(fooled.reshape(-1, 1, 1, 1), x, best)
             low, high = torch.where(fooled, low, middle), torch.where(fooled, middle, high)
         return best
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Each norm."""
+        return tuple(cls(threat=ThreatModel.parse(key), steps=10) for key in ("linf:8/255", "l2:0.5", "l1:12"))

@@ -19,7 +19,7 @@ from registry.attacks._boundary import Plane, answers, likeliest, nearest_plane,
 
 @matx.attacks.register("fab")
 @dataclass(frozen=True, kw_only=True)
-class Fab:
+class FAB:
     """Fast adaptive boundary attack (Croce and Hein 2020, arXiv 1907.02044); l_inf, l2, l1.
 
     With d(x) the exact projection of x onto (boundary linearised at x_k) ∩ box, and x the clean image:
@@ -59,16 +59,6 @@ class Fab:
         for name, least, most in (("alpha_max", 0.0, 1.0), ("eta", 1.0, 2.0), ("beta", 0.0, 1.0)):
             if not least <= getattr(self, name) <= most:
                 raise OptionError(f"attacks.fab.{name}: got {getattr(self, name)}, allowed: {least} to {most}")
-
-    @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """Each norm; targeted; restarts; stopping inside."""
-        linf, l2 = ThreatModel(norm="linf", eps="8/255"), ThreatModel(norm="l2", eps=0.5)
-        return (
-            cls(threat=linf, steps=10),
-            cls(threat=l2, steps=10, targets=3),
-            cls(threat=ThreatModel(norm="l1", eps=12), steps=10, restarts=2, stop_inside=True),
-        )
 
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
@@ -150,6 +140,16 @@ class Fab:
         near, far = points.add_(ways, alpha=self.eta)
         stepped: Tensor = torch.lerp(near, far, (a / (a + b)).clamp_max(self.alpha_max)).clamp_(0.0, 1.0)
         return stepped.reshape(x.shape)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Each norm; targeted; restarts; stopping inside."""
+        linf, l2 = ThreatModel(norm="linf", eps="8/255"), ThreatModel(norm="l2", eps=0.5)
+        return (
+            cls(threat=linf, steps=10),
+            cls(threat=l2, steps=10, targets=3),
+            cls(threat=ThreatModel(norm="l1", eps=12), steps=10, restarts=2, stop_inside=True),
+        )
 
 
 def _length(norm: str, ways: Tensor) -> Tensor:

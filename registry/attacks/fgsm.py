@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from torch import Tensor
 
@@ -64,7 +64,7 @@ class FGSM:
         return length("attacks.fgsm.step_size", self.step_size, self.threat.radius)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[FGSM]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         return [
             cls(threat=ThreatModel(norm="linf", eps="8/255")),
             cls(threat=ThreatModel(norm="linf", eps="8/255"), step_size="10/255", random_start=True),

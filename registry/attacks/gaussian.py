@@ -38,12 +38,6 @@ class Gaussian:
         if self.draws < 1:
             raise OptionError(f"attacks.gaussian.draws: got {self.draws}, allowed: 1 or more")
 
-    @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """Each norm, one draw and several."""
-        single = tuple(cls(threat=ThreatModel.parse(key)) for key in ("linf:8/255", "l2:0.5", "l1:12"))
-        return (*single, cls(threat=ThreatModel(norm="linf", eps="8/255"), draws=5))
-
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
         best = self._draw(given, 0)
@@ -65,3 +59,9 @@ class Gaussian:
             length = self.threat.size(noise).clamp_min(1e-12).to(noise.dtype)
             noise = noise / length.reshape(-1, 1, 1, 1)
         return self.threat.project(given.images + self.threat.radius * noise, given.images)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Each norm, one draw and several."""
+        single = tuple(cls(threat=ThreatModel.parse(key)) for key in ("linf:8/255", "l2:0.5", "l1:12"))
+        return (*single, cls(threat=ThreatModel(norm="linf", eps="8/255"), draws=5))

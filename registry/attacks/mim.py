@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from torch import Tensor
 
@@ -77,7 +77,7 @@ class MIM:
         return self.threat.project(images + self._length * direction, given.images)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[MIM]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         return [
             cls(threat=ThreatModel(norm="linf", eps="8/255"), steps=3),
             cls(threat=ThreatModel(norm="l2", eps=0.5), steps=3, decay=0.5, keep="last"),

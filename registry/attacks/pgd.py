@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from torch import Tensor
 
@@ -88,7 +88,7 @@ class PGD:
         return self.threat.project(given.images + noise.to(given.images), given.images)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[PGD]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         linf, l2, l1 = (ThreatModel(norm=n, eps=e) for n, e in (("linf", "8/255"), ("l2", 0.5), ("l1", 2.0)))
         return [
             cls(threat=linf, steps=3, step_size="4/255"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -84,7 +84,7 @@ class PGDTopK:
         return start_of(self.threat, given, restart, random_start=self.random_start)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[PGDTopK]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         threat = ThreatModel(norm="l1", eps=2.0)
         return [
             cls(threat=threat, steps=10),

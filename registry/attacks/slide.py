@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from torch import Tensor
 
@@ -88,7 +88,7 @@ class SLIDE:
         return start_of(self.threat, given, restart, random_start=self.random_start)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[SLIDE]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         threat = ThreatModel(norm="l1", eps=2.0)
         return [
             cls(threat=threat, steps=10, percentile=95.0),

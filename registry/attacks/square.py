@@ -63,11 +63,6 @@ class Square:
         if not 0.0 < self.p <= 1.0:
             raise OptionError(f"attacks.square.p: got {self.p}, allowed: over 0, to 1")
 
-    @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """Each norm."""
-        return tuple(cls(threat=ThreatModel.parse(key), queries=20) for key in ("linf:8/255", "l2:0.5", "l1:12"))
-
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
         with torch.no_grad():
@@ -207,6 +202,11 @@ class Square:
         if self.threat.norm != "linf":
             side = max(side, 3) | 1
         return min(side, height, width)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """Each norm."""
+        return tuple(cls(threat=ThreatModel.parse(key), queries=20) for key in ("linf:8/255", "l2:0.5", "l1:12"))
 
 
 def _first_of_each(rows: Tensor, places: Tensor) -> Tensor:

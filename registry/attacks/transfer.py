@@ -39,12 +39,6 @@ class Transfer:
         if not self.sources:
             raise OptionError("attacks.transfer.sources: got none, allowed: the name of at least one other peer")
 
-    @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """One source and two."""
-        linf, l2 = ThreatModel(norm="linf", eps="8/255"), ThreatModel(norm="l2", eps=0.5)
-        return cls(threat=linf, sources=("a",)), cls(threat=l2, sources=("a", "b"), objective="cross_entropy")
-
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
         missing = [name for name in self.sources if name not in given.sources]
@@ -64,3 +58,9 @@ class Transfer:
                 best = torch.where((reached > value).reshape(-1, 1, 1, 1), other, best)
                 value = torch.maximum(value, reached)
         return best
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
+        """One source and two."""
+        linf, l2 = ThreatModel(norm="linf", eps="8/255"), ThreatModel(norm="l2", eps=0.5)
+        return cls(threat=linf, sources=("a",)), cls(threat=l2, sources=("a", "b"), objective="cross_entropy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import matx
 from matx.data import Data
@@ -16,7 +17,7 @@ _SOURCE = source("cifar10", "CIFAR10")
 
 @matx.datasets.register("cifar10")
 @dataclass(frozen=True, kw_only=True)
-class Cifar10:
+class CIFAR10:
     """CIFAR-10: 50,000 training and 10,000 test images, (3, 32, 32) uint8, 10 classes.
 
     Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images". Read by torchvision from
@@ -32,7 +33,7 @@ class Cifar10:
         return load(_SOURCE, root=self.root, download=self.download, verify=self.verify)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Cifar10]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """One on noise in the real file format."""
         write_noise(
             tmp_path / "cifar-10-batches-py",

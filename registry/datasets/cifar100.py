@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import matx
 from matx.data import Data
@@ -16,7 +17,7 @@ _SOURCE = source("cifar100", "CIFAR100")
 
 @matx.datasets.register("cifar100")
 @dataclass(frozen=True, kw_only=True)
-class Cifar100:
+class CIFAR100:
     """CIFAR-100 with its fine labels: 50,000 training and 10,000 test images, (3, 32, 32) uint8, 100 classes.
 
     Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images". Read by torchvision from
@@ -32,7 +33,7 @@ class Cifar100:
         return load(_SOURCE, root=self.root, download=self.download, verify=self.verify)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Cifar100]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """One on noise in the real file format."""
         folder = tmp_path / "cifar-100-python"
         write_noise(folder, meta="meta", fine="fine_", classes=100, batches={"train": 100, "test": 20})

@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class Digits:
         )
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Digits]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """The one instance; it needs no files."""
         return [cls()]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import matx
 from matx.data import Data
@@ -15,7 +16,7 @@ _SOURCE = Source(name="fashion_mnist", torchvision_class="FashionMNIST")
 
 @matx.datasets.register("fashion_mnist")
 @dataclass(frozen=True, kw_only=True)
-class FashionMnist:
+class FashionMNIST:
     """Fashion-MNIST, articles of clothing: 60,000 training and 10,000 test images, (1, 28, 28) uint8, 10 classes.
 
     Source: Xiao et al. 2017 (arXiv 1708.07747). Read by torchvision from
@@ -29,7 +30,7 @@ class FashionMnist:
         return load(_SOURCE, root=self.root, download=self.download, verify=True)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[FashionMnist]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """One on noise in the real file format."""
         write_idx(tmp_path / "FashionMNIST" / "raw", train=40, test=20)
         return [cls(root=str(tmp_path))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import matx
 from matx.data import Data
@@ -15,7 +16,7 @@ _SOURCE = Source(name="mnist", torchvision_class="MNIST", class_names=tuple("012
 
 @matx.datasets.register("mnist")
 @dataclass(frozen=True, kw_only=True)
-class Mnist:
+class MNIST:
     """MNIST, handwritten digits: 60,000 training and 10,000 test images, (1, 28, 28) uint8, 10 classes.
 
     Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition". Read by torchvision from
@@ -29,7 +30,7 @@ class Mnist:
         return load(_SOURCE, root=self.root, download=self.download, verify=True)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Mnist]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """One on noise in the real file format."""
         write_idx(tmp_path / "MNIST" / "raw", train=40, test=20)
         return [cls(root=str(tmp_path))]

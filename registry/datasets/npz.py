@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -144,7 +144,7 @@ class Npz:
         return split
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Npz]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """One colour file with a validation part, and one grey file without."""
         rng = np.random.default_rng(0)
 

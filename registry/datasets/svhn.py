@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -29,7 +29,7 @@ _SOURCE = Source(
 
 @matx.datasets.register("svhn")
 @dataclass(frozen=True, kw_only=True)
-class Svhn:
+class SVHN:
     """SVHN, cropped digits: 73,257 training and 26,032 test images, (3, 32, 32) uint8, 10 classes.
 
     Source: Netzer et al. 2011, "Reading Digits in Natural Images with Unsupervised Feature Learning". Read by
@@ -45,7 +45,7 @@ class Svhn:
         return load(_SOURCE, root=self.root, download=self.download, verify=self.verify)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Svhn]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """One on noise in the real file format, in which the digit 0 has label 10."""
         from scipy.io import savemat
 

@@ -20,7 +20,7 @@ from registry.strategies._losses import label_loss
 
 @matx.strategies.register("act")
 @dataclass(frozen=True, kw_only=True)
-class Act:
+class ACT:
     """Adversarial concurrent training (Arani et al. 2020, BMVC, arXiv 2008.07015): robust R and natural N.
 
     L_R = (1 - alpha) CE(R(x'), y) + alpha T^2 KL(p_N^T(x) || p_R^T(x'))

@@ -17,7 +17,7 @@ from registry.strategies import _objectives, _options
 
 @matx.strategies.register("adaad")
 @dataclass(frozen=True, kw_only=True)
-class AdaAd:
+class AdaAD:
     """Adaptive adversarial distillation (Huang et al. 2023, CVPR) from a frozen teacher t.
 
     L_s = alpha KL(p_t(x') || p_s(x')) + (1 - alpha) KL(p_t(x) || p_s(x)),  x' = argmax KL(p_t(x') || p_s(x')),

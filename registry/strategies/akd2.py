@@ -18,7 +18,7 @@ from registry.strategies._losses import label_loss
 
 @matx.strategies.register("akd2")
 @dataclass(frozen=True, kw_only=True)
-class Akd2:
+class AKD2:
     """Distillation from two frozen teachers (Chen et al. 2021, ICLR, openreview qZzy5urZw9), also known as AKD2.
 
     L_s = label CE(s(x'), y) + standard_weight T^2 H(p_std^T(x'), p_s^T(x'))

@@ -18,7 +18,7 @@ from registry.strategies._losses import label_loss
 
 @matx.strategies.register("ard")
 @dataclass(frozen=True, kw_only=True)
-class Ard:
+class ARD:
     """Adversarially robust distillation (Goldblum et al. 2020, AAAI, arXiv 1905.09747) from a frozen teacher t.
 
     L_s = (alpha / C) T^2 KL(p_t^T(x) || p_s^T(x')) + (1 - alpha) CE(s(x), y).

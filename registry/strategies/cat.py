@@ -20,7 +20,7 @@ from registry.strategies._losses import label_loss
 
 @matx.strategies.register("cat")
 @dataclass(frozen=True, kw_only=True)
-class Cat:
+class CAT:
     """Collaborative adversarial training (Liu et al. 2023, arXiv 2303.14922) of f (TRADES) and g (logit pairing).
 
     L_f = (1 - exchange) [CE(f(x), y) + beta KL(p_f(x) || p_f(u))] + exchange KL(p_g(u) || p_f(u))

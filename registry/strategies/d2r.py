@@ -18,7 +18,7 @@ from registry.strategies._losses import label_loss
 
 @matx.strategies.register("d2r")
 @dataclass(frozen=True, kw_only=True)
-class D2r:
+class D2R:
     """D2R with collaborative generation (Liu et al. 2025, arXiv 2506.07056): guide G and robust network R, coupled.
 
     L_G = CE(G(x), y)

@@ -19,7 +19,7 @@ from registry.strategies._losses import label_loss
 
 @matx.strategies.register("dml")
 @dataclass(frozen=True, kw_only=True)
-class Dml:
+class DML:
     """Deep mutual learning (Zhang et al. 2018, CVPR, arXiv 1706.00384), on adversarial or on clean images.
 
     L_i = CE(f_i(z), y) + weight sum_{j != i} KL(p_j(z) || p_i(z)),  p_j detached, temperature 1.

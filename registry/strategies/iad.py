@@ -22,7 +22,7 @@ from registry.strategies._losses import label_loss
 
 @matx.strategies.register("iad")
 @dataclass(frozen=True, kw_only=True)
-class Iad:
+class IAD:
     """Introspective adversarial distillation (Zhu et al. 2022, ICLR, arXiv 2106.04928), trust w = p_t(y | x')^b.
 
     IAD-I (`standard` = None), from a robust teacher t:

@@ -18,7 +18,7 @@ from registry.strategies._losses import label_loss
 
 @matx.strategies.register("lbgat")
 @dataclass(frozen=True, kw_only=True)
-class Lbgat:
+class LBGAT:
     """LBGAT (Cui et al. 2021, ICCV, arXiv 2011.11164): natural network N and robust network R, coupled.
 
     L_N = CE(N(x), y),   L_R = MSE(R(x'), N(x)) + beta KL(p_R(x) || p_R(x')).

@@ -21,7 +21,7 @@ from registry.strategies._losses import label_loss
 
 @matx.strategies.register("mart")
 @dataclass(frozen=True, kw_only=True)
-class Mart:
+class MART:
     """MART (Wang et al. 2020, ICLR, openreview rklOg6EFwS).
 
     L_i = CE(f_i(x'_i), y) - margin log(1.0001 - max_{k != y} p_k(x'_i)) + beta KL(p_i(x) || p_i(x'_i)) (1 - p_y(x)),

@@ -26,7 +26,7 @@ READINGS = ("owner", "others", "clean", "examples_only", "answers_only")
 
 @matx.strategies.register("mat")
 @dataclass(frozen=True, kw_only=True)
-class Mat:
+class MAT:
     """Mutual adversarial training (Liu et al. 2021, arXiv 2112.05005; IEEE TIFS 17, 2022), as a family.
 
     L_i = c CE(f_i(x), y) + sum_j [ u_ij CE(f_i(x'_j), y) + v_ij T^2 KL(q_ij^T || p_i^T(x'_j)) ],  q detached,

@@ -21,7 +21,7 @@ from registry.strategies import _options
 
 @matx.strategies.register("mtard")
 @dataclass(frozen=True, kw_only=True)
-class Mtard:
+class MTARD:
     """Multi-teacher adversarial robustness distillation (Zhao et al. 2022, ECCV) from two frozen teachers.
 
     L_s = ((1 - w) / C) KL(p_rob(x') || p_s(x')) + (w / C) KL(p_nat(x) || p_s(x)),

@@ -18,7 +18,7 @@ from registry.strategies._losses import label_loss
 
 @matx.strategies.register("peeraid")
 @dataclass(frozen=True, kw_only=True)
-class PeerAid:
+class PeerAiD:
     """PeerAiD (Jung et al. 2024, CVPR, arXiv 2403.06668): a student s and a peer p, both on the student's examples x'.
 
     L_p = gamma_label CE(p(x'), y) + (gamma_kl / C) t^2 KL(p_s^t(x') || p_p^t(x'))

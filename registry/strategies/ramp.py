@@ -18,7 +18,7 @@ from registry.strategies import _options
 
 @matx.strategies.register("ramp")
 @dataclass(frozen=True, kw_only=True)
-class Ramp:
+class RAMP:
     """The loss of RAMP (Jiang and Singh 2024, NeurIPS, arXiv 2402.06827), without its gradient projection.
 
     L_i = mean_n max(CE(f_i(x'_q), y), CE(f_i(x'_r), y)) + weight mean_{n in gamma} KL(p_i(x'_q) || p_i(x'_r)),

@@ -18,7 +18,7 @@ from registry.strategies import _objectives, _options
 
 @matx.strategies.register("rslad")
 @dataclass(frozen=True, kw_only=True)
-class Rslad:
+class RSLAD:
     """Robust soft label adversarial distillation (Zi et al. 2021, ICCV, arXiv 2108.07969) from a frozen teacher t.
 
     L_s = (adversarial / C) KL(p_t(x) || p_s(x')) + (clean / C) KL(p_t(x) || p_s(x)).

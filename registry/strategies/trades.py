@@ -18,7 +18,7 @@ from registry.strategies._losses import label_loss
 
 @matx.strategies.register("trades")
 @dataclass(frozen=True, kw_only=True)
-class Trades:
+class TRADES:
     """TRADES (Zhang et al. 2019, arXiv 1901.08573).
 
     L_i = CE(f_i(x), y) + beta KL(p_i(x) || p_i(x'_i)), the gradient through both sides; published beta 6.

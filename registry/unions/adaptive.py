@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ class Adaptive:
         return [error / total for error in errors] if total > 0 else [1.0 / count] * count
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Adaptive]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         return [cls()]
 
 

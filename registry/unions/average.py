@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -34,5 +35,5 @@ class Average:
         return torch.stack([run_attack(attack, given) for attack in attacks]), state
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[Average]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         return [cls()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -74,7 +75,7 @@ class MSD:
         return starts[choice, torch.arange(len(choice), device=choice.device)]
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[MSD]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         return [cls(steps=3), cls(steps=3, random_start=True, objective="margin")]
 
 

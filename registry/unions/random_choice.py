@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from torch import Tensor
 
@@ -53,5 +54,5 @@ class RandomChoice:
         return images.unsqueeze(0), state
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[RandomChoice]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         return [cls(), cls(per="sample")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -70,5 +70,5 @@ class WorstCase:
         return values.reshape(count, size), wrong.reshape(count, size)
 
     @classmethod
-    def examples(cls, tmp_path: Path) -> Sequence[WorstCase]:
+    def examples(cls, tmp_path: Path) -> Sequence[Self]:
         return [cls(), cls(objective="margin"), cls(misclassified_first=True)]
