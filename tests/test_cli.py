@@ -48,6 +48,20 @@ def test_run_tells_where_everything_lies(finished: Path, capsys: pytest.CaptureF
         assert word in shown.out, f"the table and the places show {word}"
 
 
+def test_results_fold_at_sixty_columns(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(columns: int) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert main(["run", "--resume", str(finished), "-q"]) == 0, "showing the results ends well"
+        return [line for line in capsys.readouterr().out.splitlines() if line[:1] in "│┃"]
+
+    whole, parts = shown(160), shown(60)
+    assert max(len(line) for line in parts) <= 60 < max(len(line) for line in whole), "the case folds nothing"
+    cells = [[cell.strip() for line in lines for cell in line.split("│")[2:-1]] for lines in (whole, parts)]
+    assert sorted(cells[0]) == sorted(cells[1]), "a figure is cut, missing or twice"
+
+
 def test_config_of_a_run_gives_the_same_experiment(finished: Path, home: Path) -> None:
     again = home / "again"
     assert main(["run", str(finished / "config.gin"), "--out", str(again), "--device", "cpu"]) == 0, "it runs"

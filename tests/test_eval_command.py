@@ -162,7 +162,7 @@ def test_one_json_document(home: Path, capsys: pytest.CaptureFixture[str]) -> No
     shown = json.loads(capsys.readouterr().out)
     assert shown["results"] == json.loads(Path("a/results.json").read_text()), "not the figures of results.json"
     assert shown["verified"] == json.loads(Path("a/verified.json").read_text()), "not what --verify found"
-    assert (shown["folder"], shown["transfer"]) == ("a", None), "the folder is not named"
+    assert (shown["folder"], shown["transfer"], shown["next"]) == ("a", None, None), "more than was asked"
 
 
 def test_a_failed_check_names_the_next_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,6 +174,8 @@ def test_a_failed_check_names_the_next_command(home: Path, capsys: pytest.Captur
     (line,) = [line for line in shown.splitlines() if line.startswith("next ")]
     wanted = "matx eval --model models.py:saturated --dataset x.npz --images 8 --device cpu"
     assert line.split(maxsplit=1)[1] == f"{wanted} --sanity full --suite autoattack", "not what is to be run next"
+    assert main([*weak, "--suite", "suite.gin", "--out", "a", "--json"]) == 0, "the same again, finished"
+    assert json.loads(capsys.readouterr().out)["next"] == line.split(maxsplit=1)[1], "JSON names another command"
     assert main([*weak, "--no-sanity", "--suite", "suite.gin", "--out", "b"]) == 0, "without checks"
     assert "next " not in capsys.readouterr().out, "without a failure there is nothing to be done"
 

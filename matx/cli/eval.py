@@ -36,10 +36,10 @@ def evaluate(models: Models, measured: Measured, beside: Beside, device: str | N
     """
     for group in (models, measured, beside):
         group.refuse_mixtures()
-    from matx import evaluation as wing
+    from matx import evaluation
     from matx.runtime.folder import open_folder
 
-    scope = wing.Scope(
+    scope = evaluation.Scope(
         checkpoints=("best", "last") if models.checkpoint is None else (models.checkpoint,),
         peers=models.peers,
         images=measured.images,
@@ -55,33 +55,35 @@ def evaluate(models: Models, measured: Measured, beside: Beside, device: str | N
     subject = _subject(models, measured, scope, where)
     other = None
     if beside.beside is not None:
-        other = wing.from_run(open_folder(beside.beside), replace(scope, peers=(), weights=("raw",)), where)
+        other = evaluation.from_run(open_folder(beside.beside), replace(scope, peers=(), weights=("raw",)), where)
     return _evaluate(subject, scope, beside, other, suite=measured.suite, as_json=as_json)
 
 
 def _subject(models: Models, measured: Measured, scope: Scope, device: str) -> Subject:
-    from matx import evaluation as wing
+    from matx import evaluation
     from matx.plugins import import_all
     from matx.runtime.folder import open_folder
 
     if models.run is not None:
-        return wing.from_run(open_folder(models.run), scope, device, suite=measured.suite, bindings=measured.bindings)
+        return evaluation.from_run(
+            open_folder(models.run), scope, device, suite=measured.suite, bindings=measured.bindings
+        )
     import_all()
-    foreign = wing.Foreign(
+    foreign = evaluation.Foreign(
         dataset=str(models.dataset),
         suite=measured.suite or "pgd",
         bindings=measured.bindings,
         normalise=models.normalise != "none",
     )
     if models.model is not None:
-        return wing.from_module(models.model, foreign, scope, device)
-    return wing.from_weights(models.weights, str(models.architecture), foreign, scope, device)
+        return evaluation.from_module(models.model, foreign, scope, device)
+    return evaluation.from_weights(models.weights, str(models.architecture), foreign, scope, device)
 
 
 def _evaluate(
     subject: Subject, scope: Scope, beside: Beside, other: Subject | None, *, suite: str | None, as_json: bool
 ) -> int:
-    from matx import evaluation as wing
+    from matx import evaluation
     from matx.measure.sanity import EFFORTS
     from matx.report import failed
 
@@ -91,28 +93,29 @@ def _evaluate(
     shown = display()
     for warning in subject.warnings:
         shown.say(f"warning: {warning}")
-    judge = wing.Judge(subject, scope, shown)
-    folder = wing.open_evaluation(beside.out, wing.identity(judge), shown)
+    judge = evaluation.Judge(subject, scope, shown)
+    folder = evaluation.open_evaluation(beside.out, evaluation.identity(judge), shown)
     try:
         effort = None if beside.effort is None else EFFORTS[beside.effort]
-        found = wing.run_evaluation(wing.Judge(subject, scope, shown, folder.records), folder, effort)
-        checked = wing.verify_evaluation(judge, folder) if beside.verify else None
-        matrix = wing.transfer_evaluation(judge, folder.path, other) if transfer else None
+        found = evaluation.run_evaluation(evaluation.Judge(subject, scope, shown, folder.records), folder, effort)
+        checked = evaluation.verify_evaluation(judge, folder) if beside.verify else None
+        matrix = evaluation.transfer_evaluation(judge, folder.path, other) if transfer else None
     except KeyboardInterrupt:
         click.echo(f"stopped; the same command continues in {folder.path}", err=True)
         return 130
+    advice = _next(strongest=beside.effort == "full" and suite == _STRONGEST) if failed(found) else None
     if as_json:
         kept = None if checked is None else json.loads((folder.path / "verified.json").read_text(encoding="utf-8"))
-        show_json({"folder": str(folder.path), "results": found, "verified": kept, "transfer": matrix})
+        show_json({"folder": str(folder.path), "results": found, "verified": kept, "transfer": matrix, "next": advice})
     else:
-        show_results(found, wing.read_seconds(folder))
+        show_results(found, evaluation.read_seconds(folder))
         if matrix is not None:
             show_transfer(matrix)
         click.echo(f"results     {folder.results}")
         if checked is not None:
             click.echo(checked.sentence())
-        if failed(found):
-            click.echo(f"next        {_next(strongest=beside.effort == 'full' and suite == _STRONGEST)}")
+        if advice is not None:
+            click.echo(f"next        {advice}")
     return 0 if checked is None or checked.sound else 1
 
 
