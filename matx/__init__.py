@@ -7,19 +7,26 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matx.augment import Augment
     from matx.data import Data, MemorySplit, Split
     from matx.errors import MatxError
     from matx.exchange import CLEAN, Exchange, Mix, Needs, PeerInfo, PeerLoss, State
-    from matx.experiment import Evaluation, Experiment, Optimizer, Peer, Schedule, Tune
+    from matx.experiment import Evaluation, Experiment, Peer, Tune
     from matx.interfaces import AttackInput, FreeObjective, LogitObjective, Neutral
-    from matx.registration import architectures, attacks, datasets, strategies, unions
+    from matx.registration import (
+        architectures,
+        attacks,
+        augmentations,
+        datasets,
+        optimizers,
+        schedules,
+        strategies,
+        unions,
+    )
     from matx.threat import ThreatModel
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Augment": "augment",
     "Data": "data",
     "MemorySplit": "data",
     "Split": "data",
@@ -33,9 +40,7 @@ _HOME = {
     "State": "exchange",
     "Evaluation": "experiment",
     "Experiment": "experiment",
-    "Optimizer": "experiment",
     "Peer": "experiment",
-    "Schedule": "experiment",
     "Tune": "experiment",
     "FreeObjective": "interfaces",
     "AttackInput": "interfaces",
@@ -47,7 +52,6 @@ _HOME = {
 __all__ = [
     "CLEAN",
     "AttackInput",
-    "Augment",
     "Data",
     "Evaluation",
     "Exchange",
@@ -59,11 +63,9 @@ __all__ = [
     "Mix",
     "Needs",
     "Neutral",
-    "Optimizer",
     "Peer",
     "PeerInfo",
     "PeerLoss",
-    "Schedule",
     "Split",
     "State",
     "ThreatModel",
@@ -71,7 +73,10 @@ __all__ = [
     "__version__",
     "architectures",
     "attacks",
+    "augmentations",
     "datasets",
+    "optimizers",
+    "schedules",
     "strategies",
     "unions",
 ]

@@ -15,7 +15,6 @@ from matx.errors import DataError
 from matx.randomness import SampleGenerator, hashed, seed_for
 
 __all__ = [
-    "Augmentation",
     "Batch",
     "Data",
     "MemorySplit",
@@ -137,10 +136,6 @@ class Batch:
     images: Tensor
     labels: Tensor
     indices: Tensor
-
-
-Augmentation = Callable[[Tensor, SampleGenerator], Tensor]
-"""(N, C, H, W) in [0,1] and per-sample draws -> the same shape, in [0,1]."""
 
 
 def carve(data: Data, *, validation: float, train_limit: int | None = None) -> Data:

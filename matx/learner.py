@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from matx.craft import forked
 from matx.data import Data
 from matx.errors import CheckpointError, ModelError, OptionError, did_you_mean
-from matx.experiment import Optimizer, Peer
+from matx.experiment import Peer
 from matx.randomness import seed_for
 
 __all__ = ["Learner", "Normalised", "build_learner", "forward", "precision_type", "read_weights"]
@@ -60,16 +60,21 @@ class Learner:
         """Descend once with the learning rate times `factor`, move the average, clear gradients; the rate used."""
         if self.optimizer is None:
             raise ModelError(f"peer {self.name!r} is frozen and cannot step")
-        declared = self.peer.optimizer
         for group in self.optimizer.param_groups:
-            group["lr"] = declared.lr * factor
-        if declared.clip is not None:
-            nn.utils.clip_grad_norm_(self.module.parameters(), declared.clip)
+            group["lr"] = group["initial_lr"] * factor
+        clip = None if self.peer.optimizer is None else self.peer.optimizer.clip
+        if clip is not None:
+            nn.utils.clip_grad_norm_(self.module.parameters(), clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema_module is not None and self.peer.ema is not None:
             _average(self.ema_module, self.module, self.peer.ema)
-        return declared.lr * factor
+        return self.rate
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step; 0 where there is no optimizer."""
+        return 0.0 if self.optimizer is None else float(self.optimizer.param_groups[0]["lr"])
 
     def average_epoch(self, epoch: float, epochs: int) -> None:
         """Take the weights at the end of an epoch into the uniform average; before it begins it is the weights."""
@@ -131,21 +136,17 @@ def build_learner(
         module.requires_grad_(False)
     averages = peer.ema is not None or peer.swa_from is not None
     ema = copy.deepcopy(module).eval().requires_grad_(False) if averages else None
-    optimizer = None if peer.frozen else _optimizer(peer.optimizer, module)
-    return Learner(name, peer, module, optimizer, ema, precision_type(precision, device))
+    return Learner(name, peer, module, _optimizer(peer, module), ema, precision_type(precision, device))
 
 
-def _optimizer(declared: Optimizer, module: nn.Module) -> torch.optim.Optimizer:
-    everything = [p for p in module.parameters() if p.requires_grad]
-    bare = [] if declared.decay_norm_and_bias else [p for p in everything if p.ndim <= 1]
-    decayed = [p for p in everything if not any(p is q for q in bare)]
-    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": declared.weight_decay}]
-    if bare:
-        groups.append({"params": bare, "weight_decay": 0.0})
-    if declared.name == "sgd":
-        return torch.optim.SGD(groups, lr=declared.lr, momentum=declared.momentum, nesterov=declared.nesterov)
-    kind = torch.optim.Adam if declared.name == "adam" else torch.optim.AdamW
-    return kind(groups, lr=declared.lr)
+def _optimizer(peer: Peer, module: nn.Module) -> torch.optim.Optimizer | None:
+    """The peer's optimizer over all weights; each group keeps its full learning rate, which a schedule multiplies."""
+    if peer.frozen or peer.optimizer is None:
+        return None
+    optimizer = peer.optimizer({name: p for name, p in module.named_parameters() if p.requires_grad})
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimizer
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -12,10 +12,13 @@ from matx.errors import RegistrationError, did_you_mean
 from matx.interfaces import (
     Architecture,
     Attack,
+    Augmentation,
     Composite,
     Dataset,
     FirstOrderAttack,
+    Optimizer,
     PerturbationUnion,
+    Schedule,
     Strategy,
 )
 
@@ -131,13 +134,27 @@ KINDS: tuple[Kind, ...] = (
         refinements=(FirstOrderAttack, Composite),
         contract="matx.testing.attacks:CONTRACTS",
     ),
+    Kind(name="augmentations", protocol=Augmentation, contract="matx.testing.augmentations:CONTRACTS"),
     Kind(name="datasets", protocol=Dataset, contract="matx.testing.datasets:CONTRACTS"),
+    Kind(name="optimizers", protocol=Optimizer, contract="matx.testing.optimizers:CONTRACTS"),
+    Kind(name="schedules", protocol=Schedule, contract="matx.testing.schedules:CONTRACTS"),
     Kind(name="strategies", protocol=Strategy, contract="matx.testing.strategies:CONTRACTS"),
     Kind(name="unions", protocol=PerturbationUnion, contract="matx.testing.unions:CONTRACTS"),
 )
 """Every kind, declared here and nowhere else: a kind is its entry, its protocol and contracts, and its folder."""
 
-REGISTRIES: dict[str, Registry[Any]] = {kind.name: Registry(kind.name) for kind in KINDS}
+
+def _registries(kinds: Sequence[Kind]) -> dict[str, Registry[Any]]:
+    """An empty registry for each kind; RegistrationError where two kinds share a word."""
+    found: dict[str, Registry[Any]] = {}
+    for kind in kinds:
+        if kind.name in found:
+            raise RegistrationError(f"kinds: {kind.name!r} is declared twice in KINDS, allowed: one entry a kind")
+        found[kind.name] = Registry(kind.name)
+    return found
+
+
+REGISTRIES: dict[str, Registry[Any]] = _registries(KINDS)
 """The registry of each kind by its word; each is also an attribute of this module, and of `matx`."""
 
 
@@ -150,6 +167,9 @@ def __getattr__(name: str) -> Any:
 if TYPE_CHECKING:
     architectures: Registry[Architecture]
     attacks: Registry[Attack]
+    augmentations: Registry[Augmentation]
     datasets: Registry[Dataset]
+    optimizers: Registry[Optimizer]
+    schedules: Registry[Schedule]
     strategies: Registry[Strategy]
     unions: Registry[PerturbationUnion]

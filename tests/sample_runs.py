@@ -13,7 +13,7 @@ from torch import Tensor
 
 import matx
 from matx.config import Loaded
-from matx.experiment import Evaluation, Experiment, Optimizer, Peer
+from matx.experiment import Evaluation, Experiment, Peer
 from matx.interfaces import AttackInput
 from matx.plugins import import_all
 from matx.threat import ThreatModel
@@ -32,6 +32,8 @@ Evaluation.validation_images = 20
 Evaluation.images = 30
 Peer.architecture = @architectures.tiny()
 Peer.attacks = [@attacks.pgd()]
+Peer.optimizer = @optimizers.sgd()
+Peer.schedule = @schedules.cosine()
 architectures.tiny.width = 4
 attacks.pgd.steps = 2
 attacks.pgd.threat = @ThreatModel()
@@ -77,7 +79,8 @@ def sample(**changes: Any) -> Loaded:
     peer = Peer(
         architecture=matx.architectures["tiny"](width=4),
         attacks=[Watched()],
-        optimizer=Optimizer(lr=0.05),
+        optimizer=matx.optimizers["sgd"](lr=0.05),
+        schedule=matx.schedules["cosine"](),
     )
     experiment = Experiment(
         dataset=matx.datasets["digits"](),

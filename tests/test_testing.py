@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from bad import architectures, attacks, datasets, strategies, unions
+from bad import architectures, attacks, augmentations, datasets, optimizers, schedules, strategies, unions
 from bad import components as bad_components
 
 import registry
@@ -17,7 +17,10 @@ from matx.registration import attacks as known
 from matx.testing import CONTRACTS, check, check_component, components, examples_of
 from matx.testing import architectures as architecture_contracts
 from matx.testing import attacks as attack_contracts
+from matx.testing import augmentations as augmentation_contracts
 from matx.testing import datasets as dataset_contracts
+from matx.testing import optimizers as optimizer_contracts
+from matx.testing import schedules as schedule_contracts
 from matx.testing import strategies as strategy_contracts
 from matx.testing import unions as union_contracts
 from matx.testing.checking import _outcome
@@ -30,6 +33,9 @@ PAIRS: list[tuple[ModuleType, ModuleType]] = [
     (strategy_contracts, strategies),
     (architecture_contracts, architectures),
     (dataset_contracts, datasets),
+    (augmentation_contracts, augmentations),
+    (optimizer_contracts, optimizers),
+    (schedule_contracts, schedules),
 ]
 """(contracts of a kind, components of that kind that break them)."""
 CASES = [
@@ -60,6 +66,9 @@ def test_good_components_keep_every_promise(tmp_path: Path) -> None:
         "strategies": strategies.Bad(),
         "architectures": architectures.Bad(fault=""),
         "datasets": datasets.Bad(fault=""),
+        "augmentations": augmentations.Bad(),
+        "optimizers": optimizers.Bad(),
+        "schedules": schedules.Bad(),
     }
     for kind, component in good.items():
         failures = [outcome for outcome in check_component(kind, component) if not outcome.passed]

@@ -101,7 +101,7 @@ class _Checker:
             return
         cls = lookup(binding.name)
         if cls is None:
-            self._hide(binding.place, f"{binding.label}: {unknown_name(binding.name)}")
+            self._hide(binding.place, f"{binding.label}: {unknown_name(binding.name, binding.parameter)}")
             return
         known = parameters(cls)
         if binding.parameter not in known:

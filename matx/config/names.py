@@ -7,17 +7,14 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
 from weakref import WeakKeyDictionary
 
-from matx.augment import Augment
 from matx.errors import did_you_mean
-from matx.experiment import Evaluation, Experiment, Optimizer, Peer, Schedule, Tune
+from matx.experiment import Evaluation, Experiment, Peer, Tune
 from matx.registration import REGISTRIES
 from matx.threat import ThreatModel
 
 __all__ = ["NOUNS", "known_names", "lookup", "name_of", "parameters", "unknown_name"]
 
-NOUNS: dict[str, type[Any]] = {
-    noun.__name__: noun for noun in (Experiment, Peer, Optimizer, Schedule, Evaluation, Tune, Augment, ThreatModel)
-}
+NOUNS: dict[str, type[Any]] = {noun.__name__: noun for noun in (Experiment, Peer, Evaluation, Tune, ThreatModel)}
 """The declared nouns by name: to add one, name its class here."""
 
 
@@ -51,7 +48,7 @@ def name_of(component: object) -> str | None:
     return next((name for name in known_names() if lookup(name) is cls), None)
 
 
-def unknown_name(name: str) -> str:
+def unknown_name(name: str, parameter: str = "") -> str:
     """The sentence about a name that nobody has: the nearest, the known, the plug-ins that were loaded."""
     kind, _, component = name.partition(".")
     plugins = ", ".join(next(iter(REGISTRIES.values())).plugins) or "none"
@@ -61,6 +58,11 @@ def unknown_name(name: str) -> str:
         return f"unknown component {name!r}{near}; {kind}: {', '.join(registry) or 'none'}; plug-ins loaded: {plugins}"
     if kind in REGISTRIES:
         return f"{kind!r} is a kind; name one of its components: {', '.join(f'{kind}.{n}' for n in REGISTRIES[kind])}"
+    kind = next((kind for kind in REGISTRIES if name[:1].isupper() and kind.startswith(name.lower())), "")
+    if kind:  # `Optimizer` for `optimizers.sgd`
+        having = [one for one in REGISTRIES[kind] if parameter in parameters(REGISTRIES[kind][one])]
+        written = f"{kind}.NAME.{parameter}" if parameter else f"@{kind}.NAME()"
+        return f"unknown name {name!r}; write {written}, NAME one of {', '.join(having or REGISTRIES[kind])}"
     exact = [known for known in known_names() if known.rpartition(".")[2] == name.rpartition(".")[2]]
     near = f"; did you mean {exact[0]!r}?" if exact else did_you_mean(name, [*known_names(), *REGISTRIES])
     nouns, registries = ", ".join(NOUNS), ", ".join(f"{kind}.NAME" for kind in REGISTRIES)

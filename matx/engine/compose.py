@@ -52,7 +52,7 @@ def _finite_total(training: Training, losses: Mapping[str, PeerLoss]) -> Tensor:
         shown = ", ".join(f"{name} {float(loss.total.detach()):g}" for name, loss in losses.items())
         raise RunError(
             f"loss: not finite in epoch {training.position.epoch + 1}, step {training.position.step + 1} ({shown}); "
-            "a lower Optimizer.lr or Optimizer.clip usually helps"
+            "a lower learning rate or the optimizer's option clip usually helps"
         )
     return total
 

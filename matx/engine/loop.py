@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from matx.data import Batch, batches, order
 from matx.engine.answers import Answers
@@ -13,6 +15,7 @@ from matx.engine.crafting import craft_all
 from matx.engine.training import Position, Training
 from matx.engine.validation import validate
 from matx.exchange import PeerLoss
+from matx.interfaces import Augmentation
 from matx.measure import PeerScores
 from matx.randomness import SampleGenerator, hashed
 
@@ -66,9 +69,8 @@ def fit(training: Training) -> Iterator[StepRecord | EpochRecord]:
 def step(training: Training, batch: Batch) -> StepRecord:
     """One step of all peers on one batch: the four phases."""
     experiment, epoch = training.experiment, training.position.epoch
-    if experiment.augment is not None:
-        generator = SampleGenerator(hashed(experiment.seed, "augment", epoch), batch.indices)
-        batch = replace(batch, images=experiment.augment(batch.images, generator))
+    generator = SampleGenerator(hashed(experiment.seed, "augment", epoch), batch.indices)
+    batch = replace(batch, images=_augmented(batch.images, experiment.augmentations, generator))
     examples = craft_all(training, batch)
     answers = Answers(training, examples)
     losses: dict[str, PeerLoss] = {}
@@ -86,10 +88,19 @@ def step(training: Training, batch: Batch) -> StepRecord:
     return _record(training, losses, rates, len(batch.labels))
 
 
+def _augmented(images: Tensor, augmentations: Sequence[Augmentation], generator: SampleGenerator) -> Tensor:
+    """One augmentation after the other. A second one of a class gets draws of its own."""
+    for position, augmentation in enumerate(augmentations):
+        earlier = sum(type(other) is type(augmentation) for other in augmentations[:position])
+        images = augmentation(images, generator.at("again", earlier) if earlier else generator)
+    return images
+
+
 def _step_learner(training: Training, name: str) -> float:
     learner = training.learners[name]
     epoch = training.position.epoch + training.position.step / training.steps_per_epoch
-    return learner.step(learner.peer.schedule.at(epoch, training.experiment.epochs))
+    schedule = learner.peer.schedule
+    return learner.step(1.0 if schedule is None else schedule.at(epoch, training.experiment.epochs))
 
 
 def _record(training: Training, losses: Mapping[str, PeerLoss], rates: Mapping[str, float], images: int) -> StepRecord:
@@ -112,7 +123,7 @@ def _end_epoch(training: Training) -> EpochRecord:
     """Validate where it is due, choose the best, move on to the next epoch."""
     experiment = training.experiment
     done = training.position.epoch + 1
-    rates = {name: _last_rate(training, name) for name in training.needs.train}
+    rates = {name: training.learners[name].rate for name in training.needs.train}
     means = {
         name: {term: total / training.epoch_seen for term, total in terms.items()}
         for name, terms in training.sums.items()
@@ -138,8 +149,3 @@ def _end_epoch(training: Training) -> EpochRecord:
         passes=training.passes_per_image(),
         alarms=alarms,
     )
-
-
-def _last_rate(training: Training, name: str) -> float:
-    optimizer = training.learners[name].optimizer
-    return 0.0 if optimizer is None else float(optimizer.param_groups[0]["lr"])

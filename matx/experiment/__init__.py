@@ -2,102 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from matx.augment import Augment
 from matx.errors import OptionError
 from matx.exchange import PeerInfo
 from matx.experiment.checks import check_classes, check_needs, check_peers, crafting_order
 from matx.experiment.ranges import at_least, between, one_of
 from matx.experiment.tune import Tune
-from matx.interfaces import Architecture, Attack, Dataset, PerturbationUnion, Strategy
+from matx.interfaces import (
+    Architecture,
+    Attack,
+    Augmentation,
+    Dataset,
+    Optimizer,
+    PerturbationUnion,
+    Schedule,
+    Strategy,
+)
 
 __all__ = [
     "Evaluation",
     "Experiment",
-    "Optimizer",
     "Peer",
-    "Schedule",
     "Tune",
     "check_classes",
     "check_needs",
     "crafting_order",
     "peer_infos",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Optimizer:
-    """How a peer descends. SGD: v <- momentum v + g + weight_decay w; w <- w - lr v (torch's convention)."""
-
-    name: str = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 5e-4
-    decay_norm_and_bias: bool = True
-    """False: weight decay leaves normalisation parameters and biases alone."""
-    clip: float | None = None
-    """Clip the gradient's global l2 norm to this; None: never."""
-
-    def __post_init__(self) -> None:
-        one_of("Optimizer.name", self.name, ("sgd", "adam", "adamw"))
-        at_least("Optimizer.lr", self.lr, 0.0)
-        between("Optimizer.momentum", self.momentum, 0.0, 1.0)
-        at_least("Optimizer.weight_decay", self.weight_decay, 0.0)
-        if self.clip is not None:
-            at_least("Optimizer.clip", self.clip, 0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """The factor on the learning rate as a function of training time alone, so that a resumed run needs no state.
-
-    `constant`; `cosine` (1 to 0); `piecewise` (times `factor` at each milestone); `triangular` (0 to 1 at `peak`, then
-    to 0, linear); `one_cycle` (cosine from 1/25 to 1 at `peak`, then cosine to 1e-5). `warmup` rises linearly before.
-    """
-
-    name: str = "cosine"
-    warmup: float = 0.0
-    """Epochs of linear rise from 0, on top of any shape."""
-    milestones: Sequence[float] = (0.5, 0.75)
-    """For `piecewise`: shares of the epochs (values under 1) or epochs."""
-    factor: float = 0.1
-    peak: float = 0.4
-    """For `triangular` and `one_cycle`: the share of training at which the rate is highest."""
-
-    def __post_init__(self) -> None:
-        one_of("Schedule.name", self.name, ("constant", "cosine", "piecewise", "triangular", "one_cycle"))
-        at_least("Schedule.warmup", self.warmup, 0.0)
-        at_least("Schedule.factor", self.factor, 0.0)
-        between("Schedule.peak", self.peak, 0.01, 0.99)
-        object.__setattr__(self, "milestones", tuple(self.milestones))
-
-    def at(self, epoch: float, epochs: int) -> float:
-        """The factor at a (fractional) epoch of so many."""
-        rise = min(1.0, epoch / self.warmup) if self.warmup else 1.0
-        return rise * self._shape(min(1.0, epoch / epochs), epochs)
-
-    def _shape(self, progress: float, epochs: int) -> float:
-        if self.name == "cosine":
-            return 0.5 * (1.0 + math.cos(math.pi * progress))
-        if self.name == "piecewise":
-            shares = [m if m < 1.0 else m / epochs for m in self.milestones]
-            return self.factor ** sum(progress >= share for share in shares)
-        if self.name == "triangular":
-            return progress / self.peak if progress < self.peak else (1.0 - progress) / (1.0 - self.peak)
-        if self.name == "one_cycle":
-            if progress < self.peak:
-                return _cosine_between(1 / 25, 1.0, progress / self.peak)
-            return _cosine_between(1.0, 1e-5, (progress - self.peak) / (1.0 - self.peak))
-        return 1.0
-
-
-def _cosine_between(start: float, end: float, share: float) -> float:
-    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +43,10 @@ class Peer:
     """What it is attacked with in training; none: a natural peer, asked on clean images only."""
     union: PerturbationUnion | None = None
     """How several attacks are faced; needed with more than one."""
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    schedule: Schedule = field(default_factory=Schedule)
+    optimizer: Optimizer | None = None
+    """How its weights follow its gradients; needed unless it is frozen."""
+    schedule: Schedule | None = None
+    """The factor on the learning rate over time; None: 1."""
     attack_mode: str = "eval"
     """The mode of the model while it is attacked: 'eval' or 'train' (batch statistics, buffers untouched)."""
     ema: float | None = None
@@ -146,6 +82,10 @@ class Peer:
                 at_least(f"Peer.{name}", getattr(self, name), 0)
         if self.ema is not None and self.swa_from is not None:
             raise OptionError(f"Peer.swa_from: got {self.swa_from} beside ema {self.ema}, allowed: one of the two")
+        if not self.frozen and self.optimizer is None:
+            raise OptionError(
+                "Peer.optimizer: got None for a peer that is not frozen, allowed: a component @optimizers.NAME()"
+            )
         if self.frozen and self.weights is None:
             raise OptionError("Peer.weights: got None for a frozen peer, allowed: a run folder or a weights file")
 
@@ -188,7 +128,8 @@ class Experiment:
     epochs: int = 10
     batch_size: int = 128
     seed: int = 0
-    augment: Augment | None = None
+    augment: Augmentation | Sequence[Augmentation] | None = None
+    """What is done to training images, in this order; the same for all peers."""
     validation: float = 0.1
     """The share of train carved out for validation where the dataset has no split of its own."""
     train_limit: int | None = None
@@ -224,6 +165,13 @@ class Experiment:
         one_of("Experiment.update_order", self.update_order, ("simultaneous", "alternating"))
         check_peers(self)
         check_needs(self.strategy.needs(peer_infos(self)), self)
+
+    @property
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """`augment` as a tuple, empty for None."""
+        if self.augment is None:
+            return ()
+        return tuple(self.augment) if isinstance(self.augment, Sequence) else (self.augment,)
 
     @property
     def scored(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from matx.interfaces.attack_input import (
     value_and_gradient,
 )
 from matx.interfaces.running import checked_examples, run_attack
+from matx.interfaces.training import Augmentation, Optimizer, Schedule
 from matx.threat import ThreatModel
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Architecture",
     "Attack",
     "AttackInput",
+    "Augmentation",
     "Composite",
     "Dataset",
     "FirstOrderAttack",
@@ -38,7 +40,9 @@ __all__ = [
     "Neutral",
     "Objective",
     "ObjectiveStrategy",
+    "Optimizer",
     "PerturbationUnion",
+    "Schedule",
     "Stateful",
     "Strategy",
     "UsesSources",

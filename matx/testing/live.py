@@ -17,7 +17,7 @@ from matx.data import Data, MemorySplit, batches, order
 from matx.engine import start, step
 from matx.engine.averaging import average_weights
 from matx.exchange import PeerInfo, State
-from matx.experiment import Evaluation, Experiment, Optimizer, Peer
+from matx.experiment import Evaluation, Experiment, Peer
 from matx.interfaces import Attack, AttackInput, Strategy, run_attack
 from matx.testing.unions import Climb
 
@@ -91,6 +91,21 @@ class Together:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Descent:
+    """Gradient descent with momentum."""
+
+    clip: float | None = None
+
+    def __call__(self, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters.values(), lr=0.05, momentum=0.9)
+
+    @classmethod
+    def examples(cls, tmp_path: Path) -> Sequence[Descent]:
+        """One."""
+        return [cls()]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What two steps did: whether each peer's parameters moved, and a hash of each peer's weights afterwards."""
 
@@ -132,7 +147,7 @@ def _peer(info: PeerInfo, folder: Path) -> Peer:
         architecture=Net(),
         attacks=attacks,
         union=Together(count=info.views) if len(attacks) > 1 else None,
-        optimizer=Optimizer(lr=0.05, weight_decay=0.0),
+        optimizer=Descent(),
         ema=0.9 if info.ema else None,
         frozen=info.frozen,
         weights=None if weights is None else str(weights),

@@ -122,8 +122,9 @@ l2/ThreatModel.norm = 'l2'
 l2/ThreatModel.eps = 0.5
 generalist/Peer.attacks = [@linf/attacks.probe(), @l2/attacks.probe()]
 generalist/Peer.union = @unions.both()
+Peer.optimizer = @optimizers.sgd()
 """
-"""The example of the design, on the components of the plug-in above; 17 lines."""
+"""The example of the design, on the components of the plug-in above; 18 lines."""
 
 
 @pytest.fixture(autouse=True)

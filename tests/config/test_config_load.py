@@ -62,10 +62,10 @@ def test_a_single_path_is_one_file(tmp_path: Path) -> None:
         ["EPS='2/255'", "Experiment.validation=0.25", "l2/attacks.probe.size=1e-3"],
         ["Experiment.strategy=@strategies.led()", "strategies.led.leader='it\\'s'", "*/attacks.probe.steps=3"],
         [
-            "Experiment.augment=@Augment()",
-            "Augment.flip=False",
-            "Peer.schedule=@Schedule()",
-            "Schedule.milestones=(3,)",
+            "Experiment.augment=[@augmentations.pad_crop(), @augmentations.flip()]",
+            "augmentations.pad_crop.pad=2",
+            "Peer.schedule=@schedules.piecewise()",
+            "schedules.piecewise.milestones=(3,)",
         ],
     ],
 )
@@ -77,10 +77,10 @@ def test_the_flattened_text_gives_the_same_experiment(overrides: list[str], writ
 
 
 def test_the_flattened_text_of_includes_leaves_out_what_has_no_effect(write: Write, tmp_path: Path) -> None:
-    write("parts/more.gin", "attacks.chain.parts = []\nSPARE = 1\nattacks.probe.steps = 4\nOptimizer.lr = 0.5\n")
+    write("parts/more.gin", "attacks.chain.parts = []\nSPARE = 1\nattacks.probe.steps = 4\noptimizers.adam.lr = 0.5\n")
     name = write("top.gin", "include 'base.gin'\ninclude 'parts/more.gin'\nattacks.probe.size = 0.5\n")
     loaded = load_experiment([name])
-    for word in ("SPARE", "chain", "Optimizer"):
+    for word in ("SPARE", "chain", "adam"):
         assert word not in loaded.text, f"{word} has no effect and must be left out of\n{loaded.text}"
         assert any(word in line for line in loaded.warnings), f"{word} must be warned about in {loaded.warnings}"
     assert str(tmp_path) not in loaded.text, "the flattened text names no path of the machine"
@@ -96,6 +96,7 @@ def test_the_flattened_text_breaks_long_values_and_imports_plugins_given_by_file
     text = (tmp_path / "base.gin").read_text().replace("import probing\n", "")
     start, end = text.index("Experiment.peers"), text.index("Peer.architecture")
     text = text[:start] + f"Experiment.peers = {{{names}}}\n" + text[end : text.index("l2/Thr")]
+    text += "Peer.optimizer = @optimizers.sgd()\n"
     loaded = load_experiment([write("long.gin", text)])
     assert "import probing\n" in loaded.text, f"a plug-in by file becomes an import line:\n{loaded.text}"
     assert max(map(len, loaded.text.splitlines())) <= 110, f"long values are broken into lines:\n{loaded.text}"

@@ -26,6 +26,26 @@ WRONG_LINES = {
         "attacks.prob.steps: unknown component 'attacks.prob'; did you mean 'probe'?",
     ),
     "bound noun": ("Pear.attacks = []", "Pear.attacks: unknown name 'Pear'; did you mean 'Peer'?"),
+    "noun of a kind": (
+        "Peer.optimizer = @Optimizer()",
+        "@Optimizer(): unknown name 'Optimizer'; write @optimizers.NAME(), NAME one of adam, adamw, sgd",
+    ),
+    "option of a kind": (
+        "Optimizer.lr = 0.1",
+        "Optimizer.lr: unknown name 'Optimizer'; write optimizers.NAME.lr, NAME one of adam, adamw, sgd",
+    ),
+    "option of one component": (
+        "Schedule.milestones = [1]",
+        "unknown name 'Schedule'; write schedules.NAME.milestones, NAME one of piecewise",
+    ),
+    "option of none": (
+        "Schedule.name = 'cosine'",
+        "write schedules.NAME.name, NAME one of constant, cosine, one_cycle, piecewise, triangular",
+    ),
+    "short for a kind": (
+        "Augment.pad = 4",
+        "'Augment'; write augmentations.NAME.pad, NAME one of pad_crop",
+    ),
     "registry": ("attacks.probe = 3", "attacks.probe: 'attacks' is a kind; name one of its components: "),
     "noun as macro": ("Peer = 3", "Peer: got a value for the whole, allowed: Peer.PARAMETER = VALUE"),
     "parameter": (
@@ -55,7 +75,7 @@ WRONG_LINES = {
     "none": ("attacks.probe.steps = None", "attacks.probe.steps: got None, allowed: an integer"),
     "string": ("attacks.probe.objective = 3", "attacks.probe.objective: got 3, allowed: a string in quotes"),
     "literal": ("attacks.probe.mode = 'c'", "attacks.probe.mode: got 'c', allowed: 'a', 'b'"),
-    "bool": ("Experiment.augment = True", "Experiment.augment: got True, allowed: @Augment() or None"),
+    "bool": ("Experiment.augment = True", "Experiment.augment: got True, allowed: a component @augmentations.NAME() ("),
     "list": (
         "Peer.attacks = @attacks.probe()",
         "Peer.attacks: got @attacks.probe(), allowed: a list [a component @attacks",
@@ -88,7 +108,7 @@ WRONG_LINES = {
         "Peer.attacks[0]: got @unions.both(), allowed: a component @attacks.",
     ),
     "component as number": ("attacks.probe.size = @attacks.probe()", "got @attacks.probe(), allowed: a number or None"),
-    "other noun": ("attacks.probe.threat = @Optimizer()", "got @Optimizer(), allowed: @ThreatModel()"),
+    "other noun": ("attacks.probe.threat = @Evaluation()", "got @Evaluation(), allowed: @ThreatModel()"),
     "range": ("attacks.probe.steps = -1", "attacks.probe.steps: got -1, allowed: 0 or more"),
     "range without owner": (
         "attacks.probe.objective = 'x'",
@@ -99,8 +119,8 @@ WRONG_LINES = {
     "scoped macro": ("l2/EPS = 3", "macro l2/EPS is never used; write %l2/EPS where it is meant; read are %EPS"),
     "unbuilt": ("attacks.chain.parts = []", "attacks.chain.parts has no effect: no @attacks.chain() is built"),
     "unbuilt noun": (
-        "Optimizer.lr = 0.3",
-        "Optimizer.lr has no effect: no @Optimizer() is built; write Peer.optimizer = @O",
+        "Tune.epochs = 3",
+        "Tune.epochs has no effect: no @Tune() is built; write Experiment.tune = @T",
     ),
     "unknown scope": (
         "lnif/ThreatModel.eps = 0.1",
@@ -176,7 +196,7 @@ def test_a_wrong_override_is_reported_with_its_text(case: str) -> None:
 def test_all_problems_of_all_files_come_at_once_in_order(write: Write) -> None:
     write("part.gin", "attacks.probe.steps = 'x'\nattacks.probe.sizes = 3\n")
     text = "include 'base.gin'\ninclude 'part.gin'\nEPS2 = 1\nPeer.attacks = [@attacks.prob(), @attacks.chain]\n"
-    write("top.gin", text + "l2/Peer.ema = [\nSchedule.nam = 'x'\nl2/ThreatModel.norm = 'l3'\n")
+    write("top.gin", text + "l2/Peer.ema = [\nEvaluation.nam = 'x'\nl2/ThreatModel.norm = 'l3'\n")
     found = problems(["top.gin"], ["Experiment.epochs=0.5"])
     places = [line.split(": ")[0] for line in found]
     expected = ["top.gin:4", "top.gin:4", "top.gin:5", "top.gin:6", "top.gin:7", "part.gin:1", "part.gin:2"]

@@ -60,7 +60,7 @@ def test_unknown_scopes_unused_bindings_and_unused_macros(bare: Callable[..., An
         "silent"
     )
     assert "unknown scope 'per0'" in refused("per0/attacks.probe.steps = 1", write), "an unknown scope is refused"
-    assert "has no effect" in refused("Schedule.warmup = 1", write), "an unused binding is refused"
+    assert "has no effect" in refused("schedules.cosine.warmup = 1", write), "an unused binding is refused"
     assert "never used" in refused("SPARE = 3", write), "an unused macro is refused"
 
 

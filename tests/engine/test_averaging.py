@@ -124,7 +124,7 @@ def test_one_average_a_peer() -> None:
 
 def test_patience_stops_a_run_that_no_longer_improves(launch: Launch) -> None:
     """With a rate of 0 no validation but the first is better."""
-    still = peer(LINF, optimizer=matx.Optimizer(lr=0.0))
+    still = peer(LINF, optimizer=matx.optimizers["sgd"](lr=0.0))
     training = launch(INDEPENDENT, {"a": still}, epochs=9, patience=2)
     epochs = [record for record in run(training) if isinstance(record, EpochRecord)]
     assert [record.best for record in epochs] == [True, False, False], "two in vain, and it stops"

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import matx
-from matx.augment import Augment
 from matx.engine import Training
 from tests.engine.world import L2, LINF, peer, run, same, weights
 
@@ -31,8 +30,9 @@ def test_resume_equals_the_straight_run(launch: Launch, after: int) -> None:
 
     def fresh() -> Training:
         union = matx.unions["random_choice"]()
+        augment = [matx.augmentations["pad_crop"](pad=1), matx.augmentations["flip"]()]
         peers = {"a": peer(LINF, ema=0.9, weight_perturbation=0.005), "b": peer(LINF, L2, union=union)}
-        return launch(matx.strategies["mat"](), peers, augment=Augment(pad=1))
+        return launch(matx.strategies["mat"](), peers, augment=augment)
 
     straight, first, second = fresh(), fresh(), fresh()
     expected = run(straight)

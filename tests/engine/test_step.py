@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 import matx
-from matx.augment import Augment
 from matx.craft import attackable
 from matx.engine import EpochRecord, Training, step
 from matx.errors import ExchangeError, OptionError, RunError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
-from matx.experiment import Optimizer
 from matx.interfaces import AttackInput
 from matx.losses import cross_entropy, distillation
 from matx.randomness import SampleGenerator, hashed
@@ -120,7 +118,7 @@ def test_a_loss_reaches_its_own_parameters_and_no_others(launch: Launch) -> None
             return 0.0 * exchange.logits("a", "a").sum()
         return distillation(exchange.logits("b", "a"), exchange.teacher_logits("a", "a")).mean()
 
-    still = {"a": peer(LINF, optimizer=Optimizer(lr=0.1, weight_decay=0.0)), "b": peer(LINF)}
+    still = {"a": peer(LINF, optimizer=matx.optimizers["sgd"](lr=0.1, weight_decay=0.0)), "b": peer(LINF)}
     training = launch(Probe(needs, loss), still)
     before = {name: weights(training, name) for name in still}
     step(training, first_batch(training))
@@ -139,7 +137,7 @@ def test_coupled_peers_share_one_backward(launch: Launch) -> None:
             return 0.0 * exchange.logits("b", CLEAN).sum()
         return (exchange.logits("a", CLEAN) - exchange.logits("b", CLEAN)).square().mean()
 
-    quiet = Optimizer(lr=0.1, weight_decay=0.0)
+    quiet = matx.optimizers["sgd"](lr=0.1, weight_decay=0.0)
     training = launch(Probe(needs, loss), {"a": peer(optimizer=quiet), "b": peer(optimizer=quiet)})
     before = weights(training, "b")
     step(training, first_batch(training))
@@ -254,18 +252,30 @@ def test_weight_perturbation_composes_with_any_strategy(launch: Launch) -> None:
 
 
 def test_augmentation_is_shared_by_peers_and_keyed_by_epoch(launch: Launch) -> None:
-    shown: list[tuple[int, Tensor]] = []
+    shown: list[int] = []
 
-    class Spy(Augment):
-        def __call__(self, images: Tensor, generator: SampleGenerator) -> Tensor:
-            result = super().__call__(images, generator)
-            shown.append((generator.key, result))
-            return result
+    def spy(images: Tensor, generator: SampleGenerator) -> Tensor:
+        shown.append(generator.key)
+        return images
 
-    training = launch(independent(), {"a": peer(LINF), "b": peer(LINF)}, augment=Spy(pad=1), train_limit=32)
+    training = launch(independent(), {"a": peer(LINF), "b": peer(LINF)}, augment=spy, train_limit=32)
     run(training)
     assert len(shown) == 2, f"two epochs of one batch augmented {len(shown)} times, not once each"
-    assert shown[0][0] != shown[1][0], "both epochs draw the same augmentation"
+    assert shown[0] != shown[1], "both epochs draw the same augmentation"
+
+
+def test_augmentations_are_composed_in_order_each_with_its_own_draws(launch: Launch) -> None:
+    crop, flip = matx.augmentations["pad_crop"](pad=2), matx.augmentations["flip"]()
+    training = launch(independent(), {"a": peer(LINF)}, augment=[crop, flip, crop])
+    batch = first_batch(training)
+    generator = SampleGenerator(hashed(training.experiment.seed, "augment", 0), batch.indices)
+    expected = crop(flip(crop(batch.images, generator), generator), generator.at("again", 1))
+    given: list[Tensor] = []
+    training.learners["a"].module.register_forward_pre_hook(lambda module, images: given.append(images[0]))
+    step(training, batch)
+    assert bool(LINF.contains(given[-1], expected).all()), "the training images are not those augmented in order"
+    alone = LINF.contains(given[-1], crop(batch.images, generator))
+    assert int(alone.sum()) < 16, f"one augmentation explains {int(alone.sum())} of 32 training images"
 
 
 def test_records_and_passes(launch: Launch) -> None:
@@ -299,7 +309,8 @@ def test_needs_are_checked_before_training(launch: Launch) -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_every_optimizer_learns(launch: Launch, name: str) -> None:
-    optimizer = Optimizer(name=name, lr=0.05 if name == "sgd" else 0.003, decay_norm_and_bias=False, clip=1.0)
+    lr = 0.05 if name == "sgd" else 0.003
+    optimizer = matx.optimizers[name](lr=lr, decay_norm_and_bias=False, clip=1.0)
     training = launch(independent(), {"a": peer(LINF, optimizer=optimizer, ema=0.5)}, epochs=6)
     epochs = [record for record in run(training) if isinstance(record, EpochRecord)]
     assert epochs[-1].train["a"]["loss"] < epochs[0].train["a"]["loss"], f"{name} did not lower the loss"

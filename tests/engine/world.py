@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 import matx
-from matx import Evaluation, Experiment, Optimizer, Peer, Schedule, ThreatModel
+from matx import Evaluation, Experiment, Peer, ThreatModel
 from matx.data import Batch, batches, order
 from matx.engine import Training, fit
 from matx.plugins import import_all
@@ -28,8 +28,8 @@ def peer(*threats: ThreatModel, **options: Any) -> Peer:
         "architecture": matx.architectures["tiny"](width=4),
         "attacks": [pgd(threat) for threat in threats],
         "union": matx.unions["average"]() if len(threats) > 1 else None,
-        "optimizer": Optimizer(lr=0.05),
-        "schedule": Schedule(name="constant"),
+        "optimizer": matx.optimizers["sgd"](lr=0.05),
+        "schedule": matx.schedules["constant"](),
     }
     return Peer(**{**defaults, **options})
 
