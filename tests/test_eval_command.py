@@ -47,7 +47,7 @@ class Stopper:
         return [cls(threat=ThreatModel(norm="linf", eps=0.1))]
 '''
 SUITE = """import stopper
-include 'base/suite.gin'
+include 'base/threat/suite.gin'
 Evaluation.attacks = [@linf/attacks.stopper(), @l2/attacks.stopper()]
 Evaluation.batch_size = 4
 attacks.stopper.threat = @ThreatModel()
