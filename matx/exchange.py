@@ -51,16 +51,16 @@ class Mix:
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """The forwards that a strategy asks for, as plain data. A source is a peer's name (its examples) or CLEAN."""
+    """The forwards that a strategy needs, as plain data. A source is a peer's name (its examples) or CLEAN."""
 
     train: Mapping[str, tuple[str, ...]]
     """{peer: sources}: forwards with gradient, in train mode; every peer that is neither frozen nor only mixed."""
     teach: frozenset[tuple[str, str]] = frozenset()
-    """{(peer, source)}: detached answers of a peer to a source."""
+    """{(peer, source)}: a peer's detached logits on a source, for others to learn from."""
     ema: frozenset[tuple[str, str]] = frozenset()
-    """{(peer, source)}: detached answers of the moving average of a peer's weights."""
+    """{(peer, source)}: the detached logits of the moving average of a peer's weights."""
     craft: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """{peer: other peers}: the strategy's `objective` supplies what `peer` climbs and calls these others' models."""
+    """{peer: other peers}: the strategy supplies the objective of `peer`'s attacks; it calls the others' models."""
     couples: tuple[tuple[str, ...], ...] = ()
     """Groups of peers whose losses reach one another's parameters (none, unless the method says so)."""
     mix: Mapping[str, Mix] = field(default_factory=dict)
@@ -102,9 +102,10 @@ class Exchange:
     """The peers as `needs` saw them, in declared order, so that a loss knows roles and threat models."""
     state: State = field(default_factory=dict)
     """The strategy's state, from `start()` or the last PeerLoss that carried one."""
-    trained: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
-    taught: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
-    averaged: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+    train: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+    teach: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+    ema: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+    """{(peer, source): logits}, as `Needs` declares them under these names; a loss reads them by the methods."""
 
     def info(self, peer: str) -> PeerInfo:
         """What is known of a peer."""
@@ -112,15 +113,15 @@ class Exchange:
 
     def logits(self, peer: str, source: str) -> Tensor:
         """Training logits on a source, with gradient: of the peer at hand, or of one coupled to it."""
-        return _read(self.trained, peer, source, "Needs.train")
+        return _read(self.train, peer, source, "Needs.train")
 
     def teacher_logits(self, peer: str, source: str) -> Tensor:
-        """A peer's detached answer to a source."""
-        return _read(self.taught, peer, source, "Needs.teach")
+        """A peer's detached logits on a source."""
+        return _read(self.teach, peer, source, "Needs.teach")
 
     def ema_teacher_logits(self, peer: str, source: str) -> Tensor:
-        """The detached answer of the moving average of a peer's weights to a source."""
-        return _read(self.averaged, peer, source, "Needs.ema")
+        """The detached logits of the moving average of a peer's weights on a source."""
+        return _read(self.ema, peer, source, "Needs.ema")
 
 
 def _read(table: Mapping[tuple[str, str], Tensor], peer: str, source: str, where: str) -> Tensor:

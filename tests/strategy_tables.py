@@ -98,9 +98,9 @@ def exchange(
         progress=progress,
         peers=tuple(peers),
         state=starting_state(strategy) if state is None else state,
-        trained=Recorded({key: given[key] for key in declared(needs) if only is None or key[0] in only}),
-        taught=Recorded({key: values.teach[key] for key in needs.teach}),
-        averaged=Recorded({key: values.ema[key] for key in needs.ema}),
+        train=Recorded({key: given[key] for key in declared(needs) if only is None or key[0] in only}),
+        teach=Recorded({key: values.teach[key] for key in needs.teach}),
+        ema=Recorded({key: values.ema[key] for key in needs.ema}),
     )
 
 

@@ -31,7 +31,7 @@ def strategy(request: pytest.FixtureRequest) -> Any:
 def test_losses_read_all_that_was_declared_and_nothing_else(strategy: Strategy) -> None:
     for cast in strategy.example_peers():
         values, needs = logits(cast), strategy.needs(cast)
-        seen: dict[str, set[Key]] = {"trained": set(), "taught": set(), "averaged": set()}
+        seen: dict[str, set[Key]] = {"train": set(), "teach": set(), "ema": set()}
         for name in needs.train:
             table = exchange(strategy, cast, values, only=group_of(needs, name))
             loss = strategy.loss(table, name)
@@ -40,9 +40,9 @@ def test_losses_read_all_that_was_declared_and_nothing_else(strategy: Strategy) 
             assert float(sum(parts)) == pytest.approx(float(loss.total), abs=1e-12), f"the terms of {name} add up"
             for field, keys in seen.items():
                 keys |= getattr(table, field).read
-        assert seen["trained"] == declared(needs), "every declared training forward is read by some loss"
-        assert seen["taught"] == needs.teach, "every declared answer is read by some loss"
-        assert seen["averaged"] == needs.ema, "every declared answer of a moving average is read by some loss"
+        assert seen["train"] == declared(needs), "every declared training forward is read by some loss"
+        assert seen["teach"] == needs.teach, "every declared answer is read by some loss"
+        assert seen["ema"] == needs.ema, "every declared answer of a moving average is read by some loss"
 
 
 def test_gradient_reaches_own_and_coupled_logits_alone(strategy: Strategy) -> None:

@@ -24,7 +24,7 @@ from matx.testing import schedules as schedule_contracts
 from matx.testing import strategies as strategy_contracts
 from matx.testing import unions as union_contracts
 from matx.testing.checking import _outcome
-from matx.testing.unions import Climb
+from matx.testing.unions import Ascent
 
 PAIRS: list[tuple[ModuleType, ModuleType]] = [
     (components, bad_components),
@@ -61,7 +61,7 @@ def test_every_contract_has_a_component_that_breaks_it(module: ModuleType, bad: 
 
 def test_good_components_keep_every_promise(tmp_path: Path) -> None:
     good = {
-        "attacks": Climb.examples(tmp_path)[0],
+        "attacks": Ascent.examples(tmp_path)[0],
         "unions": unions.Bad(),
         "strategies": strategies.Bad(),
         "architectures": architectures.Bad(fault=""),
@@ -86,12 +86,14 @@ def test_check_reports_each_contract_of_each_example(monkeypatch: pytest.MonkeyP
 
 
 def test_check_says_where_there_is_nothing_to_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(known.components, "climb", Climb)
-    monkeypatch.setattr(Climb, "examples", classmethod(lambda cls, tmp_path: []))
-    (outcome,) = check("attacks", "climb")
-    assert outcome.failure == "attacks.climb.examples gives no instance, so nothing can be tested", "the reason is lost"
-    monkeypatch.setattr(Climb, "examples", classmethod(lambda cls, tmp_path: [1]))
-    (outcome,) = check("attacks", "climb")
+    monkeypatch.setitem(known.components, "ascent", Ascent)
+    monkeypatch.setattr(Ascent, "examples", classmethod(lambda cls, tmp_path: []))
+    (outcome,) = check("attacks", "ascent")
+    assert outcome.failure == "attacks.ascent.examples gives no instance, so nothing can be tested", (
+        "the reason is lost"
+    )
+    monkeypatch.setattr(Ascent, "examples", classmethod(lambda cls, tmp_path: [1]))
+    (outcome,) = check("attacks", "ascent")
     assert "not of its own class" in str(outcome.failure), "an example of another class passes"
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from matx.craft import untouched
 from matx.data import Batch
-from matx.engine.answers import Answers, forward_seed, forwards
+from matx.engine.teachers import TeacherLogits, forward_seed, forwards
 from matx.engine.training import Training, canonical
 from matx.errors import RunError
 from matx.exchange import Exchange, Needs, PeerLoss
@@ -33,11 +33,11 @@ def groups(needs: Needs) -> list[tuple[str, ...]]:
 
 
 def descend(
-    training: Training, group: Sequence[str], batch: Batch, examples: Mapping[str, Tensor], answers: Answers
+    training: Training, group: Sequence[str], batch: Batch, examples: Mapping[str, Tensor], teachers: TeacherLogits
 ) -> dict[str, PeerLoss]:
     """The losses of a group and one backward of their sum to the group's own parameters."""
-    answers.ready()
-    evaluated = partial(_losses, training, group, batch, examples, answers)
+    teachers.compute()
+    evaluated = partial(_losses, training, group, batch, examples, teachers)
     parameters = [p for name in group for p in training.learners[name].module.parameters() if p.requires_grad]
     with _perturbed(training, group, evaluated):
         losses = evaluated()
@@ -48,7 +48,7 @@ def descend(
 def _finite_total(training: Training, losses: Mapping[str, PeerLoss]) -> Tensor:
     """The sum of a group's losses; RunError where it is not finite."""
     total = torch.stack([loss.total for loss in losses.values()]).sum()
-    if not math.isfinite(float(total.detach())):
+    if not math.isfinite(float(total.detach())):  # waits for the device, once a group and step: before weights change
         shown = ", ".join(f"{name} {float(loss.total.detach()):g}" for name, loss in losses.items())
         raise RunError(
             f"loss: not finite in epoch {training.position.epoch + 1}, step {training.position.step + 1} ({shown}); "
@@ -102,7 +102,7 @@ def _gamma(training: Training, name: str) -> float:
 
 
 def _losses(
-    training: Training, group: Sequence[str], batch: Batch, examples: Mapping[str, Tensor], answers: Answers
+    training: Training, group: Sequence[str], batch: Batch, examples: Mapping[str, Tensor], teachers: TeacherLogits
 ) -> dict[str, PeerLoss]:
     """The pair (forwards, loss) of a group; evaluating it again gives the same values and updates statistics again."""
     trained: dict[tuple[str, str], Tensor] = {}
@@ -119,9 +119,9 @@ def _losses(
         progress=training.progress,
         peers=peer_infos(training.experiment),
         state=training.states.get("strategy", {}),
-        trained=trained,
-        taught=answers.taught,
-        averaged=answers.averaged,
+        train=trained,
+        teach=teachers.teach,
+        ema=teachers.ema,
     )
     losses = {name: training.experiment.strategy.loss(exchange, name) for name in group}
     own = {name: trained[name, _own_source(training, name)] for name in group}

@@ -1,4 +1,4 @@
-"""Phase 1, craft: every source that somebody is asked about, each after the sources that its attacks read."""
+"""Phase 1, craft: every source that a declared forward reads, each after the sources that its attacks read."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["craft_all"]
 
 
 def craft_all(training: Training, batch: Batch) -> dict[str, Tensor]:
-    """{source: (views, N, C, H, W)} of every source that somebody is asked about."""
+    """{source: (views, N, C, H, W)} of every source that a declared forward reads."""
     needs, peers = training.needs, training.experiment.peers
-    asked = {source for sources in needs.train.values() for source in sources}
-    asked |= {source for _, source in needs.teach | needs.ema}
-    wanted = [name for name in peers if name in asked]
+    read = {source for sources in needs.train.values() for source in sources}
+    read |= {source for _, source in needs.teach | needs.ema}
+    wanted = [name for name in peers if name in read]
     examples = {CLEAN: batch.images[None]}
     for name in crafting_order(peers, wanted):
         examples[name] = _craft_one(training, name, batch, examples)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from matx.data import Batch, batches, order
-from matx.engine.answers import Answers
 from matx.engine.averaging import average_weights
 from matx.engine.compose import descend, groups
 from matx.engine.crafting import craft_all
+from matx.engine.teachers import TeacherLogits
 from matx.engine.training import Position, Training
 from matx.engine.validation import validate
 from matx.exchange import PeerLoss
@@ -54,7 +54,7 @@ class EpochRecord:
 
 
 def fit(training: Training) -> Iterator[StepRecord | EpochRecord]:
-    """Train from where `training` stands until it is over. After each record a caller may save the state, or stop."""
+    """Train from the position of `training` to the end. After each record a caller may save the state, or stop."""
     experiment, size = training.experiment, training.experiment.batch_size
     while not training.over:
         epoch = training.position.epoch
@@ -72,14 +72,14 @@ def step(training: Training, batch: Batch) -> StepRecord:
     generator = SampleGenerator(hashed(experiment.seed, "augment", epoch), batch.indices)
     batch = replace(batch, images=_augmented(batch.images, experiment.augmentations, generator))
     examples = craft_all(training, batch)
-    answers = Answers(training, examples)
+    teachers = TeacherLogits(training, examples)
     losses: dict[str, PeerLoss] = {}
     rates: dict[str, float] = {}
     for group in groups(training.needs):
-        losses |= descend(training, group, batch, examples, answers)
+        losses |= descend(training, group, batch, examples, teachers)
         if experiment.update_order == "alternating":
             rates |= {name: _step_learner(training, name) for name in group}
-            answers.forget(group)
+            teachers.drop(group)
     if experiment.update_order == "simultaneous":
         rates = {name: _step_learner(training, name) for name in losses}
     for loss in losses.values():

@@ -20,7 +20,7 @@ __all__ = ["Position", "Training", "canonical", "start"]
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands: the epoch, and the steps of it that are done."""
+    """How far training is: the epoch, and the steps of it that are done."""
 
     epoch: int = 0
     step: int = 0
@@ -103,7 +103,7 @@ class Training:
 
 
 def start(experiment: Experiment, data: Data, *, device: torch.device | str = "cpu") -> Training:
-    """Bring an experiment to life at its first step. The test split of `data` is not opened."""
+    """An experiment's training before its first step. The test split of `data` is not opened."""
     check_classes(experiment, data.num_classes)
     carved = carve(data, validation=experiment.validation, train_limit=experiment.train_limit)
     needs = experiment.strategy.needs(peer_infos(experiment))

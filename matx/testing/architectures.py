@@ -18,11 +18,11 @@ from matx.testing.trial import require
 __all__ = [
     "CONTRACTS",
     "SHAPES",
-    "answers_in_logits",
     "copies_and_restores",
+    "gives_logits",
     "gradient_reaches_everything",
     "starts_as_the_seed_says",
-    "treats_samples_alone_in_eval",
+    "treats_samples_separately_in_eval",
 ]
 
 SHAPES = ((1, 8, 8), (3, 8, 8), (3, 16, 16), (3, 32, 32), (3, 64, 64), (3, 224, 224))
@@ -45,22 +45,22 @@ def build(architecture: Architecture) -> tuple[nn.Module, Tensor]:
     raise AssertionError(f"{architecture!r} takes no image of {SHAPES}: {reasons[-1]}")
 
 
-def answers_in_logits(architecture: Architecture) -> None:
+def gives_logits(architecture: Architecture) -> None:
     """(N, classes) finite logits, not probabilities and not their logarithms; in train mode and of one image too."""
     network, images = build(architecture)
     for training in (True, False):
         with torch.no_grad():
             logits = network.train(training)(images)
-        require(isinstance(logits, Tensor), f"{architecture!r} answers with {type(logits).__name__}, not with a tensor")
-        require(tuple(logits.shape) == (4, _CLASSES), f"{architecture!r} answers with shape {tuple(logits.shape)}")
-        require(bool(logits.isfinite().all()), f"{architecture!r} answers with values that are not finite")
+        require(isinstance(logits, Tensor), f"{architecture!r} gives {type(logits).__name__}, not a tensor")
+        require(tuple(logits.shape) == (4, _CLASSES), f"{architecture!r} gives shape {tuple(logits.shape)}")
+        require(bool(logits.isfinite().all()), f"{architecture!r} gives values that are not finite")
         mass = logits.double().exp().sum(1)
         sums = logits.double().sum(1)
         probable = bool((logits >= 0).all()) and bool(torch.isclose(sums, torch.ones_like(sums), atol=1e-3).all())
-        require(not probable, f"{architecture!r} answers with probabilities, not with logits: leave softmax to losses")
+        require(not probable, f"{architecture!r} gives probabilities, not logits: leave softmax to losses")
         require(
             not bool(torch.isclose(mass, torch.ones_like(mass), atol=1e-5).all()),
-            f"{architecture!r} answers with log-probabilities, not with logits: leave log_softmax to losses",
+            f"{architecture!r} gives log-probabilities, not logits: leave log_softmax to losses",
         )
     with torch.no_grad():
         require(tuple(network(images[:1]).shape) == (1, _CLASSES), f"{architecture!r} does not take one image")
@@ -89,7 +89,7 @@ def gradient_reaches_everything(architecture: Architecture) -> None:
 
 
 def copies_and_restores(architecture: Architecture) -> None:
-    """state_dict of one network makes another answer alike; deepcopy shares nothing."""
+    """state_dict of one network makes another give the same logits; deepcopy shares nothing."""
     network, images = build(architecture)
     network.eval()
     with torch.no_grad():
@@ -100,7 +100,7 @@ def copies_and_restores(architecture: Architecture) -> None:
         other.load_state_dict(network.state_dict())
         require(torch.equal(other.eval()(images), expected), f"{architecture!r} keeps something beside its state_dict")
         twin = copy.deepcopy(network)
-        require(torch.equal(twin.eval()(images), expected), f"{architecture!r} answers differently once copied")
+        require(torch.equal(twin.eval()(images), expected), f"{architecture!r} gives other logits once copied")
         for parameter in twin.parameters():
             parameter.zero_()
         require(torch.equal(network(images), expected), f"{architecture!r} shares parameters with its deepcopy")
@@ -116,31 +116,31 @@ def starts_as_the_seed_says(architecture: Architecture) -> None:
     require(not shared, f"{architecture!r} gives the same network twice: build a fresh one at each call")
 
 
-def treats_samples_alone_in_eval(architecture: Architecture) -> None:
-    """In eval mode an answer depends on its own image alone, is the same each time, and moves no buffer."""
+def treats_samples_separately_in_eval(architecture: Architecture) -> None:
+    """In eval mode an image's logits depend on that image only, are the same each time, and change no buffer."""
     network, images = build(architecture)
     network.eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with torch.no_grad():
         whole = network(images)
         require(
-            torch.equal(network(images), whole), f"{architecture!r} answers differently the second time in eval mode"
+            torch.equal(network(images), whole), f"{architecture!r} gives other logits the second time in eval mode"
         )
-        alone = network(images[2:3])
+        one = network(images[2:3])
     scale = whole.abs().max().clamp_min(1.0)
     require(
-        bool(((alone - whole[2:3]).abs() <= 1e-4 * scale).all()),
-        f"{architecture!r} lets other images of a batch change an answer in eval mode",
+        bool(((one - whole[2:3]).abs() <= 1e-4 * scale).all()),
+        f"{architecture!r} lets other images of a batch change an image's logits in eval mode",
     )
     for name, value in network.state_dict().items():
         require(torch.equal(before[name], value), f"{architecture!r} changed {name} in eval mode")
 
 
 CONTRACTS: tuple[Callable[[Any], None], ...] = (
-    answers_in_logits,
+    gives_logits,
     gradient_reaches_everything,
     copies_and_restores,
     starts_as_the_seed_says,
-    treats_samples_alone_in_eval,
+    treats_samples_separately_in_eval,
 )
 """The contracts of this file."""

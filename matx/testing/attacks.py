@@ -26,11 +26,11 @@ from matx.threat import ThreatModel
 
 __all__ = [
     "CONTRACTS",
-    "climbs_what_a_strategy_supplies",
     "declares_kind_and_threat",
     "does_not_depend_on_the_batch",
     "finds_better_examples",
     "first_order_steps_stay_inside",
+    "maximises_what_a_strategy_supplies",
     "more_restarts_never_hurt",
     "repeats_itself",
     "returns_images_inside",
@@ -45,7 +45,7 @@ KINDS = ("maximise", "minimum_norm")
 
 
 def declares_kind_and_threat(attack: Attack) -> None:
-    """`kind` says how craft holds it to its promise, `threat` to which one."""
+    """`kind` says how craft checks what it returns, `threat` against which set."""
     require(attack.kind in KINDS, f"{attack!r}.kind: got {attack.kind!r}, allowed: {', '.join(KINDS)}")
     require(isinstance(attack.threat, ThreatModel), f"{attack!r}.threat: got {attack.threat!r}, allowed: a ThreatModel")
 
@@ -126,7 +126,7 @@ def repeats_itself(attack: Attack) -> None:
     first, second = trial.examples(attack), replace(trial, noise=1).examples(attack)
     require(
         torch.equal(first, second),
-        f"{attack!r} gave other images the second time: draw from given.generator alone, and keep no memory",
+        f"{attack!r} gave other images the second time: draw from given.generator only, and keep no memory",
     )
 
 
@@ -150,17 +150,17 @@ def finds_better_examples(attack: Attack) -> None:
     """
     trial = standard_trial(count=12)
     found = trial.examples(attack)
-    if not trial.asked:
+    if not trial.forwards:
         require(not torch.equal(found, trial.images), f"{attack!r} neither asks the model nor moves the images")
         return
     if attack.kind == "minimum_norm":
         fooled = bool((trial.margins(found) > 0).any())
-        require(fooled, f"{attack!r} fooled nobody, not even within a hundredth of the boundary")
+        require(fooled, f"{attack!r} fooled the model on no image, not even within a hundredth of the boundary")
         return
     before, after = _values(attack, trial, trial.images), _values(attack, trial, found)
     require(
         bool(after.mean() > before.mean()),
-        f"{attack!r} does not climb: its mean objective went from {float(before.mean()):.6f} to "
+        f"{attack!r} does not maximise: its mean objective went from {float(before.mean()):.6f} to "
         f"{float(after.mean()):.6f}",
     )
 
@@ -172,42 +172,42 @@ def _values(attack: Attack, trial: Trial, images: Tensor) -> Tensor:
         return given.objective_for(name if name in OBJECTIVES else "margin")(images)
 
 
-def climbs_what_a_strategy_supplies(attack: Attack) -> None:
-    """Given an objective of a strategy it climbs that one, or refuses with an OptionError; it never ignores it.
+def maximises_what_a_strategy_supplies(attack: Attack) -> None:
+    """Given an objective of a strategy it maximises that one, or refuses with an OptionError; it never ignores it.
 
-    An attack that never asks the model (noise, as a control) has nothing to climb; one that chooses among given
+    An attack that never asks the model (noise, as a control) has nothing to maximise; one that chooses among given
     examples must ask the objective which of them.
     """
     trial = standard_trial(count=12)
-    asked: list[int] = []
+    evaluated: list[int] = []
     direction = torch.randn(trial.images.shape, generator=torch.Generator().manual_seed(24)).sign()
 
     def counted(images: Tensor, direction: Tensor) -> Tensor:
-        asked.append(len(images))
+        evaluated.append(len(images))
         return _towards(images, direction)
 
     trial = replace(trial, objective=FreeObjective(counted, {"direction": direction}))
     with trial.given(attack) as given:
-        trial.asked.clear()
+        trial.forwards.clear()
         try:
             found = run_attack(attack, given)
         except OptionError:
             return
     require(
-        bool(asked) or not trial.asked,
+        bool(evaluated) or not trial.forwards,
         f"{attack!r} ignores the objective that a strategy supplies: use given.objective_for(), or refuse it with an "
         "OptionError",
     )
     before, after = _towards(trial.images, direction).mean(), _towards(found, direction).mean()
     require(
-        bool(after > before) or not asked or bool(sources_of(attack)),
-        f"{attack!r} does not climb the objective that a strategy supplies: its mean went from {float(before):.4f} to "
-        f"{float(after):.4f}",
+        bool(after > before) or not evaluated or bool(sources_of(attack)),
+        f"{attack!r} does not maximise the objective that a strategy supplies: its mean went from {float(before):.4f} "
+        f"to {float(after):.4f}",
     )
 
 
 def _towards(images: Tensor, direction: Tensor) -> Tensor:
-    """(N,): an objective of the images alone, which has nothing to do with labels or a model."""
+    """(N,): an objective of the images only, which has nothing to do with labels or a model."""
     return (images * direction).flatten(1).sum(1)
 
 
@@ -284,9 +284,9 @@ def first_order_steps_stay_inside(attack: Attack) -> None:
         images = attack.init(given)
         first = images
         require(inside(attack.threat, first, given.images), f"{attack!r}.init starts outside its threat model or [0,1]")
-        climb = given.objective_for("margin")
+        objective = given.objective_for("margin")
         for iteration in range(3):
-            _, gradient = value_and_gradient(climb, images)
+            _, gradient = value_and_gradient(objective, images)
             moved = attack.step(given, images, gradient, iteration)
             require(inside(attack.threat, moved, given.images), f"{attack!r}.step leaves its threat model or [0,1]")
             images = moved.detach()
@@ -298,7 +298,7 @@ def first_order_steps_stay_inside(attack: Attack) -> None:
 def _uphill(attack: Attack, given: AttackInput, first: Tensor, images: Tensor) -> None:
     with torch.no_grad():
         before, after = (given.objective_for("margin")(x).mean() for x in (first, images))
-    require(bool(after > before), f"{attack!r}.step does not climb along the gradient that it is given")
+    require(bool(after > before), f"{attack!r}.step does not raise the objective along the gradient that it is given")
 
 
 CONTRACTS: tuple[Callable[[Any], None], ...] = (
@@ -309,7 +309,7 @@ CONTRACTS: tuple[Callable[[Any], None], ...] = (
     repeats_itself,
     does_not_depend_on_the_batch,
     finds_better_examples,
-    climbs_what_a_strategy_supplies,
+    maximises_what_a_strategy_supplies,
     takes_any_layout_and_size,
     works_in_bf16_and_under_no_grad,
     takes_few_classes_or_says_no,

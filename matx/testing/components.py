@@ -15,7 +15,7 @@ __all__ = ["CONTRACTS", "is_a_frozen_dataclass", "is_documented", "shows_every_o
 
 
 def is_a_frozen_dataclass(component: Any) -> None:
-    """A frozen, keyword-only dataclass: nobody changes it, nobody mistakes the order of its options."""
+    """A frozen, keyword-only dataclass: it cannot be changed, nor its options be given in a wrong order."""
     name = type(component).__qualname__
     require(dataclasses.is_dataclass(component), f"{name} is not a dataclass: decorate it with @dataclass(frozen=True)")
     params = type(component).__dataclass_params__

@@ -18,7 +18,7 @@ __all__ = [
     "describes_itself",
     "holds_images_and_labels",
     "keeps_its_order",
-    "opens_test_only_when_asked",
+    "opens_test_only_when_called",
     "splits_do_not_overlap",
 ]
 
@@ -75,7 +75,7 @@ def describes_itself(dataset: Dataset) -> None:
 
 
 def keeps_its_order(dataset: Dataset) -> None:
-    """Built again it holds the same samples in the same order; rows are read as asked, whatever was read before."""
+    """Built again it holds the same samples in the same order; rows are read as indexed, whatever was read before."""
     first, second = dataset(), dataset()
     require(
         fingerprints(first, test=True) == fingerprints(second, test=True),
@@ -103,7 +103,7 @@ def splits_do_not_overlap(dataset: Dataset) -> None:
             require(other == name, f"{dataset!r}: an image of split {other} is in split {name} too")
 
 
-def opens_test_only_when_asked(dataset: Dataset) -> None:
+def opens_test_only_when_called(dataset: Dataset) -> None:
     """`open_test` gives the same split each time, and building the dataset does not need it to have been called."""
     data = dataset()
     require(callable(data.open_test), f"{dataset!r}.open_test cannot be called: training must not open the test split")
@@ -117,6 +117,6 @@ CONTRACTS: tuple[Callable[[Any], None], ...] = (
     describes_itself,
     keeps_its_order,
     splits_do_not_overlap,
-    opens_test_only_when_asked,
+    opens_test_only_when_called,
 )
 """The contracts of this file."""

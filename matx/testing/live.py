@@ -19,7 +19,7 @@ from matx.engine.averaging import average_weights
 from matx.exchange import PeerInfo, State
 from matx.experiment import Evaluation, Experiment, Peer
 from matx.interfaces import Attack, AttackInput, Strategy, run_attack
-from matx.testing.unions import Climb
+from matx.testing.unions import Ascent
 
 __all__ = ["Outcome", "experiment_of", "trains"]
 
@@ -69,7 +69,7 @@ class Grey:
 
 @dataclass(frozen=True, kw_only=True)
 class Together:
-    """So many views of several attacks: all side by side, or the first attacks' alone."""
+    """So many views of several attacks: all side by side, or the first attacks' only."""
 
     count: int
 
@@ -78,7 +78,7 @@ class Together:
         return {}
 
     def views(self, count: int) -> int:
-        """As asked for."""
+        """`count`."""
         return self.count
 
     def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: State) -> tuple[Tensor, State]:
@@ -113,10 +113,10 @@ class Outcome:
     weights: Mapping[str, str]
 
 
-def trains(strategy: Strategy, cast: Sequence[PeerInfo], **options: Any) -> Outcome:
+def trains(strategy: Strategy, peers: Sequence[PeerInfo], **options: Any) -> Outcome:
     """Two steps of the engine on these peers and what follows an epoch; `options` go to the Experiment."""
     with tempfile.TemporaryDirectory() as folder:
-        experiment = experiment_of(strategy, cast, Path(folder), **options)
+        experiment = experiment_of(strategy, peers, Path(folder), **options)
         data = experiment.dataset()
         training = start(experiment, data)
     before = {name: _parameters(learner.module) for name, learner in training.learners.items()}
@@ -129,15 +129,15 @@ def trains(strategy: Strategy, cast: Sequence[PeerInfo], **options: Any) -> Outc
     return Outcome(moved={name: before[name] != after[name] for name in before}, weights=weights)
 
 
-def experiment_of(strategy: Strategy, cast: Sequence[PeerInfo], folder: Path, **options: Any) -> Experiment:
-    """An experiment with a small peer for each of the cast; frozen ones read their weights from `folder`."""
-    peers = {info.name: _peer(info, folder) for info in cast}
+def experiment_of(strategy: Strategy, peers: Sequence[PeerInfo], folder: Path, **options: Any) -> Experiment:
+    """An experiment with a small peer for each of these; frozen ones read their weights from `folder`."""
+    declared = {info.name: _peer(info, folder) for info in peers}
     settings: dict[str, Any] = {"batch_size": 8, "epochs": 2, "evaluation": Evaluation(), **options}
-    return Experiment(dataset=Grey(), peers=peers, strategy=strategy, **settings)
+    return Experiment(dataset=Grey(), peers=declared, strategy=strategy, **settings)
 
 
 def _peer(info: PeerInfo, folder: Path) -> Peer:
-    attacks = [Climb(threat=threat, steps=1) for threat in info.threats]
+    attacks = [Ascent(threat=threat, steps=1) for threat in info.threats]
     weights = None
     if info.frozen:
         weights = folder / f"{info.name}.pt"

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from matx.engine.compose import groups
 from matx.errors import ExchangeError, OptionError
 from matx.exchange import CLEAN, Needs, PeerLoss, State
 from matx.interfaces import Neutral, ObjectiveStrategy, Stateful, Strategy
 from matx.registration import REGISTRIES
 from matx.testing.live import trains
-from matx.testing.tables import Table, groups, table_of
+from matx.testing.tables import Table, table_of
 from matx.testing.trial import Smooth, require, standard_trial
 
 __all__ = [
@@ -28,17 +29,17 @@ __all__ = [
     "objective_selects_rows",
     "reaches_its_own_logits",
     "runs_in_the_engine",
-    "survives_sure_and_equal_answers",
+    "survives_sure_and_equal_logits",
     "treats_names_alike",
 ]
 
 
 def _tables(strategy: Strategy) -> Iterator[Table]:
-    """A table for each cast."""
+    """A table for each of the example peers."""
     example_peers = list(strategy.example_peers())
     require(bool(example_peers), f"{strategy!r}.example_peers gives no peers, so nothing can be tested")
-    for cast in example_peers:
-        yield table_of(strategy, cast)
+    for peers in example_peers:
+        yield table_of(strategy, peers)
 
 
 def _losses(strategy: Strategy, table: Table) -> dict[str, PeerLoss]:
@@ -49,18 +50,18 @@ def _losses(strategy: Strategy, table: Table) -> dict[str, PeerLoss]:
 
 
 def _who(table: Table) -> str:
-    return ", ".join(info.name for info in table.cast)
+    return ", ".join(info.name for info in table.peers)
 
 
 def declares_what_exists(strategy: Strategy) -> None:
-    """It trains exactly the peers that are not frozen, and asks only for examples, averages and peers that exist."""
-    for cast in strategy.example_peers():
-        needs = strategy.needs(cast)
-        infos = {info.name: info for info in cast}
-        trained = {info.name for info in cast if not info.frozen}
+    """It trains exactly the peers that are not frozen, and needs only examples, averages and peers that exist."""
+    for peers in strategy.example_peers():
+        needs = strategy.needs(peers)
+        infos = {info.name: info for info in peers}
+        trained = {info.name for info in peers if not info.frozen}
         require(
             {*needs.train, *needs.mix} == trained,
-            f"{strategy!r} trains {', '.join([*needs.train, *needs.mix]) or 'nobody'}; the peers that are not frozen: "
+            f"{strategy!r} trains {', '.join([*needs.train, *needs.mix]) or 'none'}; the peers that are not frozen: "
             f"{', '.join(sorted(trained))}",
         )
         for peer, sources in needs.train.items():
@@ -68,11 +69,11 @@ def declares_what_exists(strategy: Strategy) -> None:
             require(len(set(sources)) == len(sources), f"{strategy!r} names a source of {peer!r} twice")
         pairs = {(peer, source) for peer, sources in needs.train.items() for source in sources}
         for peer, source in pairs | needs.teach | needs.ema:
-            require(peer in infos, f"{strategy!r} asks peer {peer!r}, which there is not")
+            require(peer in infos, f"{strategy!r} needs peer {peer!r}, which does not exist")
             known = source == CLEAN or (source in infos and infos[source].views > 0)
-            require(known, f"{strategy!r} asks for examples of {source!r}, which nobody attacks")
+            require(known, f"{strategy!r} needs examples of {source!r}, which nothing attacks")
         for peer, _ in needs.ema:
-            require(infos[peer].ema, f"{strategy!r} asks the average of {peer!r}, which keeps none")
+            require(infos[peer].ema, f"{strategy!r} needs the average of {peer!r}, which keeps none")
         for peer, mix in needs.mix.items():
             require(set(mix.members) <= set(infos), f"{strategy!r} mixes {peer!r} of peers that there are not: {mix}")
         _check_craft_and_couples(strategy, needs, trained, set(infos))
@@ -88,7 +89,7 @@ def _check_craft_and_couples(strategy: Strategy, needs: Needs, trained: set[str]
 
 
 def gives_a_finite_loss_a_peer(strategy: Strategy) -> None:
-    """One finite scalar with a gradient and finite terms, for each trained peer, cast and time of training."""
+    """One finite scalar with a gradient and finite terms, for each trained peer, set of peers and time of training."""
     for table in _tables(strategy):
         for epoch, progress in ((0, 0.0), (3, 0.5), (40, 1.0)):
             for name, loss in _losses(strategy, replace(table, epoch=epoch, progress=progress)).items():
@@ -102,7 +103,7 @@ def gives_a_finite_loss_a_peer(strategy: Strategy) -> None:
 
 
 def reaches_its_own_logits(strategy: Strategy) -> None:
-    """A group's losses reach every peer of the group; a peer that is not coupled is reached by nobody else's."""
+    """A group's losses reach every peer of the group; a peer outside the group is not reached."""
     for table in _tables(strategy):
         losses = _losses(strategy, table)
         for group in groups(table.needs):
@@ -110,7 +111,7 @@ def reaches_its_own_logits(strategy: Strategy) -> None:
             for name in group:
                 gradients = _gradients(total, table.leaves([name]))
                 moved = any(bool((gradient != 0).any()) for gradient in gradients)
-                require(moved, f"{strategy!r}: the loss of {name!r} among {_who(table)} does not reach its own answers")
+                require(moved, f"{strategy!r}: the loss of {name!r} among {_who(table)} does not reach its own logits")
             others = [name for name in table.needs.train if name not in group]
             strays = _gradients(total, table.leaves(others))
             stray = any(bool((gradient != 0).any()) for gradient in strays)
@@ -124,10 +125,10 @@ def _gradients(total: Tensor, leaves: list[Tensor]) -> list[Tensor]:
     return [gradient for gradient in found if gradient is not None]
 
 
-def survives_sure_and_equal_answers(strategy: Strategy) -> None:
-    """Loss and gradient stay finite for very sure answers, and where all peers answer the same."""
+def survives_sure_and_equal_logits(strategy: Strategy) -> None:
+    """Loss and gradient stay finite for very large logits, and where all peers' logits are equal."""
     for table in _tables(strategy):
-        for factor, what in ((60.0, "very sure answers"), (0.0, "equal answers")):
+        for factor, what in ((60.0, "very large logits"), (0.0, "equal logits")):
             scaled = table.scaled(factor)
             for name, loss in _losses(strategy, scaled).items():
                 where = f"{strategy!r}: the loss of {name!r} among {_who(table)}"
@@ -140,7 +141,7 @@ def survives_sure_and_equal_answers(strategy: Strategy) -> None:
 def has_no_side_effects(strategy: Strategy) -> None:
     """The same exchange gives the same loss twice, and is not changed by it."""
     for table in _tables(strategy):
-        entries = [*table.trained.values(), *table.taught.values(), *table.averaged.values(), table.labels]
+        entries = [*table.train.values(), *table.teach.values(), *table.ema.values(), table.labels]
         kept = [entry.detach().clone() for entry in entries]
         first = _losses(strategy, table)
         same = all(torch.equal(entry, value) for entry, value in zip(entries, kept, strict=True))
@@ -158,10 +159,10 @@ def equals_its_neutral_setting(strategy: Strategy) -> None:
         return
     mine, other = _with(strategy, neutral), REGISTRIES["strategies"][neutral.equals](**neutral.others)
     compared = 0
-    for cast in mine.example_peers():
+    for peers in mine.example_peers():
         try:
-            wanted = other.needs(cast)
-            table = table_of(mine, cast, also=wanted)
+            wanted = other.needs(peers)
+            table = table_of(mine, peers, also=wanted)
         except OptionError:
             continue
         compared += 1
@@ -198,12 +199,12 @@ def treats_names_alike(strategy: Strategy) -> None:
     if not strategy.symmetric:
         return
     for table in _tables(strategy):
-        names = {info.name: f"other_{place}" for place, info in enumerate(table.cast)}
+        names = {info.name: f"other_{place}" for place, info in enumerate(table.peers)}
         renamed = table.renamed(names)
-        turned = replace(table, cast=table.cast[1:] + table.cast[:1])
+        turned = replace(table, peers=table.peers[1:] + table.peers[:1])
         losses = _losses(strategy, table)
         for other, mapping in ((renamed, names), (turned, {name: name for name in names})):
-            needs = strategy.needs(other.cast)
+            needs = strategy.needs(other.peers)
             moved = _losses(strategy, replace(other, needs=needs))
             for name, loss in losses.items():
                 same = torch.isclose(loss.total, moved[mapping[name]].total, rtol=1e-5, atol=1e-6)
@@ -244,8 +245,8 @@ def objective_selects_rows(strategy: Strategy) -> None:
     if not isinstance(strategy, ObjectiveStrategy):
         return
     trial = standard_trial()
-    for cast in strategy.example_peers():
-        for peer, others in strategy.needs(cast).craft.items():
+    for peers in strategy.example_peers():
+        for peer, others in strategy.needs(peers).craft.items():
             with trial.given() as given:
                 models = dict.fromkeys((peer, *others), given.model)
                 models |= {name: Smooth() for name in others if name != peer}
@@ -266,17 +267,17 @@ def objective_selects_rows(strategy: Strategy) -> None:
 
 def runs_in_the_engine(strategy: Strategy) -> None:
     """An epoch of two steps in the engine: every trained peer moves, no frozen one does, and it repeats bit for bit."""
-    for place, cast in enumerate(strategy.example_peers()):
-        first = trains(strategy, cast)
-        for info in cast:
+    for place, peers in enumerate(strategy.example_peers()):
+        first = trains(strategy, peers)
+        for info in peers:
             moved = first.moved[info.name]
-            who = ", ".join(one.name for one in cast)
+            who = ", ".join(one.name for one in peers)
             if info.frozen:
                 require(not moved, f"{strategy!r} moves the frozen peer {info.name!r} among {who}")
             else:
                 require(moved, f"{strategy!r} leaves the trained peer {info.name!r} among {who} where it was")
         if place == 0:
-            same = first.weights == trains(strategy, cast).weights
+            same = first.weights == trains(strategy, peers).weights
             require(same, f"{strategy!r} gives other weights when the same steps are run again")
 
 
@@ -284,7 +285,7 @@ CONTRACTS: tuple[Callable[[Any], None], ...] = (
     declares_what_exists,
     gives_a_finite_loss_a_peer,
     reaches_its_own_logits,
-    survives_sure_and_equal_answers,
+    survives_sure_and_equal_logits,
     has_no_side_effects,
     equals_its_neutral_setting,
     treats_names_alike,

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from matx.engine.compose import groups
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss, State
 from matx.interfaces import Stateful, Strategy
 from matx.randomness import SampleGenerator, hashed
 
-__all__ = ["CLASSES", "COUNT", "Table", "groups", "table_of"]
+__all__ = ["CLASSES", "COUNT", "Table", "table_of"]
 
 CLASSES = 5
 COUNT = 6
@@ -24,11 +25,11 @@ Entries = dict[tuple[str, str], Tensor]
 class Table:
     """All that peers could exchange in one step; `exchange` shows what one group may read."""
 
-    cast: tuple[PeerInfo, ...]
+    peers: tuple[PeerInfo, ...]
     needs: Needs
-    trained: Entries
-    taught: Entries
-    averaged: Entries
+    train: Entries
+    teach: Entries
+    ema: Entries
     labels: Tensor
     state: State = field(default_factory=dict)
     progress: float = 0.5
@@ -42,11 +43,11 @@ class Table:
             epoch=self.epoch,
             step=10 * self.epoch,
             progress=self.progress,
-            peers=self.cast,
+            peers=self.peers,
             state=self.state,
-            trained={key: value for key, value in self.trained.items() if key[0] in group},
-            taught=self.taught,
-            averaged=self.averaged,
+            train={key: value for key, value in self.train.items() if key[0] in group},
+            teach=self.teach,
+            ema=self.ema,
         )
 
     def losses(self, strategy: Strategy) -> dict[str, PeerLoss]:
@@ -61,9 +62,9 @@ class Table:
         """The same with all logits times a factor."""
         return replace(
             self,
-            trained={key: (value.detach() * factor).requires_grad_() for key, value in self.trained.items()},
-            taught={key: value * factor for key, value in self.taught.items()},
-            averaged={key: value * factor for key, value in self.averaged.items()},
+            train={key: (value.detach() * factor).requires_grad_() for key, value in self.train.items()},
+            teach={key: value * factor for key, value in self.teach.items()},
+            ema={key: value * factor for key, value in self.ema.items()},
         )
 
     def renamed(self, names: Mapping[str, str]) -> Table:
@@ -74,33 +75,23 @@ class Table:
 
         return replace(
             self,
-            cast=tuple(replace(info, name=names[info.name]) for info in self.cast),
-            trained=moved(self.trained),
-            taught=moved(self.taught),
-            averaged=moved(self.averaged),
+            peers=tuple(replace(info, name=names[info.name]) for info in self.peers),
+            train=moved(self.train),
+            teach=moved(self.teach),
+            ema=moved(self.ema),
         )
 
-    def leaves(self, peers: Iterable[str]) -> list[Tensor]:
+    def leaves(self, names: Iterable[str]) -> list[Tensor]:
         """The training logits of some peers."""
-        wanted = set(peers)
-        return [value for (peer, _), value in self.trained.items() if peer in wanted]
+        wanted = set(names)
+        return [value for (peer, _), value in self.train.items() if peer in wanted]
 
 
-def groups(needs: Needs) -> list[tuple[str, ...]]:
-    """The trained peers, those together that share a backward."""
-    found: list[tuple[str, ...]] = []
-    for name in needs.train:
-        group = next((coupled for coupled in needs.couples if name in coupled), (name,))
-        if group not in found:
-            found.append(tuple(group))
-    return found
-
-
-def table_of(strategy: Strategy, cast: Sequence[PeerInfo], *, also: Needs | None = None) -> Table:
+def table_of(strategy: Strategy, peers: Sequence[PeerInfo], *, also: Needs | None = None) -> Table:
     """Random logits for what the strategy (and `also`) declares; the same peer and source always get the same."""
-    needs = strategy.needs(cast)
-    views = {CLEAN: 1} | {info.name: info.views for info in cast}
-    places = {CLEAN: len(cast)} | {info.name: place for place, info in enumerate(cast)}
+    needs = strategy.needs(peers)
+    views = {CLEAN: 1} | {info.name: info.views for info in peers}
+    places = {CLEAN: len(peers)} | {info.name: place for place, info in enumerate(peers)}
     declared = [one for one in (needs, also) if one is not None]
 
     def entries(kind: str, pairs: Iterable[tuple[str, str]], *, grad: bool) -> Entries:
@@ -113,11 +104,11 @@ def table_of(strategy: Strategy, cast: Sequence[PeerInfo], *, also: Needs | None
 
     train = [(peer, source) for one in declared for peer, sources in one.train.items() for source in sources]
     return Table(
-        cast=tuple(cast),
+        peers=tuple(peers),
         needs=needs,
-        trained=entries("train", train, grad=True),
-        taught=entries("teach", (pair for one in declared for pair in one.teach), grad=False),
-        averaged=entries("ema", (pair for one in declared for pair in one.ema), grad=False),
+        train=entries("train", train, grad=True),
+        teach=entries("teach", (pair for one in declared for pair in one.teach), grad=False),
+        ema=entries("ema", (pair for one in declared for pair in one.ema), grad=False),
         labels=torch.arange(COUNT) % CLASSES,
         state=strategy.start() if isinstance(strategy, Stateful) else {},
     )

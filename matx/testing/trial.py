@@ -30,7 +30,7 @@ def require(holds: bool, sentence: str) -> None:
 
 
 class Smooth(nn.Module):
-    """A two-layer network whose answer to an image has the same bits whatever else is in the batch."""
+    """A two-layer network whose logits of an image have the same bits whatever else is in the batch."""
 
     def __init__(self, classes: int = 5, shape: tuple[int, int, int] = SHAPE) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Smooth(nn.Module):
 
 
 class Flat(nn.Module):
-    """A network that answers the same to every image, with gradients that are exactly zero."""
+    """A network that gives every image the same logits, with gradients that are exactly zero."""
 
     def __init__(self, classes: int = 5) -> None:
         super().__init__()
@@ -90,8 +90,8 @@ class Trial:
     mode: str = "eval"
     noise: int = 0
     """Seeds the global generators, on which nothing may depend."""
-    asked: list[int] = field(default_factory=list)
-    """How many images each forward held."""
+    forwards: list[int] = field(default_factory=list)
+    """How many images each forward had."""
 
     @property
     def device(self) -> torch.device:
@@ -108,8 +108,8 @@ class Trial:
     @contextmanager
     def given(self, *attacks: Attack) -> Iterator[AttackInput]:
         """An input on the attackable model, with examples for the sources that the attacks name."""
-        # The examples of sources are made of this batch alone, sample by sample, by one step on the same model.
-        with forked(self.noise, self.device), attackable(self.module, mode=self.mode, call=self._ask) as model:
+        # The examples of sources are made of this batch only, sample by sample, by one step on the same model.
+        with forked(self.noise, self.device), attackable(self.module, mode=self.mode, call=self._counted) as model:
             given = AttackInput(
                 model=model,
                 images=self.images,
@@ -119,8 +119,8 @@ class Trial:
             )
             yield replace(given, sources=_sources(given, attacks))
 
-    def _ask(self, images: Tensor) -> Tensor:
-        self.asked.append(len(images))
+    def _counted(self, images: Tensor) -> Tensor:
+        self.forwards.append(len(images))
         logits: Tensor = (self.call or self.module)(images)
         return logits
 
@@ -129,7 +129,7 @@ class Trial:
     ) -> Crafted:
         """What craft makes of them; AssertionError where craft refuses."""
         with self.given(*attacks) as given:
-            self.asked.clear()
+            self.forwards.clear()
             try:
                 return craft(given, attacks, union, state=state)
             except MatxError as error:
@@ -177,19 +177,19 @@ def standard_trial(classes: int = 5, count: int = 6, module: nn.Module | None = 
 def _near_boundary(module: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Each image moved towards one that the model sees otherwise, to just before the boundary (where there is one)."""
     generator = torch.Generator().manual_seed(23)
-    answers = module(images).argmax(1)
+    predicted = module(images).argmax(1)
     others = torch.rand(256, *images.shape[1:], generator=generator)
     seen = module(others).argmax(1)
     moved = images.clone()
-    for row, answer in enumerate(answers):
-        away = others[seen != answer]
+    for row, label in enumerate(predicted):
+        away = others[seen != label]
         if len(away) == 0:
             continue
         low, high = 0.0, 1.0
         for _ in range(20):
             middle = 0.5 * (low + high)
             point = images[row] + middle * (away[0] - images[row])
-            same = bool(module(point[None]).argmax(1) == answer)
+            same = bool(module(point[None]).argmax(1) == label)
             low, high = (middle, high) if same else (low, middle)
         moved[row] = images[row] + max(0.0, low - 0.01) * (away[0] - images[row])
     return moved

@@ -16,7 +16,7 @@ from matx.threat import ThreatModel
 
 __all__ = [
     "CONTRACTS",
-    "Climb",
+    "Ascent",
     "Overshoot",
     "checks_what_attacks_return",
     "gives_the_views_it_announces",
@@ -29,7 +29,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class Climb:
+class Ascent:
     """A few first-order steps from a random point: what the unions are given."""
 
     kind: ClassVar[Literal["maximise", "minimum_norm"]] = "maximise"
@@ -61,7 +61,7 @@ class Climb:
         return [cls(threat=ThreatModel(norm=norm, eps=eps)) for norm, eps in radii.items()]
 
 
-ATTACKS: tuple[Attack, ...] = tuple(Climb.examples(Path()))
+ATTACKS: tuple[Attack, ...] = tuple(Ascent.examples(Path()))
 """One attack for each norm."""
 
 
@@ -110,11 +110,12 @@ def of_one_attack_is_that_attack(union: PerturbationUnion) -> None:
     """A union of one attack gives that attack's result, in every view."""
     trial = standard_trial()
     for attack in ATTACKS:
-        alone = trial.examples(attack)
+        expected = trial.examples(attack)
         for view in trial.crafted([attack], union).views:
             require(
-                bool(torch.isclose(view, alone, rtol=0.0, atol=1e-5).all()) or _as_good(trial, attack, view, alone),
-                f"{union!r} of one attack gives other images than {attack!r} alone",
+                bool(torch.isclose(view, expected, rtol=0.0, atol=1e-5).all())
+                or _as_good(trial, attack, view, expected),
+                f"{union!r} of one attack gives other images than {attack!r}",
             )
 
 
@@ -129,11 +130,11 @@ def checks_what_attacks_return(union: PerturbationUnion) -> None:
         )
 
 
-def _as_good(trial: Trial, attack: Attack, view: Tensor, alone: Tensor) -> bool:
-    """A union that drives first-order steps itself may look longer: inside, and nowhere lower than the attack alone."""
+def _as_good(trial: Trial, attack: Attack, view: Tensor, expected: Tensor) -> bool:
+    """A union that drives first-order steps itself may search longer: inside, and nowhere lower than the attack."""
     if not isinstance(attack, FirstOrderAttack) or not inside(attack.threat, view, trial.images):
         return False
-    here, there = (_values(trial, images) for images in (view, alone))
+    here, there = (_values(trial, images) for images in (view, expected))
     return bool((here >= there - 1e-5).all())
 
 
@@ -163,7 +164,7 @@ def repeats_itself(union: PerturbationUnion) -> None:
     first, second = trial.crafted(ATTACKS, union), replace(trial, noise=1).crafted(ATTACKS, union)
     require(
         torch.equal(first.views, second.views),
-        f"{union!r} gave other views the second time: draw from given.generator alone, and keep memory in the state",
+        f"{union!r} gave other views the second time: draw from given.generator only, and keep memory in the state",
     )
 
 

@@ -75,18 +75,18 @@ def _case(contract: str, fault: str, words: str) -> tuple[str, Callable[[], Any]
 
 
 CASES: Sequence[tuple[str, Callable[[], Any], str]] = [
-    _case("answers_in_logits", "softmax", "probabilities, not with logits"),
-    _case("answers_in_logits", "log_softmax", "log-probabilities"),
-    _case("answers_in_logits", "shape", "answers with shape (4, 3)"),
-    _case("answers_in_logits", "refuses", "takes no image"),
+    _case("gives_logits", "softmax", "probabilities, not logits"),
+    _case("gives_logits", "log_softmax", "log-probabilities"),
+    _case("gives_logits", "shape", "gives shape (4, 3)"),
+    _case("gives_logits", "refuses", "takes no image"),
     _case("gradient_reaches_everything", "unused", "no gradient reaches its parameter spare"),
     _case("gradient_reaches_everything", "frozen", "freezes its parameter first.weight"),
     _case("gradient_reaches_everything", "input", "no gradient reaches the input"),
     _case("copies_and_restores", "beside", "beside its state_dict"),
     _case("starts_as_the_seed_says", "start", "under the same seed"),
     _case("starts_as_the_seed_says", "same", "the same network twice"),
-    _case("treats_samples_alone_in_eval", "dropout", "the second time in eval mode"),
-    _case("treats_samples_alone_in_eval", "batch", "lets other images of a batch change an answer"),
-    _case("treats_samples_alone_in_eval", "buffer", "changed seen in eval mode"),
+    _case("treats_samples_separately_in_eval", "dropout", "the second time in eval mode"),
+    _case("treats_samples_separately_in_eval", "batch", "lets other images of a batch change an image"),
+    _case("treats_samples_separately_in_eval", "buffer", "changed seen in eval mode"),
 ]
 """(contract, a component that breaks it, words of the sentence)."""

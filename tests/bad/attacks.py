@@ -1,4 +1,4 @@
-"""Bad attacks; each is the good `Climb` with one fault."""
+"""Bad attacks; each is the good `Ascent` with one fault."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from matx.interfaces import OBJECTIVES, AttackInput, FirstOrderAttack, LogitObjective, value_and_gradient
-from matx.testing.unions import Climb
+from matx.testing.unions import Ascent
 from matx.threat import ThreatModel
 
 THREAT = ThreatModel(norm="linf", eps="8/255")
@@ -25,7 +25,7 @@ def _step(given: AttackInput, direction: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bad(Climb):
+class Bad(Ascent):
     """Something is wrong with this one."""
 
     threat: ThreatModel = THREAT
@@ -183,8 +183,8 @@ class ByDifferences(Bad):
 
     def __call__(self, given: AttackInput) -> Tensor:
         direction = given.generator.at("direction").normal(tuple(given.images.shape[1:])).sign()
-        climb = given.objective_for("margin")
-        slope = climb(given.images + 1e-3 * direction) - climb(given.images)
+        objective = given.objective_for("margin")
+        slope = objective(given.images + 1e-3 * direction) - objective(given.images)
         return _step(given, direction * (slope / slope.abs()).reshape(-1, 1, 1, 1))
 
 
@@ -248,18 +248,18 @@ CASES: Sequence[tuple[str, Callable[[], FirstOrderAttack], str]] = [
     ("repeats_itself", DrawingGlobally, "the second time"),
     ("does_not_depend_on_the_batch", DrawingGlobally, "in a batch of"),
     ("does_not_depend_on_the_batch", MixingSamples, "in a batch of"),
-    ("finds_better_examples", Descending, "does not climb"),
+    ("finds_better_examples", Descending, "does not maximise"),
     ("finds_better_examples", Idle, "neither asks the model nor moves"),
-    ("finds_better_examples", FindingNothing, "fooled nobody"),
-    ("climbs_what_a_strategy_supplies", DeafToStrategies, "ignores the objective"),
-    ("climbs_what_a_strategy_supplies", FindingNothing, "ignores the objective"),
-    ("climbs_what_a_strategy_supplies", Descending, "does not climb the objective"),
+    ("finds_better_examples", FindingNothing, "fooled the model on no image"),
+    ("maximises_what_a_strategy_supplies", DeafToStrategies, "ignores the objective"),
+    ("maximises_what_a_strategy_supplies", FindingNothing, "ignores the objective"),
+    ("maximises_what_a_strategy_supplies", Descending, "does not maximise the objective"),
     ("takes_any_layout_and_size", Viewing, "view"),
     ("works_in_bf16_and_under_no_grad", ByDifferences, "not finite"),
     ("takes_few_classes_or_says_no", OfFourClasses, "stumbles over 2 classes"),
     ("more_restarts_never_hurt", KeepingTheLast, "with two restarts more"),
     ("first_order_steps_stay_inside", StartingOutside, "init starts outside"),
     ("first_order_steps_stay_inside", SteppingOutside, "step leaves"),
-    ("first_order_steps_stay_inside", SteppingDown, "does not climb along the gradient"),
+    ("first_order_steps_stay_inside", SteppingDown, "does not raise the objective along the gradient"),
 ]
 """(contract, a component that breaks it, words of the sentence)."""

@@ -83,7 +83,7 @@ CASES: Sequence[tuple[str, Callable[[], Any], str]] = [
     _case("describes_itself", "channels", "for 3 channels"),
     _case("keeps_its_order", "order", "another order, when built again"),
     _case("splits_do_not_overlap", "overlap", "is in split"),
-    _case("opens_test_only_when_asked", "eager", "when it is built"),
-    _case("opens_test_only_when_asked", "moving_test", "another test split"),
+    _case("opens_test_only_when_called", "eager", "when it is built"),
+    _case("opens_test_only_when_called", "moving_test", "another test split"),
 ]
 """(contract, a component that breaks it, words of the sentence)."""

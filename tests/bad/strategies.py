@@ -183,15 +183,15 @@ class HoldingItsGraph(Bad):
 
 CASES: Sequence[tuple[str, Callable[[], Any], str]] = [
     ("declares_what_exists", TrainingOneOnly, "trains a; the peers that are not frozen: a, b, c"),
-    ("declares_what_exists", AskingForNobody, "asks peer 'nobody'"),
+    ("declares_what_exists", AskingForNobody, "needs peer 'nobody'"),
     ("declares_what_exists", AskingForAnAverage, "keeps none"),
     ("declares_what_exists", PromisingAnObjective, "no method `objective`"),
     ("gives_a_finite_loss_a_peer", PeekingAtOthers, "did not declare"),
     ("gives_a_finite_loss_a_peer", PerSample, "not one number"),
     ("gives_a_finite_loss_a_peer", NotANumber, "is inf"),
     ("gives_a_finite_loss_a_peer", Detached, "has no gradient"),
-    ("reaches_its_own_logits", AboutNothing, "does not reach its own answers"),
-    ("survives_sure_and_equal_answers", LogOfSoftmax, "not finite for very sure answers"),
+    ("reaches_its_own_logits", AboutNothing, "does not reach its own logits"),
+    ("survives_sure_and_equal_logits", LogOfSoftmax, "not finite for very large logits"),
     ("has_no_side_effects", Remembering, "another loss the second time"),
     ("has_no_side_effects", Writing, "changes the exchange"),
     ("equals_its_neutral_setting", FalselyNeutral, "the losses are"),

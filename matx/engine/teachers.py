@@ -1,4 +1,4 @@
-"""Phase 2, exchange: forwards in one canonical order, and the detached answers that peers give."""
+"""Phase 2, exchange: forwards in one canonical order, and the detached logits that peers learn from."""
 
 from __future__ import annotations
 
@@ -12,55 +12,61 @@ from matx.craft import forked, untouched
 from matx.engine.training import Training, canonical
 from matx.randomness import seed_for
 
-__all__ = ["Answers", "forward_seed", "forwards"]
+__all__ = ["TeacherLogits", "forward_seed", "forwards"]
 
 
-class Answers:
-    """The detached answers that were declared, computed when first read, each a function of (peer, source) alone."""
+class TeacherLogits:
+    """The teachers' logits that were declared: computed once until their peer steps, a function of (peer, source)."""
 
     def __init__(self, training: Training, examples: Mapping[str, Tensor]) -> None:
         self.training = training
         self.examples = examples
-        self.taught: dict[tuple[str, str], Tensor] = {}
-        self.averaged: dict[tuple[str, str], Tensor] = {}
+        self.teach: dict[tuple[str, str], Tensor] = {}
+        self.ema: dict[tuple[str, str], Tensor] = {}
 
-    def ready(self) -> None:
-        """Compute what is missing, in canonical order."""
+    def compute(self) -> None:
+        """Compute what is missing, in canonical order: peers as declared, and each one's sources by `canonical`.
+
+        Forwards draw (dropout) and average (batch statistics) in the order in which they run. One order, whatever a
+        strategy declares first, makes every logit a function of its peer and source, and a resumed run equal.
+        """
         training = self.training
         for peer in training.experiment.peers:
             sources = [source for source in canonical(training, peer) if (peer, source) in training.needs.teach]
-            missing = [source for source in sources if (peer, source) not in self.taught]
-            self.taught |= {(peer, source): z for source, z in self._ask(peer, missing).items()}
+            missing = [source for source in sources if (peer, source) not in self.teach]
+            self.teach |= {(peer, source): logits for source, logits in self._forward(peer, missing).items()}
             for source in canonical(training, peer):
-                if (peer, source) in training.needs.ema and (peer, source) not in self.averaged:
-                    self.averaged[peer, source] = self._ask_average(peer, source)
+                if (peer, source) in training.needs.ema and (peer, source) not in self.ema:
+                    self.ema[peer, source] = self._forward_average(peer, source)
 
-    def forget(self, peers: Sequence[str]) -> None:
-        """Drop the answers of peers that have stepped."""
-        for table in (self.taught, self.averaged):
+    def drop(self, peers: Sequence[str]) -> None:
+        """Forget the logits of peers that have stepped."""
+        for table in (self.teach, self.ema):
             for key in [key for key in table if key[0] in peers]:
                 del table[key]
 
     @torch.no_grad()
-    def _ask(self, peer: str, sources: Sequence[str]) -> dict[str, Tensor]:
+    def _forward(self, peer: str, sources: Sequence[str]) -> dict[str, Tensor]:
         training, learner = self.training, self.training.learners[peer]
         train_mode = training.experiment.teacher_mode == "train" and not learner.peer.frozen
         trained = training.needs.train.get(peer, ())
-        answers: dict[str, Tensor] = {}
+        logits: dict[str, Tensor] = {}
         with untouched(learner.module, training=train_mode):
             if train_mode and set(sources) & set(trained):
+                # The forward of the peer's own training step, on all its sources and with the same draws: its batch
+                # statistics depend on every source in it, and must not depend on which of them are read.
                 with forward_seed(training, peer):
-                    answers = forwards(training, peer, trained, self.examples)
+                    logits = forwards(training, peer, trained, self.examples)
             for source in sources:
-                if source not in answers:
+                if source not in logits:
                     with forward_seed(training, peer):
-                        answers[source] = forwards(training, peer, (source,), self.examples)[source]
-        return {source: answers[source] for source in sources}
+                        logits[source] = forwards(training, peer, (source,), self.examples)[source]
+        return {source: logits[source] for source in sources}
 
     @torch.no_grad()
-    def _ask_average(self, peer: str, source: str) -> Tensor:
+    def _forward_average(self, peer: str, source: str) -> Tensor:
         module = self.training.learners[peer].ema_module
-        assert isinstance(module, nn.Module), "check_needs refuses to ask a peer without an average"
+        assert isinstance(module, nn.Module), "check_needs refuses the average of a peer that keeps none"
         views = self.examples[source]
         self.training.passes.forward += views.shape[0] * views.shape[1]
         logits: Tensor = module(views.flatten(0, 1))
@@ -84,12 +90,12 @@ def forwards(
         training.passes.forward += len(flat)
         parts = torch.split(learner.forward(flat), [examples[source].flatten(0, 1).shape[0] for source in wanted])
         return {s: z.reshape(*examples[s].shape[:2], -1) for s, z in zip(wanted, parts, strict=True)}
-    answers = {}
+    logits = {}
     for position, source in enumerate(wanted):
         views = examples[source]
         training.passes.forward += views.shape[0] * views.shape[1]
         with ExitStack() as stack:
-            if position:
+            if position:  # running statistics are those of the first source, the peer's own
                 stack.enter_context(untouched(learner.module, training=learner.module.training))
-            answers[source] = learner.forward(views.flatten(0, 1)).reshape(*views.shape[:2], -1)
-    return answers
+            logits[source] = learner.forward(views.flatten(0, 1)).reshape(*views.shape[:2], -1)
+    return logits
