@@ -54,11 +54,11 @@ SILENT = (*PAIR, peer("t", frozen=True))
 
 
 def mat_by_loops(
-    cast: Sequence[PeerInfo], values: Logits, i: str, *, reading: str, a: float, b: float, t: float, ramp: float
+    peers: Sequence[PeerInfo], values: Logits, i: str, *, reading: str, a: float, b: float, t: float, ramp: float
 ) -> float:
     """sum_j w_ij [(1 - a) CE + a T^2 KL] as facts say it, with w_ii = 1 - b and w_ij = b / (K - 1)."""
-    others = [p.name for p in cast if p.name != i]
-    owners = [p.name for p in cast if p.name != i and p.views]
+    others = [p.name for p in peers if p.name != i]
+    owners = [p.name for p in peers if p.name != i and p.views]
     total = 0.0
     for j in [i, *owners]:
         z = values.train[i, j]
@@ -79,21 +79,21 @@ def mat_by_loops(
 
 
 @pytest.mark.parametrize("reading", ["owner", "others", "clean", "examples_only", "answers_only"])
-@pytest.mark.parametrize("cast", [PAIR, TRIO, TAUGHT, SILENT], ids=["pair", "trio", "taught", "silent"])
-def test_mat_equals_its_loop(reading: str, cast: tuple[PeerInfo, ...]) -> None:
+@pytest.mark.parametrize("peers", [PAIR, TRIO, TAUGHT, SILENT], ids=["pair", "trio", "taught", "silent"])
+def test_mat_equals_its_loop(reading: str, peers: tuple[PeerInfo, ...]) -> None:
     strategy = matx.strategies["mat"](reading=reading, alpha=0.3, beta=0.4, temperature=2.0, warmup=0.5)
-    if reading == "owner" and cast is SILENT:
+    if reading == "owner" and peers is SILENT:
         with pytest.raises(matx.MatxError, match="only owners of examples teach"):
-            strategy.needs(cast)
+            strategy.needs(peers)
         return
-    values = logits(cast, seed=3)
+    values = logits(peers, seed=3)
     for progress, ramp in ((0.2, 0.4), (0.8, 1.0)):
         expected = {
-            p.name: mat_by_loops(cast, values, p.name, reading=reading, a=0.3, b=0.4, t=2.0, ramp=ramp)
-            for p in cast
+            p.name: mat_by_loops(peers, values, p.name, reading=reading, a=0.3, b=0.4, t=2.0, ramp=ramp)
+            for p in peers
             if not p.frozen
         }
-        found = totals(strategy, cast, values, progress=progress)
+        found = totals(strategy, peers, values, progress=progress)
         assert found == pytest.approx(expected, abs=1e-12), f"reading {reading} at progress {progress}"
 
 
@@ -155,12 +155,12 @@ def test_specialists_equal_their_loop(
     of: str, frozen: bool, norms: tuple[str, ...], count: int, views: dict[str, list[int]]
 ) -> None:
     taught = [peer(p.name, p.name, frozen=frozen) for p in SPECIALISTS]
-    cast = (*taught[:1], peer("g", *norms, views=count), *taught[1:])
+    peers = (*taught[:1], peer("g", *norms, views=count), *taught[1:])
     strategy = matx.strategies["specialists"](
         examples_of=of, alpha=0.3, temperature=3.0, clean=0.5, feedback=0.25, weights={"l1": 2.0}
     )
-    values = logits(cast, seed=5)
-    found = totals(strategy, cast, values)
+    values = logits(peers, seed=5)
+    found = totals(strategy, peers, values)
     weights = {"linf": 1.0, "l2": 1.0, "l1": 2.0}
     expected = 0.5 * cross_entropy(values.train["g", CLEAN])
     expected += specialists_by_loops(values, "g", views, of=of, a=0.3, t=3.0, w=weights)
@@ -173,8 +173,8 @@ def test_specialists_equal_their_loop(
 
 
 def test_a_specialist_of_weight_0_is_left_out() -> None:
-    cast = (*SPECIALISTS, peer("g", "linf", "l2", "l1"))
-    needs = matx.strategies["specialists"](weights={"l2": 0.0}, examples_of="specialists").needs(cast)
+    peers = (*SPECIALISTS, peer("g", "linf", "l2", "l1"))
+    needs = matx.strategies["specialists"](weights={"l2": 0.0}, examples_of="specialists").needs(peers)
     assert needs.train["g"] == ("linf", "l1"), "its examples are not used"
     assert needs.teach == {("linf", "linf"), ("l1", "l1")}, "it is not asked"
     assert needs.train["l2"] == ("l2",), "it is trained all the same"
@@ -190,9 +190,9 @@ def test_a_specialist_of_weight_0_is_left_out() -> None:
     ],
 )  # fmt: skip
 def test_a_single_peer_equals_its_loop(name: str, options: dict[str, Any], formula: Callable[[Logits], float]) -> None:
-    cast = (peer("e", "linf", "l2", ema=True),)
-    values = logits(cast, seed=6)
-    found = totals(matx.strategies[name](**options), cast, values, progress=0.25)
+    peers = (peer("e", "linf", "l2", ema=True),)
+    values = logits(peers, seed=6)
+    found = totals(matx.strategies[name](**options), peers, values, progress=0.25)
     assert found == pytest.approx({"e": formula(values)}, abs=1e-12), f"the formula of {name}"
 
 

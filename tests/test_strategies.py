@@ -29,11 +29,11 @@ def strategy(request: pytest.FixtureRequest) -> Any:
 
 
 def test_losses_read_all_that_was_declared_and_nothing_else(strategy: Strategy) -> None:
-    for cast in strategy.example_peers():
-        values, needs = logits(cast), strategy.needs(cast)
+    for peers in strategy.example_peers():
+        values, needs = logits(peers), strategy.needs(peers)
         seen: dict[str, set[Key]] = {"train": set(), "teach": set(), "ema": set()}
         for name in needs.train:
-            table = exchange(strategy, cast, values, only=group_of(needs, name))
+            table = exchange(strategy, peers, values, only=group_of(needs, name))
             loss = strategy.loss(table, name)
             assert not any(term.requires_grad for term in loss.terms.values()), "terms for the log hold no graph"
             parts = [term for key, term in loss.terms.items() if not key.endswith(("_weight", "_temperature"))]
@@ -46,11 +46,11 @@ def test_losses_read_all_that_was_declared_and_nothing_else(strategy: Strategy) 
 
 
 def test_gradient_reaches_own_and_coupled_logits_alone(strategy: Strategy) -> None:
-    cast = strategy.example_peers()[-1]
-    values, needs = logits(cast), strategy.needs(cast)
+    peers = strategy.example_peers()[-1]
+    values, needs = logits(peers), strategy.needs(peers)
     for name in needs.train:
         leaves = {key: z.clone().requires_grad_() for key, z in values.train.items() if key in declared(needs)}
-        strategy.loss(exchange(strategy, cast, values, leaves=leaves), name).total.backward()
+        strategy.loss(exchange(strategy, peers, values, leaves=leaves), name).total.backward()
         reached = {key[0] for key, z in leaves.items() if z.grad is not None and bool(z.grad.any())}
         assert name in reached, f"the loss of {name} reaches its own logits"
         assert reached <= set(group_of(needs, name)), f"the loss of {name} reaches itself and coupled peers alone"
@@ -63,35 +63,35 @@ def test_equals_another_strategy_at_its_neutral_settings(strategy: Strategy) -> 
     plain = replace(strategy, **strategy.neutral.settings)
     other = matx.strategies[strategy.neutral.equals](**strategy.neutral.others)
     compared = 0
-    for cast in plain.example_peers():
-        if not _admits(other, cast):
+    for peers in plain.example_peers():
+        if not _admits(other, peers):
             continue
         compared += 1
-        values, mine, theirs = logits(cast), plain.needs(cast), other.needs(cast)
+        values, mine, theirs = logits(peers), plain.needs(peers), other.needs(peers)
         assert (mine.train, mine.teach, mine.craft) == (theirs.train, theirs.teach, theirs.craft), "needs are the same"
-        assert totals(plain, cast, values) == pytest.approx(totals(other, cast, values), abs=1e-12), (
+        assert totals(plain, peers, values) == pytest.approx(totals(other, peers, values), abs=1e-12), (
             f"neutral settings give the losses of {strategy.neutral.equals}"
         )
-    assert compared, "some cast admits both"
+    assert compared, "some example peers admit both"
 
 
-def _admits(strategy: Strategy, cast: Any) -> bool:
+def _admits(strategy: Strategy, peers: Any) -> bool:
     try:
-        strategy.needs(cast)
+        strategy.needs(peers)
     except matx.MatxError:
         return False
     return True
 
 
 def test_names_and_the_order_of_declaration_do_not_matter(strategy: Strategy) -> None:
-    for cast in strategy.example_peers():
-        values = logits(cast)
-        before = totals(strategy, cast, values, progress=0.25)
-        again = totals(strategy, tuple(reversed(cast)), values, progress=0.25)
+    for peers in strategy.example_peers():
+        values = logits(peers)
+        before = totals(strategy, peers, values, progress=0.25)
+        again = totals(strategy, tuple(reversed(peers)), values, progress=0.25)
         assert again == pytest.approx(before, abs=1e-12), "the order of declaration does not matter"
         if strategy.symmetric:
-            names = {info.name: f"z{len(cast) - index}" for index, info in enumerate(cast)}
-            renamed = tuple(replace(info, name=names[info.name]) for info in cast)
+            names = {info.name: f"z{len(peers) - index}" for index, info in enumerate(peers)}
+            renamed = tuple(replace(info, name=names[info.name]) for info in peers)
             after = totals(strategy, renamed, values.renamed(names), progress=0.25)
             expected = {names[name]: value for name, value in before.items()}
             assert after == pytest.approx(expected, abs=1e-12), "renaming the peers renames the losses"
@@ -100,11 +100,11 @@ def test_names_and_the_order_of_declaration_do_not_matter(strategy: Strategy) ->
 def test_several_views_count_by_their_mean(strategy: Strategy) -> None:
     if matx.strategies.name_of(strategy) in ("mtard", "ramp", "specialists"):
         return  # mtard's weight moves with its losses; the other two give views roles, tested by loops of their own
-    cast = next(cast for cast in strategy.example_peers() if all(info.views < 2 for info in cast))
-    first, second = logits(cast, seed=1), logits(cast, seed=2)
-    one = totals(strategy, cast, first)
-    other = totals(strategy, cast, _views(first, second, stack=False))
-    both = totals(strategy, cast, _views(first, second, stack=True))
+    peers = next(peers for peers in strategy.example_peers() if all(info.views < 2 for info in peers))
+    first, second = logits(peers, seed=1), logits(peers, seed=2)
+    one = totals(strategy, peers, first)
+    other = totals(strategy, peers, _views(first, second, stack=False))
+    both = totals(strategy, peers, _views(first, second, stack=True))
     mean = {name: 0.5 * (one[name] + other[name]) for name in one}
     assert both == pytest.approx(mean, abs=1e-12), "AVG is the mean of the views' losses"
 
@@ -119,7 +119,7 @@ def _views(first: Logits, second: Logits, *, stack: bool) -> Logits:
 
 
 def test_only_strategies_that_declare_objectives_supply_them(strategy: Strategy) -> None:
-    if any(strategy.needs(cast).craft for cast in strategy.example_peers()):
+    if any(strategy.needs(peers).craft for peers in strategy.example_peers()):
         assert isinstance(strategy, ObjectiveStrategy), "a strategy whose needs name `craft` has an `objective`"
 
 

@@ -27,9 +27,9 @@ STEPS = [path for path in FILES if "mtard" in path.stem]
 
 def read(path: Path) -> tuple[dict[str, Any], tuple[PeerInfo, ...], Logits]:
     golden = json.loads(path.read_text())
-    cast = tuple(peer(p["name"], *p["norms"], frozen=p.get("frozen", False)) for p in golden["peers"])
+    peers = tuple(peer(p["name"], *p["norms"], frozen=p.get("frozen", False)) for p in golden["peers"])
     labels = torch.tensor(golden["labels"])
-    return golden, cast, Logits(train=_table(golden["trained"]), teach=_table(golden["taught"]), ema={}, labels=labels)
+    return golden, peers, Logits(train=_table(golden["trained"]), teach=_table(golden["taught"]), ema={}, labels=labels)
 
 
 def _table(rows: dict[str, Any]) -> dict[Key, Tensor]:
@@ -47,11 +47,11 @@ def _views(z: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("path", [path for path in FILES if path not in STEPS], ids=lambda path: path.stem)
 def test_loss_and_gradient_equal_the_original_code(path: Path) -> None:
-    golden, cast, values = read(path)
+    golden, peers, values = read(path)
     strategy = matx.strategies[golden["strategy"]](**golden["options"])
     for group, value in golden["losses"].items():
         leaves = {key: z.clone().requires_grad_() for key, z in values.train.items()}
-        table = exchange(strategy, cast, values, progress=golden["progress"], leaves=leaves)
+        table = exchange(strategy, peers, values, progress=golden["progress"], leaves=leaves)
         total = torch.stack([strategy.loss(table, name).total for name in group.split("+")]).sum()
         found_value = float(total.detach())
         assert found_value == pytest.approx(value, rel=1e-12, abs=1e-12), f"the loss of {golden['source']}"
@@ -71,10 +71,10 @@ def test_mtard_moves_its_weights_and_temperatures_as_the_original_code_does(name
     steps = [path for path in STEPS if path.stem.partition("_")[0] == name]
     assert len(steps) == 3, "three steps are committed"
     for path in steps:
-        golden, cast, values = read(path)
+        golden, peers, values = read(path)
         strategy = matx.strategies["mtard"](**golden["options"])
         leaves = {key: z.clone().requires_grad_() for key, z in values.train.items()}
-        loss = strategy.loss(exchange(strategy, cast, values, progress=0.0, state=state, leaves=leaves), "s")
+        loss = strategy.loss(exchange(strategy, peers, values, progress=0.0, state=state, leaves=leaves), "s")
         assert loss.state is not None, "the new weight is in the state"
         state = {**state, **loss.state}
         total = float(loss.total.detach())

@@ -104,4 +104,4 @@ def test_the_attack_climbs_its_own_where_told() -> None:
     for name in {case[0] for case in CASES}:
         told = [s for s in matx.strategies[name].examples(Path()) if getattr(s, "crafting", "") == "attack"]
         assert told, f"{name} has an example whose attacks climb their own objective"
-        assert all(not s.needs(cast).craft for s in told for cast in s.example_peers()), "then it supplies none"
+        assert all(not s.needs(peers).craft for s in told for peers in s.example_peers()), "then it supplies none"

@@ -41,7 +41,7 @@ BAD_OPTIONS: list[tuple[str, dict[str, Any], str]] = [
 
 A, B, N, T = peer("a", "linf"), peer("b", "linf"), peer("n"), peer("t", frozen=True)
 S = (peer("linf", "linf"), peer("l2", "l2"), peer("g", "linf", "l2"))
-BAD_CASTS: list[tuple[str, dict[str, Any], tuple[PeerInfo, ...], str]] = [
+BAD_PEERS: list[tuple[str, dict[str, Any], tuple[PeerInfo, ...], str]] = [
     ("mat", {}, (A,), "got 1 peer, allowed: 2 or more"),
     ("mat", {}, (A, N), "got peer 'n' without attacks"),
     ("mat", {"alpha": 1.0, "reading": "others"}, (A, B), "collapse"),
@@ -89,14 +89,14 @@ def test_options_out_of_range_are_refused_in_one_sentence(name: str, options: di
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "cast", "sentence"), BAD_CASTS, ids=lambda v: v if isinstance(v, str) else ""
+    ("name", "options", "peers", "sentence"), BAD_PEERS, ids=lambda v: v if isinstance(v, str) else ""
 )
 def test_peers_that_do_not_fit_are_refused_in_one_sentence(
-    name: str, options: dict[str, Any], cast: tuple[PeerInfo, ...], sentence: str
+    name: str, options: dict[str, Any], peers: tuple[PeerInfo, ...], sentence: str
 ) -> None:
     strategy = matx.strategies[name](**options)
     with pytest.raises(OptionError, match=sentence) as refused:
-        strategy.needs(cast)
+        strategy.needs(peers)
     assert "allowed" in str(refused.value), "the sentence says what is allowed"
     assert str(refused.value).startswith(f"strategies.{name}"), "the sentence says where"
 

@@ -1,4 +1,4 @@
-"""What the strategies let attacks climb: divergences to an answer, fixed or moving."""
+"""What the strategies let attacks maximise: divergences from a prediction, fixed or moving."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matx.interfaces import AttackInput, FreeObjective, LogitObjective, Model
 from matx.losses import kl_divergence
 
 
-def clean_answer(model: Model, given: AttackInput) -> Tensor:
+def clean_logits(model: Model, given: AttackInput) -> Tensor:
     """(N, classes) detached logits on the clean images."""
     with torch.no_grad():
         return model(given.images)
@@ -32,7 +32,7 @@ def _kl_from(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class _Moving:
-    """images -> KL between two models' answers to them."""
+    """images -> KL between two models' predictions on them."""
 
     def __init__(self, teacher: Model, student: Model) -> None:
         self.teacher: Callable[[Tensor], Tensor] = teacher

@@ -24,10 +24,10 @@ class ACT:
     """Adversarial concurrent training (Arani et al. 2020, BMVC, arXiv 2008.07015): robust R and natural N.
 
     L_R = (1 - alpha) CE(R(x'), y) + alpha T^2 KL(p_N^T(x) || p_R^T(x'))
-    L_N = (1 - natural_alpha) CE(N(x), y) + natural_alpha T^2 KL(p_R^T(x') || p_N^T(x)),  answers detached.
+    L_N = (1 - natural_alpha) CE(N(x), y) + natural_alpha T^2 KL(p_R^T(x') || p_N^T(x)),  the other's side detached.
 
     Released: both alphas 0.9, T 4; KL sums over classes, means over batch and views. Several views are averaged in
-    L_N too. x' climbs (1 - alpha) CE(R(x'), y) + alpha KL(p_N(x) || p_R(x')) per sample, at temperature 1; in the
+    L_N too. x' maximises (1 - alpha) CE(R(x'), y) + alpha KL(p_N(x) || p_R(x')) per sample, at temperature 1; in the
     released code the CE in it is a batch mean beside a KL summed over the batch, so that its share depends on the
     batch size, which we do not copy. Published from x + 0.001 N(0,1), 10 steps of 0.007 in linf 0.031.
     """
@@ -42,13 +42,13 @@ class ACT:
     robust: str = "robust"
     """The name of R."""
     alpha: float = 0.9
-    """The share of N's answer in R's loss, 0 to 1."""
+    """The share of N's prediction in R's loss, 0 to 1."""
     natural_alpha: float = 0.9
-    """The share of R's answer in N's loss, 0 to 1."""
+    """The share of R's prediction in N's loss, 0 to 1."""
     temperature: float = 4.0
     """T, for both sides of both KLs."""
     crafting: str = "published"
-    """What attacks climb: 'published' (labels and N's clean answer) or 'attack' (the attack's own objective)."""
+    """What attacks maximise: 'published' (labels and N's clean prediction) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
         _options.check_shares("act", alpha=self.alpha, natural_alpha=self.natural_alpha)
@@ -56,20 +56,20 @@ class ACT:
         _options.check_crafting("act", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """R on its examples, N on clean images, and each one's answer to its own."""
-        answers = {(self.natural, CLEAN): self.alpha, (self.robust, self.robust): self.natural_alpha}
+        """R on its examples, N on clean images, and each one's logits on its own."""
+        weights = {(self.natural, CLEAN): self.alpha, (self.robust, self.robust): self.natural_alpha}
         return Needs(
             train=_pair.train_of("act", peers, self.natural, self.robust),
-            teach=frozenset(pair for pair, weight in answers.items() if weight),
+            teach=frozenset(pair for pair, weight in weights.items() if weight),
             craft={self.robust: (self.natural,)} if self.crafting == "published" else {},
         )
 
     def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """(1 - alpha) CE(R(x'), y) + alpha KL(p_N(x) || p_R(x'))."""
-        tensors = {"labels": given.labels, "target": _objectives.clean_answer(models[self.natural], given)}
-        return LogitObjective(models[self.robust], self._climbed, tensors)
+        tensors = {"labels": given.labels, "target": _objectives.clean_logits(models[self.natural], given)}
+        return LogitObjective(models[self.robust], self._maximised, tensors)
 
-    def _climbed(self, logits: Tensor, labels: Tensor, target: Tensor) -> Tensor:
+    def _maximised(self, logits: Tensor, labels: Tensor, target: Tensor) -> Tensor:
         return (1.0 - self.alpha) * cross_entropy(logits, labels) + self.alpha * kl_divergence(target, logits)
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:

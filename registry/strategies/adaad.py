@@ -1,4 +1,4 @@
-"""AdaAD: crafting climbs the gap between student and teacher, through both."""
+"""AdaAD: crafting maximises the gap between student and teacher, through both."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class AdaAD:
     elementwise: bool = True
     """True: KL over the number of classes, as released for CIFAR-10; False: the batch mean, as for CIFAR-100."""
     crafting: str = "published"
-    """What attacks climb: 'published' (the gap between the two) or 'attack' (the attack's own objective)."""
+    """What attacks maximise: 'published' (the gap between the two) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
         _options.check_shares("adaad", alpha=self.alpha)
         _options.check_crafting("adaad", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """The students on their examples and clean images, and the teacher's answers to both, where they count."""
+        """The students on their examples and clean images, and the teacher's logits on both, where they count."""
         name, students = roles.teacher("adaad", self.teacher, peers), roles.trained(peers)
         roles.check_attacked("adaad", students)
         train = {student.name: tuple(self._weights(student.name)) for student in students}
@@ -62,7 +62,7 @@ class AdaAD:
         return _objectives.kl_between(models[name], models[peer])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
-        """Divergences from the teacher's answers to the same images."""
+        """Divergences from the teacher on the same images."""
         name = roles.teacher("adaad", self.teacher, exchange.peers)
         scale = 1.0 / exchange.num_classes if self.elementwise else 1.0
         names = {CLEAN: "clean", peer: "distillation"}

@@ -30,7 +30,7 @@ class Agree:
     the gradient through both sides; each pair's term is shared by halves between its two losses. The code has two
     networks and weight 1 (written as twice the symmetric KL). KL sums over classes, means over batch and views, which
     are compared one by one. Its crafting is a joint ascent of CE(f_1(x_1)) + CE(f_2(x_2)) + the pair's term over both
-    images; here each peer's attack climbs its share with the others' answers fixed at the clean image, which is one
+    images; here each peer's attack maximises its share with the others' logits fixed at the clean image, which is one
     sweep of coordinate ascent from where the joint one starts.
     """
 
@@ -40,7 +40,7 @@ class Agree:
     weight: float = 1.0
     """Weight of both directions of a pair's divergence."""
     crafting: str = "published"
-    """What attacks climb: 'published' (labels and disagreement) or 'attack' (the attack's own objective)."""
+    """What attacks maximise: 'published' (labels and disagreement) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
         _options.check_weights("agree", weight=self.weight)
@@ -48,16 +48,16 @@ class Agree:
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Everyone's own examples, all coupled."""
-        learners = roles.trained(peers)
-        if len(learners) < 2:
-            raise OptionError(f"strategies.agree: got {len(learners)} trained peer, allowed: 2 or more")
-        roles.check_attacked("agree", learners)
-        if len({peer.views for peer in learners}) > 1:
-            found = ", ".join(f"{peer.name} {peer.views}" for peer in learners)
+        trained = roles.trained(peers)
+        if len(trained) < 2:
+            raise OptionError(f"strategies.agree: got {len(trained)} trained peer, allowed: 2 or more")
+        roles.check_attacked("agree", trained)
+        if len({peer.views for peer in trained}) > 1:
+            found = ", ".join(f"{peer.name} {peer.views}" for peer in trained)
             raise OptionError(
                 f"strategies.agree: got peers with different numbers of views ({found}), allowed: the same"
             )
-        names = tuple(peer.name for peer in learners)
+        names = tuple(peer.name for peer in trained)
         others = {name: tuple(other for other in names if other != name) for name in names}
         return Needs(
             train={name: (name,) for name in names},
@@ -66,10 +66,10 @@ class Agree:
         )
 
     def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
-        """CE(f_i(x'), y) + weight times the divergence, both ways, from each other's clean answer."""
-        answers = [_objectives.clean_answer(model, given) for name, model in models.items() if name != peer]
-        tensors = {"labels": given.labels, "others": torch.stack(answers, 1)}
-        return FreeObjective(_Climb(models[peer], self.weight), tensors)
+        """CE(f_i(x'), y) + weight times the divergence, both ways, from each other's clean prediction."""
+        others = [_objectives.clean_logits(model, given) for name, model in models.items() if name != peer]
+        tensors = {"labels": given.labels, "others": torch.stack(others, 1)}
+        return FreeObjective(_LabelsAndDisagreement(models[peer], self.weight), tensors)
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Own cross-entropy and half of every pair's divergence."""
@@ -96,8 +96,8 @@ def both_ways(first: Tensor, second: Tensor) -> Tensor:
     return kl_divergence(first, second) + kl_divergence(second, first)
 
 
-class _Climb:
-    """images -> labels' loss and disagreement with the others' fixed answers (N, others, classes)."""
+class _LabelsAndDisagreement:
+    """images -> labels' loss and disagreement with the others' fixed logits (N, others, classes)."""
 
     def __init__(self, model: Model, weight: float) -> None:
         self.model = model

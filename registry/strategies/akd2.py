@@ -25,9 +25,9 @@ class AKD2:
           + robust_weight T^2 H(p_rob^T(x'), p_s^T(x')),
 
     with the soft cross-entropy H(q, p) = -sum_c q_c log p_c, means over batch and views. Released: 0.3, 0.1, 0.6, T 2.
-    (IAD's re-run: 0.25, 0.25, 0.5, T 1, with KL for H, which differs by a constant.) Examples climb the cross-entropy
-    (the attack's own default). The paper averages the student's weights from epoch 55 of 200. Every peer that is not
-    frozen is a student of its own.
+    (IAD's re-run: 0.25, 0.25, 0.5, T 1, with KL for H, which differs by a constant.) Examples maximise the
+    cross-entropy (the attack's own default). The paper averages the student's weights from epoch 55 of 200. Every peer
+    that is not frozen is a student of its own.
     """
 
     neutral: ClassVar[Neutral | None] = Neutral(
@@ -42,9 +42,9 @@ class AKD2:
     label: float = 0.3
     """Weight of labels."""
     standard_weight: float = 0.1
-    """Weight of the standard teacher's answer."""
+    """Weight of the standard teacher's prediction."""
     robust_weight: float = 0.6
-    """Weight of the robust teacher's answer."""
+    """Weight of the robust teacher's prediction."""
     temperature: float = 2.0
     """T, for both sides of H."""
 
@@ -55,7 +55,7 @@ class AKD2:
         _options.check_positive("akd2", temperature=self.temperature)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """The students' own examples, and both teachers' answers to them."""
+        """The students' own examples, and both teachers' logits on them."""
         roles.check_frozen_roles("akd2", peers, standard=self.standard, robust=self.robust)
         students = roles.trained(peers)
         roles.check_attacked("akd2", students)
@@ -67,13 +67,13 @@ class AKD2:
         )
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
-        """Cross-entropy with the labels and with both teachers' answers."""
+        """Cross-entropy with the labels and with both teachers' predictions."""
         terms = {"label": self.label * label_loss(exchange, peer, peer)}
         for term, (teacher, weight) in zip(("standard", "robust"), self._teachers().items(), strict=True):
             if weight:
-                answer = exchange.teacher_logits(teacher, peer)
-                taught = soft_cross_entropy(exchange.logits(peer, peer), answer, temperature=self.temperature).mean()
-                terms[term] = weight * self.temperature**2 * taught
+                target = exchange.teacher_logits(teacher, peer)
+                soft = soft_cross_entropy(exchange.logits(peer, peer), target, temperature=self.temperature).mean()
+                terms[term] = weight * self.temperature**2 * soft
         return PeerLoss.of(**terms)
 
     def _teachers(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""ARD: a student's adversarial answer is held to a robust teacher's clean one."""
+"""ARD: a student's prediction on examples learns from a robust teacher's on clean images."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ARD:
     L_s = (alpha / C) T^2 KL(p_t^T(x) || p_s^T(x')) + (1 - alpha) CE(s(x), y).
 
     Released: alpha 1, T 30, with the element-wise mean of KL, hence the division by the classes C (an effective
-    batch-mean weight of T^2 / C = 90 on CIFAR-10); `elementwise` = False leaves it out, as IAD's re-run does (with
-    T 1). Examples climb the cross-entropy (the attack's own default; published 10 steps of 2/255 from a uniform start,
+    batch-mean weight of T^2 / C = 90 on CIFAR-10); `elementwise` = False leaves it out, as IAD's re-run does (with T
+    1). Examples maximise the cross-entropy (the attack's own default; published 10 steps of 2/255 from a uniform start,
     in train mode). Every peer that is not frozen is a student of its own.
     """
 
@@ -48,7 +48,7 @@ class ARD:
         _options.check_positive("ard", temperature=self.temperature)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """The students' own examples, clean images where labels count, and the teacher's clean answer."""
+        """The students' own examples, clean images where labels count, and the teacher's clean logits."""
         name, students = roles.teacher("ard", self.teacher, peers), roles.trained(peers)
         roles.check_attacked("ard", students)
         clean = (CLEAN,) if self.alpha < 1.0 else ()
@@ -61,9 +61,9 @@ class ARD:
         """Distillation on examples, and clean cross-entropy."""
         terms = {}
         if self.alpha:
-            answer = exchange.teacher_logits(roles.teacher("ard", self.teacher, exchange.peers), CLEAN)
-            taught = distillation(exchange.logits(peer, peer), answer, temperature=self.temperature).mean()
-            terms["distillation"] = self.alpha / (exchange.num_classes if self.elementwise else 1) * taught
+            target = exchange.teacher_logits(roles.teacher("ard", self.teacher, exchange.peers), CLEAN)
+            distilled = distillation(exchange.logits(peer, peer), target, temperature=self.temperature).mean()
+            terms["distillation"] = self.alpha / (exchange.num_classes if self.elementwise else 1) * distilled
         if self.alpha < 1.0:
             terms["clean"] = (1.0 - self.alpha) * label_loss(exchange, peer, CLEAN)
         return PeerLoss.of(**terms)

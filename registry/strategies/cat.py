@@ -1,4 +1,4 @@
-"""Collaborative adversarial training: two peers of different styles compare answers on both's examples."""
+"""Collaborative adversarial training: two peers of different styles compare predictions on both's examples."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class CAT:
     L_f = (1 - exchange) [CE(f(x), y) + beta KL(p_f(x) || p_f(u))] + exchange KL(p_g(u) || p_f(u))
     L_g = (1 - exchange) [(CE(g(v), y) + CE(g(x), y)) / 2 + MSE(g(v), g(x))] + exchange KL(p_f(v) || p_g(v))
 
-    with u = f's examples and v = g's; the other's answers are detached, so that one backward of the sum, as published,
+    with u = f's examples and v = g's; the other's logits are detached, so that one backward of the sum, as published,
     is one backward each. Published: exchange 19/20, beta 6, temperature 1. KL sums over classes, MSE is the mean over
-    classes, both means over batch and views. u climbs KL(p_f(x) || p_f(u)) and v the cross-entropy (g's attack's own
+    classes, both means over batch and views. u maximises KL(p_f(x) || p_f(u)) and v the cross-entropy (g's attack's own
     objective).
     """
 
@@ -40,11 +40,11 @@ class CAT:
     pairing: str = "pairing"
     """The name of g."""
     exchange: float = 0.95
-    """The share of the other's answers, 0 to 1."""
+    """The share of the other's predictions, 0 to 1."""
     beta: float = 6.0
     """TRADES's weight in f's own loss."""
     crafting: str = "published"
-    """What f's attacks climb: 'published' (KL to the clean answer) or 'attack' (the attack's own objective)."""
+    """What f's attacks maximise: 'published' (KL to the clean prediction) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
         _options.check_shares("cat", exchange=self.exchange)
@@ -52,7 +52,7 @@ class CAT:
         _options.check_crafting("cat", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """Both on their own examples and clean images, and each one's answer to the other's examples."""
+        """Both on their own examples and clean images, and each one's logits on the other's examples."""
         roles.check_trained_roles("cat", peers, trades=self.trades, pairing=self.pairing)
         roles.check_attacked("cat", roles.trained(peers))
         return Needs(
@@ -63,10 +63,10 @@ class CAT:
 
     def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """KL(p_f(x) || p_f(u))."""
-        return _objectives.kl_from(_objectives.clean_answer(models[peer], given), models[peer])
+        return _objectives.kl_from(_objectives.clean_logits(models[peer], given), models[peer])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
-        """The peer's own loss in its style, and the divergence from the other's answer."""
+        """The peer's own loss in its style, and the divergence from the other's prediction."""
         own = self._trades(exchange) if peer == self.trades else self._pairing(exchange)
         if not self.exchange:
             return PeerLoss.of(own=own)

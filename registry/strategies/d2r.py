@@ -28,7 +28,7 @@ class D2R:
     each KL a batch mean before the difference. The gradient of the sum reaches both networks. Published balance 20 and
     divergence 30 with the element-wise mean of KL, hence the division by the classes C (2 and 3 on CIFAR-10). The
     released code adds 1e-5 inside the logarithm of the first argument, which we leave out, and has one optimizer. MSE
-    is the mean over classes. x' climbs KL(p_G(x) || p_R(x')), published 10 steps of 0.007 in linf 0.031.
+    is the mean over classes. x' maximises KL(p_G(x) || p_R(x')), published 10 steps of 0.007 in linf 0.031.
     """
 
     neutral: ClassVar[Neutral | None] = Neutral(
@@ -47,7 +47,8 @@ class D2R:
     divergence: float = 30.0
     """Weight of the divergence on examples, element-wise as published."""
     crafting: str = "published"
-    """What attacks climb: 'published' (KL from the guide's clean answer) or 'attack' (the attack's own objective)."""
+    """What attacks maximise: 'published' (KL from the guide's clean prediction) or 'attack' (the attack's own
+    objective)."""
 
     def __post_init__(self) -> None:
         _options.check_weights("d2r", balance=self.balance, divergence=self.divergence)
@@ -63,7 +64,7 @@ class D2R:
 
     def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """KL(p_G(x) || p_R(x'))."""
-        return _objectives.kl_from(_objectives.clean_answer(models[self.natural], given), models[self.robust])
+        return _objectives.kl_from(_objectives.clean_logits(models[self.natural], given), models[self.robust])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """G's cross-entropy, or R's guidance, balance and divergence."""

@@ -1,4 +1,4 @@
-"""Deep mutual learning: peers learn from one another's answers to the same images."""
+"""Deep mutual learning: peers learn from one another's predictions on the same images."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class DML:
 
     The released code sums over the other peers with weight 1, the default; for their mean set 1 / (peers - 1). KL sums
     over classes, means over batch and views. Published on clean images (`inputs` = 'clean'); 'own' takes z = x'_i, on
-    which every peer is asked. The released code adds 1e-8 inside its logarithm, which we leave out. Its peers' answers
-    are all from before the step, as with update_order 'simultaneous'.
+    which every peer is evaluated. The released code adds 1e-8 inside its logarithm, which we leave out. Its peers'
+    logits are all from before the step, as with update_order 'simultaneous'.
     """
 
     neutral: ClassVar[Neutral | None] = Neutral(settings={"weight": 0.0, "inputs": "own"}, equals="independent")
     symmetric: ClassVar[bool] = True
 
     weight: float = 1.0
-    """Weight of each other peer's answer."""
+    """Weight of each other peer's prediction."""
     inputs: str = "own"
     """z: the peer's 'own' examples (clean images where nothing attacks it), or 'clean' images for all."""
 
@@ -43,19 +43,19 @@ class DML:
         _options.one_of("strategies.dml.inputs", self.inputs, ("own", "clean"))
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """Every peer's inputs, and all others' answers to them."""
-        learners = roles.trained(peers)
-        if len(learners) < 2:
-            raise OptionError(f"strategies.dml: got {len(learners)} trained peer, allowed: 2 or more")
-        asked = {peer.name: self._input(peer) for peer in learners}
-        pairs = ((other.name, asked[peer.name]) for peer in learners for other in learners if other is not peer)
+        """Every peer's inputs, and all others' logits on them."""
+        trained = roles.trained(peers)
+        if len(trained) < 2:
+            raise OptionError(f"strategies.dml: got {len(trained)} trained peer, allowed: 2 or more")
+        inputs = {peer.name: self._input(peer) for peer in trained}
+        pairs = ((other.name, inputs[peer.name]) for peer in trained for other in trained if other is not peer)
         return Needs(
-            train={name: (source,) for name, source in asked.items()},
+            train={name: (source,) for name, source in inputs.items()},
             teach=frozenset(pairs) if self.weight else frozenset(),
         )
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
-        """Cross-entropy and the sum of divergences from the others' answers."""
+        """Cross-entropy and the sum of divergences from the others' predictions."""
         source = self._input(exchange.info(peer))
         logits = exchange.logits(peer, source)
         terms = {"label": label_loss(exchange, peer, source)}

@@ -1,4 +1,4 @@
-"""Introspective adversarial distillation: a student trusts its teacher as far as the teacher knows the answer."""
+"""Introspective adversarial distillation: a student trusts its teacher as far as the teacher knows the label."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class IAD:
     L_s = (1 - alpha - alpha_standard) CE(s(x'), y) + alpha_standard T^2 KL(p_std^T(x') || p_s^T(x'))
           + alpha T^2 [ w KL(p_t^T(x') || p_s^T(x')) + (1 - w) KL(p_s(x) || p_s(x')) ]
 
-    AdaIAD (`adaptive`; Huang et al. 2023, CVPR): IAD-I with the teacher asked about the example instead of the clean
-    image, KL(p_t^T(x') || p_s^T(x')), which is also what examples climb, the gradient through both networks, as in
-    AdaAD. Released with temperature 30, else like IAD-I.
+    AdaIAD (`adaptive`; Huang et al. 2023, CVPR): IAD-I with the teacher's prediction on the example instead of the
+    clean image, KL(p_t^T(x') || p_s^T(x')), which is also what examples maximise, the gradient through both networks,
+    as in AdaAD. Released with temperature 30, else like IAD-I.
 
     Before `warmup` w is 1: pure ARD, or AKD2. Released: b 0.1; IAD-I alpha 1, warm-up 60 of 200 epochs; IAD-II alpha
     0.5, alpha_standard 0.25, warm-up 40 of 200; T 1. KL sums over classes, means over batch and views. The teacher's
-    term of IAD-I is not weighted by w in the released code, which we follow; the student's clean answer is not
-    detached. Examples of IAD climb the cross-entropy (the attack's own default). Every peer that is not frozen is a
+    term of IAD-I is not weighted by w in the released code, which we follow; the student's clean prediction is not
+    detached. Examples of IAD maximise the cross-entropy (the attack's own default). Every peer that is not frozen is a
     student.
     """
 
@@ -64,7 +64,7 @@ class IAD:
     alpha: float | None = None
     """The share of the robust teacher (and of the student itself); None: 1 in IAD-I, 0.5 in IAD-II."""
     alpha_standard: float = 0.25
-    """The share of the standard teacher, in IAD-II alone."""
+    """The share of the standard teacher, in IAD-II only."""
     temperature: float = 1.0
     """T, in the teachers' terms."""
     trust: float = 0.1
@@ -75,8 +75,8 @@ class IAD:
     adaptive: bool = False
     """True: AdaIAD."""
     crafting: str = "published"
-    """What attacks climb: 'published' (labels; AdaIAD: the gap between teacher and student) or 'attack' (the attack's
-    own objective)."""
+    """What attacks maximise: 'published' (labels; AdaIAD: the gap between teacher and student) or 'attack' (the
+    attack's own objective)."""
 
     def __post_init__(self) -> None:
         _options.check_crafting("iad", self.crafting)
@@ -102,7 +102,7 @@ class IAD:
         return self.warmup if self.warmup is not None else 0.3 if self.standard is None else 0.2
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """The students' own examples and clean images, and the teachers' answers."""
+        """The students' own examples and clean images, and the teachers' logits."""
         teachers = {"teacher": self.teacher} | ({} if self.standard is None else {"standard": self.standard})
         roles.check_frozen_roles("iad", peers, **teachers)
         students = roles.trained(peers)
@@ -111,11 +111,11 @@ class IAD:
         clean = (CLEAN,) if self.trust or (self.standard is None and self._alpha < 1.0) else ()
         if self.standard is None and not self.adaptive:
             teach = {(self.teacher, CLEAN)} | (teach if self.trust else set())
-        climbs = self.adaptive and self.crafting == "published"
+        through_both = self.adaptive and self.crafting == "published"
         return Needs(
             train={student.name: (student.name, *clean) for student in students},
             teach=frozenset(teach),
-            craft={student.name: (self.teacher,) for student in students if climbs},
+            craft={student.name: (self.teacher,) for student in students if through_both},
         )
 
     def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
@@ -128,8 +128,8 @@ class IAD:
 
     def _one(self, exchange: Exchange, peer: str) -> PeerLoss:
         logits = exchange.logits(peer, peer)
-        answer = exchange.teacher_logits(self.teacher, peer if self.adaptive else CLEAN)
-        terms = {"distillation": self._alpha * distillation(logits, answer, temperature=self.temperature).mean()}
+        target = exchange.teacher_logits(self.teacher, peer if self.adaptive else CLEAN)
+        terms = {"distillation": self._alpha * distillation(logits, target, temperature=self.temperature).mean()}
         if self._trusting(exchange):
             terms["introspection"] = self._alpha * self._introspection(exchange, peer).mean()
         if self._alpha < 1.0:
@@ -138,13 +138,13 @@ class IAD:
 
     def _two(self, exchange: Exchange, peer: str, standard: str) -> PeerLoss:
         logits, share, square = exchange.logits(peer, peer), self.alpha_standard, self.temperature**2
-        taught = distillation(logits, exchange.teacher_logits(self.teacher, peer), temperature=self.temperature)
+        robust = distillation(logits, exchange.teacher_logits(self.teacher, peer), temperature=self.temperature)
         plain = distillation(logits, exchange.teacher_logits(standard, peer), temperature=self.temperature).mean()
         terms = {"label": (1.0 - self._alpha - share) * label_loss(exchange, peer, peer), "standard": share * plain}
         if self._trusting(exchange):
-            taught = self._w(exchange, peer) * taught
+            robust = self._w(exchange, peer) * robust
             terms["introspection"] = self._alpha * square * self._introspection(exchange, peer).mean()
-        return PeerLoss.of(distillation=self._alpha * taught.mean(), **terms)
+        return PeerLoss.of(distillation=self._alpha * robust.mean(), **terms)
 
     def _trusting(self, exchange: Exchange) -> bool:
         """Whether trust is partial by now."""

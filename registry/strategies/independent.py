@@ -1,4 +1,4 @@
-"""Plain adversarial training: every peer on its own examples, nobody teaches anybody."""
+"""Plain adversarial training: every peer on its own examples, without teachers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Independent:
     adversarial: float = 1.0
     """Weight of the loss on own examples."""
     clean: float = 0.0
-    """Weight of the loss on clean images; alone (adversarial = 0) it is natural training."""
+    """Weight of the loss on clean images; with adversarial = 0 it is natural training."""
     smoothing: float = 0.0
     """Label smoothing, in every term."""
 

@@ -25,7 +25,7 @@ class LBGAT:
 
     The gradient of their sum reaches both through the MSE, which is the mean over classes of squared differences of
     logits; KL sums over classes; both means over batch and views, as released. Published beta 0 or 6 (the released
-    script's default). One optimizer in the released code; here each peer has its own (declare them alike). x' climbs
+    script's default). One optimizer in the released code; here each peer has its own (declare them alike). x' maximises
     KL(p_R(x) || p_R(x')), published from x + 0.001 N(0,1), 10 steps of 0.007 in linf 0.031.
     """
 
@@ -39,7 +39,7 @@ class LBGAT:
     beta: float = 6.0
     """Weight of R's own divergence."""
     crafting: str = "published"
-    """What attacks climb: 'published' (KL to R's clean answer) or 'attack' (the attack's own objective)."""
+    """What attacks maximise: 'published' (KL to R's clean prediction) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
         _options.check_weights("lbgat", beta=self.beta)
@@ -55,7 +55,7 @@ class LBGAT:
 
     def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """KL(p_R(x) || p_R(x'))."""
-        return _objectives.kl_from(_objectives.clean_answer(models[peer], given), models[peer])
+        return _objectives.kl_from(_objectives.clean_logits(models[peer], given), models[peer])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """N's cross-entropy, or R's guidance and divergence."""

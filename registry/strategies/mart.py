@@ -27,15 +27,15 @@ class MART:
     L_i = CE(f_i(x'_i), y) - margin log(1.0001 - max_{k != y} p_k(x'_i)) + beta KL(p_i(x) || p_i(x'_i)) (1 - p_y(x)),
 
     the gradient through everything; beta 6 in the released code. KL sums over classes, means over batch and views.
-    Examples climb cross-entropy (the attack's own default; published from x + 0.001 N(0,1), 10 steps of 0.007 in linf
-    0.031). The released code guards its logarithms with 1e-12 and writes 1.0000001 - p_y, which we leave out.
+    Examples maximise cross-entropy (the attack's own default; published from x + 0.001 N(0,1), 10 steps of 0.007 in
+    linf 0.031). The released code guards its logarithms with 1e-12 and writes 1.0000001 - p_y, which we leave out.
     """
 
     neutral: ClassVar[Neutral | None] = Neutral(settings={"beta": 0.0, "margin": 0.0}, equals="independent")
     symmetric: ClassVar[bool] = True
 
     beta: float = 6.0
-    """Weight of the divergence between the clean and the adversarial answer."""
+    """Weight of the divergence between the clean and the adversarial prediction."""
     margin: float = 1.0
     """Weight of the second half of the boosted cross-entropy; 1 as published."""
 
@@ -44,9 +44,9 @@ class MART:
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples, and clean images for the divergence."""
-        learners = roles.trained(peers)
-        roles.check_attacked("mart", learners)
-        return Needs(train={peer.name: (peer.name, CLEAN) if self.beta else (peer.name,) for peer in learners})
+        trained = roles.trained(peers)
+        roles.check_attacked("mart", trained)
+        return Needs(train={peer.name: (peer.name, CLEAN) if self.beta else (peer.name,) for peer in trained})
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Boosted cross-entropy and the weighted divergence."""
@@ -57,8 +57,8 @@ class MART:
             terms["margin"] = -self.margin * (1.0001 - rival).log().mean()
         if self.beta:
             clean = exchange.logits(peer, CLEAN)
-            doubt = 1.0 - F.softmax(clean, -1).gather(-1, exchange.labels[None, :, None]).squeeze(-1)
-            terms["divergence"] = self.beta * (kl_divergence(clean, adversarial) * doubt).mean()
+            uncertainty = 1.0 - F.softmax(clean, -1).gather(-1, exchange.labels[None, :, None]).squeeze(-1)
+            terms["divergence"] = self.beta * (kl_divergence(clean, adversarial) * uncertainty).mean()
         return PeerLoss.of(**terms)
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:

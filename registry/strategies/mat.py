@@ -37,14 +37,14 @@ class MAT:
     examples and w_ij = beta / (number of other peers with examples) for theirs; `own_label`, `own_distillation`,
     `peer_label` and `peer_distillation` replace u_ii, v_ii and the sums over j != i of u_ij and v_ij.
 
-    `reading` says whose answer q_ij is, and what is exchanged at all:
+    `reading` says whose prediction q_ij is, and what is exchanged at all:
       owner (R1)          the owner of the example, p_j(x'_j); hence v_ii = 0 and, unless set, u_ii = w_ii
       others (R2)         the mean of all other peers' p_k(x'_j), k != i
-      clean (R3)          the owner's answer to the clean image, p_j(x); on own examples the mean of the others'
-      examples_only (R4)  no answers: v = 0 and, unless set, u = w
-      answers_only (R5)   no foreign examples: w_ii = 1 whatever beta says; q_ii is the mean of the others' p_k(x'_i)
+      clean (R3)          the owner's prediction on the clean image, p_j(x); on own examples the mean of the others'
+      examples_only (R4)  no teachers: v = 0 and, unless set, u = w
+      answers_only (R5)   no others' examples: w_ii = 1 whatever beta says; q_ii is the mean of the others' p_k(x'_i)
 
-    Losses are means over batch and views (AVG); KL sums over classes (batch mean). A mean of answers is one of
+    Losses are means over batch and views (AVG); KL sums over classes (batch mean). A mean of predictions is one of
     softened probabilities. v grows linearly from 0 over the first `warmup` share of training. Frozen peers teach and
     share their examples, if they have attacks, but do not learn. Without any label term (u = c = 0) and without a
     frozen peer all peers can collapse to one constant: refused.
@@ -66,7 +66,7 @@ class MAT:
     temperature: float = 1.0
     """T, for both sides of the KL."""
     reading: str = "owner"
-    """Whose answer is the target: owner, others, clean, examples_only or answers_only."""
+    """Whose prediction is the target: owner, others, clean, examples_only or answers_only."""
     clean: float = 0.0
     """c, the weight of the label loss on clean images."""
     warmup: float = 0.0
@@ -98,13 +98,13 @@ class MAT:
         shares = {"own": 1.0 - beta, "peer": beta}
         values = {}
         for whose, share in shares.items():
-            taught = f"{whose}_distillation" not in absent
-            values[f"{whose}_label"] = share * (1.0 - self.alpha if taught else 1.0)
-            values[f"{whose}_distillation"] = share * self.alpha if taught else 0.0
+            has_teacher = f"{whose}_distillation" not in absent
+            values[f"{whose}_label"] = share * (1.0 - self.alpha if has_teacher else 1.0)
+            values[f"{whose}_distillation"] = share * self.alpha if has_teacher else 0.0
         return {name: getattr(self, name) if getattr(self, name) is not None else v for name, v in values.items()}
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """Own and foreign examples, clean images and answers, each where its weight is not 0."""
+        """Own and others' examples, clean images and teachers' logits, each where its weight is not 0."""
         self._check(peers)
         train = {}
         teach = set()
@@ -126,8 +126,8 @@ class MAT:
                 label = label + u * label_loss(exchange, peer, source)
             if v:
                 logits = exchange.logits(peer, source)
-                answers = [exchange.teacher_logits(*pair) for pair in self._targets(exchange.peers, peer, source)]
-                target = mean_answer(answers, self.temperature)
+                targets = [exchange.teacher_logits(*pair) for pair in self._targets(exchange.peers, peer, source)]
+                target = mean_prediction(targets, self.temperature)
                 distilled = distilled + v * ramp * distillation(logits, target, temperature=self.temperature).mean()
         terms = {"label": label, "distillation": distilled}
         if self.clean:
@@ -145,12 +145,12 @@ class MAT:
                     "only owners of examples teach; allowed: attacks on it, or reading 'others' or 'clean'"
                 )
         weights = self.weights()
-        foreign = weights["peer_label"] + weights["peer_distillation"]
+        shared = weights["peer_label"] + weights["peer_distillation"]
         for peer in roles.trained(peers):
-            if foreign and not _owners(peers, peer.name):
+            if shared and not _owners(peers, peer.name):
                 raise OptionError(
                     f"strategies.mat: got no other peer with attacks for {peer.name!r}, though others' examples have "
-                    f"the weight {foreign}; allowed: attacks on another peer, beta = 0, or reading 'answers_only'"
+                    f"the weight {shared}; allowed: attacks on another peer, beta = 0, or reading 'answers_only'"
                 )
         if not weights["own_label"] + weights["peer_label"] + self.clean and not roles.frozen(peers):
             raise OptionError(
@@ -174,7 +174,7 @@ class MAT:
         return weights["peer_label"] / count, weights["peer_distillation"] / count
 
     def _targets(self, peers: Sequence[PeerInfo], peer: str, source: str) -> tuple[tuple[str, str], ...]:
-        """The (peer, source) answers whose mean is q_ij."""
+        """The (peer, source) logits whose mean prediction is q_ij."""
         others = tuple(other.name for other in peers if other.name != peer)
         if self.reading == "clean":
             return tuple((name, CLEAN) for name in (others if source == peer else (source,)))
@@ -209,9 +209,9 @@ def _owners(peers: Sequence[PeerInfo], peer: str) -> tuple[str, ...]:
     return tuple(other.name for other in peers if other.name != peer and other.views)
 
 
-def mean_answer(answers: Sequence[Tensor], temperature: float) -> Tensor:
-    """Logits whose softmax at this temperature is the mean of the answers' softmaxes at it."""
-    if len(answers) == 1:
-        return answers[0]
-    log_q = torch.stack([F.log_softmax(answer / temperature, -1) for answer in answers])
-    return temperature * (torch.logsumexp(log_q, 0) - math.log(len(answers)))
+def mean_prediction(logits: Sequence[Tensor], temperature: float) -> Tensor:
+    """Logits whose softmax at this temperature is the mean of these logits' softmaxes at it."""
+    if len(logits) == 1:
+        return logits[0]
+    log_q = torch.stack([F.log_softmax(one / temperature, -1) for one in logits])
+    return temperature * (torch.logsumexp(log_q, 0) - math.log(len(logits)))

@@ -30,13 +30,13 @@ class MTARD:
     where w, the natural teacher's weight, starts at 1/2 and is moved before it is used, as released. Published rate
     0.025, power 1, the rate times 0.1 at epochs 215, 260 and 285 of 300 (`milestones`, shares of training), with the
     element-wise mean of KL, hence the division by the classes C. The released code adds 1e-5 inside the teachers'
-    logarithms, which we leave out: it shifts the recorded KLs a little and with them w. Examples climb the
+    logarithms, which we leave out: it shifts the recorded KLs a little and with them w. Examples maximise the
     cross-entropy (the attack's own default). Every peer that is not frozen is a student with a weight of its own.
 
     B-MTARD (`balanced`; Zhao et al. 2024, TPAMI, arXiv 2306.16170) softens the teachers, p_rob^T_rob and p_nat^T_nat
     (never the student), until they are equally sure. After each batch, with H the mean entropy of a softened teacher,
-    T_rob <- T_rob - s sign(H_rob - H_nat) and T_nat <- T_nat - s sign(H_nat - H_rob), held to 1 to 10, from 1; the
-    step s is `temperature_rate`, published 0.001, and falls at the milestones too.
+    T_rob <- T_rob - s sign(H_rob - H_nat) and T_nat <- T_nat - s sign(H_nat - H_rob), clamped to 1 to 10, from 1; the
+    step s is `temperature_rate`, published 0.001, and is multiplied by `factor` at the milestones too.
     """
 
     neutral: ClassVar[Neutral | None] = None
@@ -72,7 +72,7 @@ class MTARD:
         return {}
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """The students' own examples and clean images, and a teacher's answer to each."""
+        """The students' own examples and clean images, and a teacher's logits on each."""
         roles.check_frozen_roles("mtard", peers, robust=self.robust, natural=self.natural)
         students = roles.trained(peers)
         roles.check_attacked("mtard", students)
@@ -83,8 +83,8 @@ class MTARD:
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """The two divergences by their moving weights."""
-        answers = exchange.teacher_logits(self.robust, peer), exchange.teacher_logits(self.natural, CLEAN)
-        softened = [answer / exchange.state.get(key, 1.0) for key, answer in zip(_keys(peer), answers, strict=True)]
+        targets = exchange.teacher_logits(self.robust, peer), exchange.teacher_logits(self.natural, CLEAN)
+        softened = [target / exchange.state.get(key, 1.0) for key, target in zip(_keys(peer), targets, strict=True)]
         robust = kl_divergence(softened[0], exchange.logits(peer, peer)).mean()
         natural = kl_divergence(softened[1], exchange.logits(peer, CLEAN)).mean()
         weight, state = self._moved(exchange, peer, robust.detach(), natural.detach())
@@ -139,5 +139,5 @@ def _keys(peer: str) -> tuple[str, str]:
 
 
 def _entropy(logits: Tensor) -> Tensor:
-    """Of the answers, the mean over views and samples."""
+    """Of the predictions, the mean over views and samples."""
     return -(torch.softmax(logits, -1) * torch.log_softmax(logits, -1)).sum(-1).mean()

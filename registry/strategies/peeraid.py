@@ -25,13 +25,13 @@ class PeerAiD:
     L_s = lambda_label CE(s(x'), y) + (lambda_peer / C) T^2 KL(p_p^T(x') || p_s^T(x'))
           + (lambda_clean / C) T^2 KL(p_s^T(x) || p_s^T(x')),
 
-    answers of the other network detached; the student's clean side is not. Published on CIFAR-10: gamma (1, 0.1), t 1,
+    logits of the other network detached; the student's clean side is not. Published on CIFAR-10: gamma (1, 0.1), t 1,
     lambda (0, 1, 1), T 5 (CIFAR-100: gamma_kl 1; Tiny-ImageNet: gamma_kl 100, lambda (0.035, 35, 20), T 1), with the
     element-wise mean of KL, hence the division by the classes C: effective batch-mean weights on CIFAR-10 are 2.5, 2.5
-    and 0.01. x' climbs KL(p_p(x) || p_s(x')), published from x + 0.001 N(0,1), 10 steps of 2/255.
+    and 0.01. x' maximises KL(p_p(x) || p_s(x')), published from x + 0.001 N(0,1), 10 steps of 2/255.
 
-    In the released code gradient of L_p's KL also reaches the student, as its answer is not detached there; here the
-    student's answer is a constant to the peer.
+    In the released code gradient of L_p's KL also reaches the student, as its logits are not detached there; here the
+    student's logits are a constant to the peer.
     """
 
     neutral: ClassVar[Neutral | None] = None
@@ -44,19 +44,20 @@ class PeerAiD:
     lambda_label: float = 0.0
     """The student's weight of labels."""
     lambda_peer: float = 1.0
-    """The student's weight of the peer's answer, element-wise as published."""
+    """The student's weight of the peer's prediction, element-wise as published."""
     lambda_clean: float = 1.0
-    """The student's weight of its own clean answer, element-wise as published."""
+    """The student's weight of its own clean prediction, element-wise as published."""
     temperature: float = 5.0
     """T, in the student's terms."""
     gamma_label: float = 1.0
     """The peer's weight of labels."""
     gamma_kl: float = 0.1
-    """The peer's weight of the student's answer, element-wise as published."""
+    """The peer's weight of the student's prediction, element-wise as published."""
     peer_temperature: float = 1.0
     """t, in the peer's term."""
     crafting: str = "published"
-    """What attacks climb: 'published' (KL from the peer's clean answer) or 'attack' (the attack's own objective)."""
+    """What attacks maximise: 'published' (KL from the peer's clean prediction) or 'attack' (the attack's own
+    objective)."""
 
     def __post_init__(self) -> None:
         _options.check_weights(
@@ -71,7 +72,7 @@ class PeerAiD:
         _options.check_crafting("peeraid", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """Both on the student's examples, the student on clean images too, and each one's answer."""
+        """Both on the student's examples, the student on clean images too, and each one's logits on them."""
         roles.check_trained_roles("peeraid", peers, student=self.student, peer=self.peer)
         roles.check_attacked("peeraid", [peer for peer in peers if peer.name == self.student])
         sources = {self.student: (self.student, CLEAN), self.peer: (self.student,)}
@@ -83,7 +84,7 @@ class PeerAiD:
 
     def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """KL(p_p(x) || p_s(x'))."""
-        return _objectives.kl_from(_objectives.clean_answer(models[self.peer], given), models[self.student])
+        return _objectives.kl_from(_objectives.clean_logits(models[self.peer], given), models[self.student])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """The student's three terms, or the peer's two."""
@@ -91,15 +92,15 @@ class PeerAiD:
         logits = exchange.logits(peer, self.student)
         label = label_loss(exchange, peer, self.student)
         if peer == self.peer:
-            answer = exchange.teacher_logits(self.student, self.student)
-            back = distillation(logits, answer, temperature=self.peer_temperature).mean()
+            target = exchange.teacher_logits(self.student, self.student)
+            back = distillation(logits, target, temperature=self.peer_temperature).mean()
             return PeerLoss.of(label=self.gamma_label * label, distillation=self.gamma_kl / classes * back)
-        answer, clean = exchange.teacher_logits(self.peer, self.student), exchange.logits(peer, CLEAN)
-        taught = distillation(logits, answer, temperature=self.temperature).mean()
+        target, clean = exchange.teacher_logits(self.peer, self.student), exchange.logits(peer, CLEAN)
+        distilled = distillation(logits, target, temperature=self.temperature).mean()
         own = distillation(logits, clean, temperature=self.temperature).mean()
         return PeerLoss.of(
             label=self.lambda_label * label,
-            distillation=self.lambda_peer / classes * taught,
+            distillation=self.lambda_peer / classes * distilled,
             clean=self.lambda_clean / classes * own,
         )
 

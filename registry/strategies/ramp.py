@@ -44,15 +44,15 @@ class RAMP:
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples of two views."""
-        learners = roles.trained(peers)
-        for peer in learners:
+        trained = roles.trained(peers)
+        for peer in trained:
             norms = [threat.norm for threat in peer.threats]
             if peer.views != 2 or len(norms) != 2 or norms.count(self.key) != 1:
                 raise OptionError(
                     f"strategies.ramp: got peer {peer.name!r} with attacks in {', '.join(norms) or 'no norm'} and "
                     f"{peer.views} views, allowed: two attacks, one of them in {self.key}, under the union average"
                 )
-        return Needs(train={peer.name: (peer.name,) for peer in learners})
+        return Needs(train={peer.name: (peer.name,) for peer in trained})
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """The worst case's cross-entropy, and the pairing."""

@@ -25,7 +25,7 @@ class RSLAD:
 
     Published 5/6 and 1/6, temperature 1, with the element-wise mean of KL, hence the division by the classes C
     (effective batch-mean weights 0.0833 and 0.0167 on CIFAR-10). On CIFAR-100 the released code multiplies the KL by
-    10: set 50/6 and 10/6. It adds 1e-5 inside the teacher's logarithm, a constant that we leave out. x' climbs
+    10: set 50/6 and 10/6. It adds 1e-5 inside the teacher's logarithm, a constant that we leave out. x' maximises
     KL(p_t(x) || p_s(x')), published from x + 0.001 N(0,1), 10 steps of 2/255. Every peer that is not frozen is a
     student of its own.
     """
@@ -40,7 +40,8 @@ class RSLAD:
     clean: float = 1.0 / 6.0
     """Weight on clean images, element-wise as published."""
     crafting: str = "published"
-    """What attacks climb: 'published' (KL from the teacher's clean answer) or 'attack' (the attack's own objective)."""
+    """What attacks maximise: 'published' (KL from the teacher's clean prediction) or 'attack' (the attack's own
+    objective)."""
 
     def __post_init__(self) -> None:
         _options.check_weights("rslad", adversarial=self.adversarial, clean=self.clean)
@@ -49,7 +50,7 @@ class RSLAD:
             raise OptionError("strategies.rslad.adversarial: got 0, allowed: a number over 0")
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """The students' own examples and clean images, and the teacher's clean answer."""
+        """The students' own examples and clean images, and the teacher's clean logits."""
         name, students = roles.teacher("rslad", self.teacher, peers), roles.trained(peers)
         roles.check_attacked("rslad", students)
         clean = (CLEAN,) if self.clean else ()
@@ -62,14 +63,14 @@ class RSLAD:
     def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """KL(p_t(x) || p_s(x'))."""
         (name,) = (other for other in models if other != peer)
-        return _objectives.kl_from(_objectives.clean_answer(models[name], given), models[peer])
+        return _objectives.kl_from(_objectives.clean_logits(models[name], given), models[peer])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
-        """Divergences from the teacher's clean answer."""
-        answer = exchange.teacher_logits(roles.teacher("rslad", self.teacher, exchange.peers), CLEAN)
+        """Divergences from the teacher's clean prediction."""
+        target = exchange.teacher_logits(roles.teacher("rslad", self.teacher, exchange.peers), CLEAN)
         weights = {"distillation": (peer, self.adversarial), "clean": (CLEAN, self.clean)}
         terms = {
-            term: weight / exchange.num_classes * kl_divergence(answer, exchange.logits(peer, source)).mean()
+            term: weight / exchange.num_classes * kl_divergence(target, exchange.logits(peer, source)).mean()
             for term, (source, weight) in weights.items()
             if weight
         }

@@ -24,7 +24,7 @@ class SelfDistillation:
 
     L_i = (1 - alpha) CE(f_i(x'_i), y) + alpha T^2 KL(q^T || p_i^T(x'_i)) + clean CE(f_i(x), y),  q detached,
 
-    with q the answer of the exponential moving average of f_i's weights to x'_i (`target` = 'adversarial') or to x
+    with q the prediction of the exponential moving average of f_i's weights on x'_i (`target` = 'adversarial') or x
     ('clean'). A mean teacher (Tarvainen and Valpola 2017, arXiv 1703.01780) on adversarial examples; weights are ours.
     Means over batch and views; KL sums over classes.
     """
@@ -37,7 +37,7 @@ class SelfDistillation:
     temperature: float = 1.0
     """T, for both sides of the KL."""
     target: str = "adversarial"
-    """What the moving average is asked about: adversarial or clean."""
+    """What the moving average is evaluated on: adversarial or clean."""
     clean: float = 0.0
     """Weight of the label loss on clean images."""
     warmup: float = 0.0
@@ -55,11 +55,11 @@ class SelfDistillation:
             )
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """Own examples, the average's answers, and clean images where they count."""
-        learners = roles.trained(peers)
-        roles.check_attacked("self_distillation", learners)
+        """Own examples, the average's logits, and clean images where they count."""
+        trained = roles.trained(peers)
+        roles.check_attacked("self_distillation", trained)
         if self.alpha:
-            for peer in learners:
+            for peer in trained:
                 if not peer.ema:
                     raise OptionError(
                         f"strategies.self_distillation: got peer {peer.name!r} without a moving average, "
@@ -67,8 +67,8 @@ class SelfDistillation:
                     )
         clean = (CLEAN,) if self.clean else ()
         return Needs(
-            train={peer.name: (peer.name, *clean) for peer in learners},
-            ema=frozenset((peer.name, self._asked(peer.name)) for peer in learners if self.alpha),
+            train={peer.name: (peer.name, *clean) for peer in trained},
+            ema=frozenset((peer.name, self._target(peer.name)) for peer in trained if self.alpha),
         )
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
@@ -76,14 +76,14 @@ class SelfDistillation:
         terms = {"label": (1.0 - self.alpha) * label_loss(exchange, peer, peer)}
         if self.alpha:
             ramp = min(1.0, exchange.progress / self.warmup) if self.warmup else 1.0
-            answer = exchange.ema_teacher_logits(peer, self._asked(peer))
-            taught = distillation(exchange.logits(peer, peer), answer, temperature=self.temperature).mean()
-            terms["distillation"] = self.alpha * ramp * taught
+            target = exchange.ema_teacher_logits(peer, self._target(peer))
+            distilled = distillation(exchange.logits(peer, peer), target, temperature=self.temperature).mean()
+            terms["distillation"] = self.alpha * ramp * distilled
         if self.clean:
             terms["clean"] = self.clean * label_loss(exchange, peer, CLEAN)
         return PeerLoss.of(**terms)
 
-    def _asked(self, peer: str) -> str:
+    def _target(self, peer: str) -> str:
         return CLEAN if self.target == "clean" else peer
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:

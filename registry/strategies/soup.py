@@ -25,9 +25,9 @@ class Soup:
     w_g <- memory w_g + (1 - memory) sum_s a_s w_s, and after every `redistribute` epochs each w_s becomes the same,
 
     with a_s the relative `weights` over their sum (1/S each unless given). After Generalist (Wang and Wang 2023, CVPR),
-    which mixes base learners into a global one with a moving average at every step and hands it back
+    which mixes base trained into a global one with a moving average at every step and copies it back
     every few epochs; here at the end of epochs. The generalist has no gradient of its own, and optimizers keep their
-    momentum when weights are handed back. Averages of unrelated networks are worth nothing: all have one architecture
+    momentum when weights are copied back. Averages of unrelated networks are worth nothing: all have one architecture
     and start from the same weights, those of the first specialist, unless `Peer.weights` gives them some (of one run:
     this is not checked). BatchNorm's statistics are measured anew (`Peer.refresh`). Means over batch and views.
     """
@@ -42,7 +42,7 @@ class Soup:
     memory: float = 0.0
     """The share of the generalist's own former weights, 0 up to but not including 1."""
     redistribute: int | None = None
-    """Hand the generalist's weights back to the specialists that train after every so many epochs; None: never."""
+    """Copy the generalist's weights to the specialists that train after every so many epochs; None: never."""
 
     def __post_init__(self) -> None:
         for name, weight in (self.weights or {}).items():
@@ -93,5 +93,5 @@ class Soup:
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """Plain, weighted, and handed back."""
+        """Plain, weighted, and copied back."""
         return (cls(), cls(weights={"linf": 2.0}, memory=0.5), cls(redistribute=1))

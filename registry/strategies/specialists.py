@@ -25,7 +25,7 @@ class Specialists:
     """Generalist and specialists of mutual adversarial training (Liu et al. 2022, IEEE TIFS 17, 2364-2377).
 
     Generalist g:    L_g = c CE(f_g(x), y) + sum_s w_s A_s,
-                     A_s = (1 - alpha) CE(f_g(x'), y) + alpha T^2 KL(p_s^T(x') || p_g^T(x')), the answers p_s detached.
+                     A_s = (1 - alpha) CE(f_g(x'), y) + alpha T^2 KL(p_s^T(x') || p_g^T(x')), p_s detached.
     Specialist s:    L_s = CE(f_s(x'_s), y) + feedback T^2 KL(p_g^T(x'_s) || p_s^T(x'_s)), p_g detached.
 
     w_s are the relative `weights` over their sum (1/S each unless given). `examples_of` says what x' is in A_s:
@@ -60,7 +60,7 @@ class Specialists:
     weights: Mapping[str, float] | None = None
     """{specialist: relative weight}; those not named have 1, and only ratios count."""
     feedback: float = 0.0
-    """Weight of the generalist's answers in the specialists' losses; 0: plain adversarial training."""
+    """Weight of the generalist's predictions in the specialists' losses; 0: plain adversarial training."""
 
     def __post_init__(self) -> None:
         _options.one_of("strategies.specialists.examples_of", self.examples_of, ("specialists", "own", "both"))
@@ -71,17 +71,17 @@ class Specialists:
             _options.check_weights("specialists", **{f"weights[{name!r}]": weight})
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
-        """The generalist on its sources, the specialists on their own examples, and answers that have a weight."""
+        """The generalist on its sources, the specialists on their own examples, and logits of teachers that count."""
         generalist, specialists = self._roles(peers)
         self._check(generalist, specialists)
         shares = self._shares(specialists)
         own = (generalist.name,) if self.examples_of != "specialists" else ()
-        foreign = tuple(shares) if self.examples_of != "own" else ()
-        train = {generalist.name: (*own, *foreign, *([CLEAN] if self.clean else []))}
+        theirs = tuple(shares) if self.examples_of != "own" else ()
+        train = {generalist.name: (*own, *theirs, *([CLEAN] if self.clean else []))}
         train |= {s.name: (s.name,) for s in roles.trained(specialists)}
         teach = set()
         if self.alpha:
-            teach |= {(name, generalist.name) for name in shares if own} | {(name, name) for name in foreign}
+            teach |= {(name, generalist.name) for name in shares if own} | {(name, name) for name in theirs}
         if self.feedback:
             teach |= {(generalist.name, s.name) for s in roles.trained(specialists)}
         return Needs(train={p.name: train[p.name] for p in roles.trained(peers)}, teach=frozenset(teach))
@@ -91,17 +91,17 @@ class Specialists:
         generalist, specialists = self._roles(exchange.peers)
         if peer != generalist.name:
             return self._specialist(exchange, peer, generalist.name)
-        labels, answers = [], []
+        labels, distilled = [], []
         for name, share in self._shares(specialists).items():
-            for logits, answer, part in self._lessons(exchange, generalist, exchange.info(name)):
+            for logits, target, part in self._lessons(exchange, generalist, exchange.info(name)):
                 labels.append(share * part * cross_entropy(logits, exchange.labels).mean())
-                if answer is not None:
-                    taught = distillation(logits, answer, temperature=self.temperature).mean()
-                    answers.append(share * part * taught)
+                if target is not None:
+                    divergence = distillation(logits, target, temperature=self.temperature).mean()
+                    distilled.append(share * part * divergence)
         label = (1.0 - self.alpha) * sum(labels[1:], labels[0])
         terms = {"label": label}
-        if answers:
-            terms["distillation"] = self.alpha * sum(answers[1:], answers[0])
+        if distilled:
+            terms["distillation"] = self.alpha * sum(distilled[1:], distilled[0])
         if self.clean:
             terms["clean"] = self.clean * label_loss(exchange, peer, CLEAN)
         return PeerLoss.of(**terms)
@@ -110,25 +110,25 @@ class Specialists:
         label = label_loss(exchange, peer, peer)
         if not self.feedback:
             return PeerLoss.of(label=label)
-        logits, answer = exchange.logits(peer, peer), exchange.teacher_logits(generalist, peer)
-        back = distillation(logits, answer, temperature=self.temperature).mean()
+        logits, target = exchange.logits(peer, peer), exchange.teacher_logits(generalist, peer)
+        back = distillation(logits, target, temperature=self.temperature).mean()
         return PeerLoss.of(label=label, feedback=self.feedback * back)
 
     def _lessons(
         self, exchange: Exchange, generalist: PeerInfo, specialist: PeerInfo
     ) -> list[tuple[Tensor, Tensor | None, float]]:
-        """(generalist's logits, specialist's answer where it counts, share) on each kind of examples."""
+        """(generalist's logits, specialist's where they count, share) on each kind of examples."""
         part = 0.5 if self.examples_of == "both" else 1.0
         lessons: list[tuple[Tensor, Tensor | None, float]] = []
         if self.examples_of != "specialists":
             rows = matching_views(generalist, specialist)
             logits = exchange.logits(generalist.name, generalist.name)[rows]
-            answer = exchange.teacher_logits(specialist.name, generalist.name)[rows] if self.alpha else None
-            lessons.append((logits, answer, part))
+            target = exchange.teacher_logits(specialist.name, generalist.name)[rows] if self.alpha else None
+            lessons.append((logits, target, part))
         if self.examples_of != "own":
             logits = exchange.logits(generalist.name, specialist.name)
-            answer = exchange.teacher_logits(specialist.name, specialist.name) if self.alpha else None
-            lessons.append((logits, answer, part))
+            target = exchange.teacher_logits(specialist.name, specialist.name) if self.alpha else None
+            lessons.append((logits, target, part))
         return lessons
 
     def _roles(self, peers: Sequence[PeerInfo]) -> tuple[PeerInfo, tuple[PeerInfo, ...]]:
@@ -199,10 +199,10 @@ def matching_views(generalist: PeerInfo, specialist: PeerInfo) -> list[int]:
 
 def _check_matches(generalist: PeerInfo, specialists: Sequence[PeerInfo]) -> None:
     known = ", ".join(threat.key for threat in generalist.threats)
-    taught: set[int] = set()
+    covered: set[int] = set()
     for specialist in specialists:
         rows = matching_views(generalist, specialist)
-        taught |= set(rows)
+        covered |= set(rows)
         if not rows:
             faced = ", ".join(threat.key for threat in specialist.threats) or "none"
             raise OptionError(
@@ -210,7 +210,7 @@ def _check_matches(generalist: PeerInfo, specialists: Sequence[PeerInfo]) -> Non
                 f"the generalist {generalist.name!r} faces ({known}); allowed: one of those, or "
                 "examples_of = 'specialists'"
             )
-    for view in sorted(set(range(generalist.views)) - taught):
+    for view in sorted(set(range(generalist.views)) - covered):
         raise OptionError(
             f"strategies.specialists: got no specialist for {generalist.threats[view].key}, which the generalist "
             f"{generalist.name!r} faces; allowed: a specialist for each, or examples_of = 'specialists'"

@@ -23,8 +23,8 @@ class TRADES:
 
     L_i = CE(f_i(x), y) + beta KL(p_i(x) || p_i(x'_i)), the gradient through both sides; published beta 6.
 
-    KL sums over classes, means over batch and views: the released code's reduction. x'_i climbs KL(p_i(x) || p_i(x')),
-    published from x + 0.001 N(0,1), 10 steps of 0.007 in linf 0.031.
+    KL sums over classes, means over batch and views: the released code's reduction. x'_i maximises KL(p_i(x) ||
+    p_i(x')), published from x + 0.001 N(0,1), 10 steps of 0.007 in linf 0.031.
     """
 
     neutral: ClassVar[Neutral | None] = Neutral(
@@ -33,9 +33,9 @@ class TRADES:
     symmetric: ClassVar[bool] = True
 
     beta: float = 6.0
-    """Weight of the divergence between the clean and the adversarial answer."""
+    """Weight of the divergence between the clean and the adversarial prediction."""
     crafting: str = "published"
-    """What attacks climb: 'published' (KL to the clean answer) or 'attack' (the attack's own objective)."""
+    """What attacks maximise: 'published' (KL to the clean prediction) or 'attack' (the attack's own objective)."""
 
     def __post_init__(self) -> None:
         _options.check_weights("trades", beta=self.beta)
@@ -43,14 +43,14 @@ class TRADES:
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Clean images and own examples of every trained peer."""
-        learners = roles.trained(peers)
-        roles.check_attacked("trades", learners)
-        craft = {peer.name: () for peer in learners if self.beta and self.crafting == "published"}
-        return Needs(train={peer.name: (peer.name, CLEAN) if self.beta else (CLEAN,) for peer in learners}, craft=craft)
+        trained = roles.trained(peers)
+        roles.check_attacked("trades", trained)
+        craft = {peer.name: () for peer in trained if self.beta and self.crafting == "published"}
+        return Needs(train={peer.name: (peer.name, CLEAN) if self.beta else (CLEAN,) for peer in trained}, craft=craft)
 
     def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
         """KL(p_i(x) || p_i(x'))."""
-        return _objectives.kl_from(_objectives.clean_answer(models[peer], given), models[peer])
+        return _objectives.kl_from(_objectives.clean_logits(models[peer], given), models[peer])
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Clean cross-entropy and the weighted divergence."""
