@@ -168,13 +168,14 @@ def test_one_json_document(home: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_a_failed_check_names_the_next_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("models.py").write_text(MODELS + SATURATED)
     weak = ["eval", "--model", "models.py:saturated", "--dataset", "x.npz", "--device", "cpu", "-n", "8", "-q"]
-    assert main([*weak, "--suite", "suite.gin", "--out", "a"]) == 0, "a failed check is a result"
+    settings = ["-s", "attacks.stopper.threat=@ThreatModel()", "-s", "Evaluation.batch_size=3"]
+    assert main([*weak, "--suite", "suite.gin", "--out", "a", *settings]) == 0, "a failed check is a result"
     shown = capsys.readouterr().out
     assert "fail" in shown, "the case fails nothing"
     (line,) = [line for line in shown.splitlines() if line.startswith("next ")]
-    wanted = "matx eval --model models.py:saturated --dataset x.npz --images 8 --device cpu"
+    wanted = "matx eval --model models.py:saturated --dataset x.npz --images 8 --device cpu -s Evaluation.batch_size=3"
     assert line.split(maxsplit=1)[1] == f"{wanted} --sanity full --suite autoattack", "not what is to be run next"
-    assert main([*weak, "--suite", "suite.gin", "--out", "a", "--json"]) == 0, "the same again, finished"
+    assert main([*weak, "--suite", "suite.gin", "--out", "a", *settings, "--json"]) == 0, "the same again, finished"
     assert json.loads(capsys.readouterr().out)["next"] == line.split(maxsplit=1)[1], "JSON names another command"
     assert main([*weak, "--no-sanity", "--suite", "suite.gin", "--out", "b"]) == 0, "without checks"
     assert "next " not in capsys.readouterr().out, "without a failure there is nothing to be done"

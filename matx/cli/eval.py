@@ -56,7 +56,7 @@ def evaluate(models: Models, measured: Measured, beside: Beside, device: str | N
     other = None
     if beside.beside is not None:
         other = evaluation.from_run(open_folder(beside.beside), replace(scope, peers=(), weights=("raw",)), where)
-    return _evaluate(subject, scope, beside, other, suite=measured.suite, as_json=as_json)
+    return _evaluate(subject, scope, measured, beside, other, as_json=as_json)
 
 
 def _subject(models: Models, measured: Measured, scope: Scope, device: str) -> Subject:
@@ -81,7 +81,7 @@ def _subject(models: Models, measured: Measured, scope: Scope, device: str) -> S
 
 
 def _evaluate(
-    subject: Subject, scope: Scope, beside: Beside, other: Subject | None, *, suite: str | None, as_json: bool
+    subject: Subject, scope: Scope, measured: Measured, beside: Beside, other: Subject | None, *, as_json: bool
 ) -> int:
     from matx import evaluation
     from matx.measure.sanity import EFFORTS
@@ -103,7 +103,7 @@ def _evaluate(
     except KeyboardInterrupt:
         click.echo(f"stopped; the same command continues in {folder.path}", err=True)
         return 130
-    advice = _next(strongest=beside.effort == "full" and suite == _STRONGEST) if failed(found) else None
+    advice = _next(measured, beside) if failed(found) else None
     if as_json:
         kept = None if checked is None else json.loads((folder.path / "verified.json").read_text(encoding="utf-8"))
         show_json({"folder": str(folder.path), "results": found, "verified": kept, "transfer": matrix, "next": advice})
@@ -119,9 +119,13 @@ def _evaluate(
     return 0 if checked is None or checked.sound else 1
 
 
-def _next(*, strongest: bool) -> str:
-    """What to do about a score that fails its checks: a stronger evaluation of the same models."""
-    if strongest:
+def _next(measured: Measured, beside: Beside) -> str:
+    """What to do about a score that fails its checks: a stronger evaluation of the same models.
+
+    Settings of the attacks are left away, because the next command has others.
+    """
+    if beside.effort == "full" and measured.suite == _STRONGEST:
         return "no stronger suite is built in: write an attack on these models and give it by --suite FILE"
-    words = spelled(without=("sanity", "no_sanity", "suite", "out", "as_json", "quiet", "verbose", "debug"))
-    return shlex.join(["matx", "eval", *words, "--sanity", "full", "--suite", _STRONGEST])
+    words = spelled(without=("sanity", "no_sanity", "suite", "bindings", "out", "as_json", "quiet", "verbose", "debug"))
+    kept = [word for binding in measured.bindings if "attacks." not in binding for word in ("-s", binding)]
+    return shlex.join(["matx", "eval", *words, *kept, "--sanity", "full", "--suite", _STRONGEST])
