@@ -1,15 +1,21 @@
-"""docs/components.md and docs/recipes.md say what the registries and recipes say."""
+"""docs/components.md, docs/recipes.md and the heads of gin/paper are what the tools write."""
 
 from __future__ import annotations
 
 from matx.config import packaged_recipes
 from matx.registration import REGISTRIES
 from tools.components import built_in, head, pages
+from tools.paper_heads import recipes
 
 
 def test_the_committed_pages_are_up_to_date() -> None:
     for path, text in pages().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run python tools/components.py"
+
+
+def test_the_committed_heads_are_up_to_date() -> None:
+    for path, text in recipes().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run python tools/paper_heads.py"
 
 
 def test_every_component_and_recipe_is_on_its_page() -> None:

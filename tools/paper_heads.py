@@ -1,0 +1,115 @@
+"""Write the heads of gin/paper/*.gin.
+
+    python tools/paper_heads.py [--check]
+
+A head's own are its passes per training image, published figures, and what it is, unless it is a method's part on a
+dataset. The rest follows from the parts that the recipe includes: it is written here, or is their first line.
+With --check nothing is written; the exit code is 1 where a head is not what would be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mini_imagenet": "mini-ImageNet"}
+NETWORK = {"resnet18": "ResNet-18", "wrn_34_10": "WRN-34-10"}
+EPOCHS = {"sgd_200": 200, "sgd_80": 80, "sgd_50": 50, "sgd_3": 3}
+IMAGES = 45_000
+"""Of all three datasets, without the tenth that validates."""
+PASSES_A_SECOND = 15_000
+BESIDE = {
+    "cifar10 linf_8_255": "the CIFAR-10 tables of Liu et al. at l_inf 8/255, whose networks are not known to us; "
+    "here {}",
+    "cifar100 linf_8_255": "the CIFAR-100 tables of Liu et al.; {}, l_inf 8/255",
+    "mini_imagenet linf_8_255": "the mini-ImageNet tables of Liu et al. (IEEE TIFS 17, 2022), whose networks are not "
+    "known to us; here {}",
+    "sgd_80 union_standard": "the comparison from scratch at (8/255, 0.5, 12), PreAct-ResNet-18 (RAMP, Table 3)",
+    "sgd_3 union_standard": "fine-tuning ResNet-18 for 3 epochs at (8/255, 0.5, 12) (E-AT, Table 1)",
+    "sgd_50 union_maini": "the CIFAR-10 table of Maini, Wong and Kolter 2020 at (0.03, 0.5, 12), PreAct-ResNet-18",
+}
+"""{two parts: the published table that a recipe of these parts stands beside}."""
+_MUTUAL = (
+    "the abstract of arXiv 2112.05005 claims about 8 points over plain training under PGD-100. Its tables, weights, "
+    "temperature, number of peers and which examples the answers are about are not known to us: the ones here are ours."
+)
+EXPECT = {
+    "mat_2": _MUTUAL,
+    "mat_3": _MUTUAL,
+    "union_mat": "the abstracts claim up to 13.1 (arXiv 2112.05005) or 13.4 points (IEEE TIFS 17) over adversarial "
+    "training on this kind of union. Radii, tables, weights, temperature and which examples the answers are about are "
+    "not known to us.",
+}
+"""{method: what to expect where a recipe has no published figures of its own}."""
+UNKNOWN = "no published figure for this setting is known to us."
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, tell what is out of date")
+    check = parser.parse_args().check
+    stale = {path: text for path, text in recipes().items() if path.read_text(encoding="utf-8") != text}
+    for path, text in stale.items():
+        print(f"{path.relative_to(ROOT)}: {'out of date' if check else 'written'}")
+        if not check:
+            path.write_text(text, encoding="utf-8", newline="\n")
+    return 1 if check and stale else 0
+
+
+def recipes() -> dict[Path, str]:
+    """{file: what it should hold}."""
+    return {path: recipe(path) for path in sorted((ROOT / "gin" / "paper").glob("*.gin"))}
+
+
+def recipe(path: Path) -> str:
+    """A recipe with its head written anew."""
+    old, _, body = path.read_text(encoding="utf-8").partition("\n\n")
+    own = " ".join(line.removeprefix("#").strip() for line in old.splitlines())
+    parts = re.findall(r"^include '\.\./base/(\w+)/(\w+)\.gin'$", body, re.MULTILINE)
+    names = [name for _, name in parts]
+    method = next((name for folder, name in parts if folder == "method"), "")
+    network = next((NETWORK[name] for name in names if name in NETWORK), "")
+    (beside,) = [text for key, text in BESIDE.items() if {*key.split()} <= {*names}]
+    what = own.partition(" Beside: ")[0]
+    if "linf_8_255" in names:
+        (data,) = [DATA[name] for name in names if name in DATA]
+        what = f"{title(method)} on {data}."
+    expected = own.partition(" Expect: ")[2]
+    if not expected.startswith(("published", "that table")):
+        expected = EXPECT.get(method, UNKNOWN)
+    (epochs,) = [EPOCHS[name] for name in names if name in EPOCHS]
+    command = f"#\n#   matx run paper/{path.stem}\n#"
+    lines = [shown(what), shown(f"Beside: {beside.format(network)}."), command, shown(time(own, epochs))]
+    return "\n".join([*lines, shown(f"Expect: {expected}"), "", body])
+
+
+def title(method: str) -> str:
+    """The first line of the method's part."""
+    first, _, _ = (ROOT / "gin" / "base" / "method" / f"{method}.gin").read_text(encoding="utf-8").partition("\n")
+    return first.removeprefix("# ").removesuffix(".")
+
+
+def time(own: str, epochs: int) -> str:
+    """Hardware and time, estimated from the passes that the head counts."""
+    counted = re.search(r"(\d+) passes( of a ResNet-18 at 32x32)? an image", own)
+    if counted is None:
+        raise SystemExit(f"a head counts no passes an image: {own}")
+    hours = int(counted[1]) * IMAGES * epochs / PASSES_A_SECOND / 3600
+    shown_hours = f"{hours:.1f}" if hours < 9.95 else f"{float(f'{hours:.2g}'):.0f}"
+    return (
+        f"Hardware and time: one A100, about {shown_hours} h of training: {counted[0]} at {PASSES_A_SECOND:,} a second "
+        "(the epoch times that RAMP reports); estimated, not run."
+    )
+
+
+def shown(text: str) -> str:
+    """As comment lines."""
+    return textwrap.fill(text, 118, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
