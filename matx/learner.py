@@ -17,7 +17,7 @@ from matx.errors import CheckpointError, ModelError, OptionError, did_you_mean
 from matx.experiment import Peer
 from matx.randomness import seed_for
 
-__all__ = ["Learner", "Normalised", "build_learner", "forward", "precision_type", "read_weights"]
+__all__ = ["Learner", "Normalised", "build_learner", "forward", "precision_type", "read_weights", "weights_file"]
 
 
 class Normalised(nn.Module):
@@ -161,11 +161,7 @@ def _average(average: nn.Module, live: nn.Module, decay: float) -> None:
 
 def read_weights(spec: str, name: str) -> Mapping[str, Tensor]:
     """The weights that `FOLDER[:PEER]` (checkpoint `best` of a run) or a file names; tensors only, never code."""
-    text, colon, other = spec.rpartition(":")
-    path, peer = (Path(text), other) if colon and not Path(spec).exists() else (Path(spec), name)
-    file = path / "checkpoints" / "best.pt" if path.is_dir() else path
-    if not file.is_file():
-        raise CheckpointError(f"Peer.weights: got {spec!r}, but {file} is not there; allowed: a run folder or a file")
+    file, peer = weights_file(spec, name)
     try:
         stored = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a foreign file; each means the same to a user
@@ -179,6 +175,16 @@ def read_weights(spec: str, name: str) -> Mapping[str, Tensor]:
         )
     weights: Mapping[str, Tensor] = learners[peer]["module"]
     return weights
+
+
+def weights_file(spec: str, name: str) -> tuple[Path, str]:
+    """The file that holds the weights of `FOLDER[:PEER]` or a file, and under which peer's name; it is there."""
+    text, colon, other = spec.rpartition(":")
+    path, peer = (Path(text), other) if colon and not Path(spec).exists() else (Path(spec), name)
+    file = path / "checkpoints" / "best.pt" if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(f"Peer.weights: got {spec!r}, but {file} is not there; allowed: a run folder or a file")
+    return file, peer
 
 
 def _bare_weights(stored: Any, file: Path) -> Mapping[str, Tensor]:

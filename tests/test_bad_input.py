@@ -190,7 +190,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "last.pt empty": (cut("checkpoints/last.pt", 0), "damaged, or not a checkpoint"),
     "last.pt of other parts": (stored(provenance={}), "its parts are not those that matx writes"),
     "last.pt without learners": (stored(training={}), "damaged: what it holds does not fit"),
-    "last.pt of another schema": (stored(schema=2), "got a checkpoint of schema 2, allowed: 1"),
+    "last.pt of another schema": (stored(schema=99), "got a checkpoint of schema 99, allowed: 1 and 2"),
     "environment.json of nothing": (written("environment.json", "{}"), "holds no experiment, device, plugins"),
     "environment.json a list": (written("environment.json", "[]"), "holds no experiment"),
     "metrics.jsonl cut": (cut("metrics.jsonl", 5), "metrics.jsonl: got 5 bytes, allowed: the "),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from matx.effect import NO_EFFECT
 from matx.errors import CheckpointError
 from matx.runtime import checkpoint
 from matx.runtime.checkpoint import Checkpoint
 from matx.runtime.environment import provenance, provenance_changes
+from matx.runtime.identity import identity_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +26,8 @@ class Part:
 class Whole:
     parts: dict[str, Part]
     other: object = None
-    checkpoint_every: int | None = None
-    tune: object = None
+    checkpoint_every: int | None = field(default=None, metadata=NO_EFFECT)
+    tune: object = field(default=None, metadata=NO_EFFECT)
 
 
 WHOLE = Whole(parts={"one": Part(), "two": Part(size=2.0)})
@@ -34,20 +36,12 @@ WHOLE = Whole(parts={"one": Part(), "two": Part(size=2.0)})
 def stored(**changes: object) -> Checkpoint:
     base = Checkpoint(
         training={"weights": torch.arange(3.0), "position": [1, 2], "nested": {"x": torch.ones(2, dtype=torch.int64)}},
-        settings=checkpoint.settings(WHOLE),
+        identity=identity_of(WHOLE),
         provenance=provenance("cpu"),
-        data={"train": "abc"},
+        images={"train": "abc"},
         metrics_bytes=17,
     )
     return replace(base, **changes)
-
-
-def test_settings_hold_every_leaf_by_its_path() -> None:
-    found = checkpoint.settings(WHOLE)
-    assert found["parts.two.size"] == "2.0", "a value inside a mapping of components is found by its path"
-    assert found["parts.one.names[1]"] == "'b'", "an item of a sequence is found by its number"
-    assert found["parts.one"].endswith("Part"), "the class of a component is part of the settings"
-    assert found["other"] == "None", "None is a value too"
 
 
 @pytest.mark.parametrize(
@@ -61,15 +55,20 @@ def test_settings_hold_every_leaf_by_its_path() -> None:
 )
 def test_another_experiment_is_refused_with_the_difference(other: Whole, shown: str) -> None:
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.refuse_others(stored(), checkpoint.settings(other), Path("last.pt"))
+        checkpoint.refuse_other_experiment(stored(), identity_of(other), Path("last.pt"))
     assert shown in str(caught.value), f"the sentence names what differs: {caught.value}"
     assert "last.pt" in str(caught.value), "the sentence names the file"
 
 
 def test_what_changes_no_result_may_change() -> None:
-    other = checkpoint.settings(replace(WHOLE, checkpoint_every=5, tune=Part()))
-    checkpoint.refuse_others(stored(), other, Path("last.pt"))
-    assert checkpoint.differences(checkpoint.settings(WHOLE), other) == [], "what a search would do counts for nothing"
+    other = identity_of(replace(WHOLE, checkpoint_every=5, tune=Part()))
+    checkpoint.refuse_other_experiment(stored(), other, Path("last.pt"))
+
+
+def test_other_images_are_refused() -> None:
+    checkpoint.refuse_other_images(stored(), {"train": "abc"}, Path("last.pt"))
+    with pytest.raises(CheckpointError, match=r"last\.pt: the images are not those of the start \(train: abc -> abd\)"):
+        checkpoint.refuse_other_images(stored(), {"train": "abd"}, Path("last.pt"))
 
 
 def test_round_trip_and_plain_content(tmp_path: Path) -> None:
@@ -78,7 +77,7 @@ def test_round_trip_and_plain_content(tmp_path: Path) -> None:
     found = checkpoint.load(path)
     assert torch.equal(found.training["weights"], torch.arange(3.0)), "tensors come back as they were"
     assert found.training["position"] == [1, 2], "plain values come back as they were"
-    assert found.settings == stored().settings, "the fingerprint comes back"
+    assert found.identity == stored().identity, "the identity comes back"
     assert found.metrics_bytes == 17, "the length of the metrics comes back"
     assert torch.load(path, weights_only=True)["training"]["position"] == [1, 2], "torch's safe reader takes the file"
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"], "no temporary file is left"
@@ -107,7 +106,7 @@ def test_missing_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="schema 99"):
         checkpoint.load(path)
     torch.save({"schema": checkpoint.SCHEMA, "training": {}}, path)
-    with pytest.raises(CheckpointError, match="holds no 'settings'"):
+    with pytest.raises(CheckpointError, match="holds no 'identity'"):
         checkpoint.load(path)
 
 
@@ -140,7 +139,16 @@ def test_provenance_changes_name_what_bit_for_bit_depends_on() -> None:
 def test_a_checkpoint_of_the_first_version_is_read(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     checkpoint.save(path, stored())
-    old = torch.load(path, weights_only=True)
-    old["circumstances"] = old.pop("provenance")
+    old = torch.load(path, weights_only=True) | {"schema": 1}
+    for name, now in (("circumstances", "provenance"), ("data", "images"), ("settings", "identity")):
+        old[name] = old.pop(now)
+    old["settings"] = {**old["settings"], "parts.one": "some.module.Part", "checkpoint_every": "5"}
     torch.save(old, path)
-    assert checkpoint.load(path).provenance == provenance("cpu"), "the old name of the provenance is not known"
+    found = checkpoint.load(path)
+    assert found.provenance == provenance("cpu"), "the old name of the provenance is not known"
+    assert found.images == {"train": "abc"}, "the old name of the images is not known"
+    checkpoint.refuse_other_experiment(found, identity_of(WHOLE), path)
+    with pytest.raises(CheckpointError, match=r"parts\.two\.size: 2\.0 -> 2\.5"):
+        checkpoint.refuse_other_experiment(
+            found, identity_of(replace(WHOLE, parts={**WHOLE.parts, "two": Part(size=2.5)})), path
+        )

@@ -18,6 +18,7 @@ from matx.plugins import import_all
 from matx.run import run
 from matx.runtime import checkpoint
 from matx.runtime.folder import RunFolder
+from matx.runtime.identity import settings
 
 import_all()
 RECIPES = packaged_recipes()
@@ -63,7 +64,7 @@ def test_a_recipe_is_sound_and_takes_a_step(name: str, synthetic: dict[str, dict
     flat = tmp_path / "flat.gin"
     flat.write_text(loaded.text, encoding="utf-8")
     again = load_experiment([flat])
-    assert checkpoint.settings(again.experiment) == checkpoint.settings(loaded.experiment), (
+    assert settings(again.experiment) == settings(loaded.experiment), (
         f"the flattened text of {name} is another experiment"
     )
     small = load_experiment([name], overrides(loaded, synthetic, tiny=name not in TRUE_NETWORKS)).experiment

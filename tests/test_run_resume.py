@@ -152,7 +152,7 @@ def test_another_experiment_and_other_images_are_refused(tmp_path: Path, fates: 
     with pytest.raises(CheckpointError, match="batch_size: 50 -> 40"):
         resume(tmp_path / "run", loaded=sample(epochs=1, batch_size=40))
     stored = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")
-    checkpoint.save(tmp_path / "run" / "checkpoints" / "last.pt", replace(stored, data={"train": "x", "val": "y"}))
+    checkpoint.save(tmp_path / "run" / "checkpoints" / "last.pt", replace(stored, images={"train": "x", "val": "y"}))
     with pytest.raises(CheckpointError, match="the images are not those of the start"):
         resume(tmp_path / "run", loaded=sample(epochs=1))
     checkpoint.save(tmp_path / "run" / "checkpoints" / "last.pt", stored)

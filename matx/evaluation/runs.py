@@ -23,6 +23,7 @@ from matx.report import Results
 from matx.runtime import checkpoint
 from matx.runtime.environment import find_device, spare_threads
 from matx.runtime.folder import RunFolder
+from matx.runtime.identity import differences, identity_of, images_of, settings
 from matx.runtime.progress import Display
 from matx.runtime.stored import load_own, read_environment
 
@@ -65,7 +66,7 @@ def from_run(
 def _of_suite(suite: str, bindings: Sequence[str]) -> Evaluation:
     """The suite's Evaluation; bindings that reach anything else are refused, for they would change nothing."""
     changed, plain = load_suite(suite, bindings).experiment, load_suite(suite).experiment
-    found = checkpoint.differences(checkpoint.settings(plain), checkpoint.settings(changed))
+    found = differences(settings(plain), settings(changed))
     idle = [line for line in found if not line.startswith("evaluation")]
     if idle:
         raise OptionError(f"-s: {idle[0]} has no effect; allowed with --suite: settings of its Evaluation and attacks")
@@ -82,9 +83,10 @@ def of_folder(loaded: Loaded, name: str, folder: RunFolder, scope: Scope, device
         if not file.is_file():
             _refuse_missing(folder, which)
         found = checkpoint.load(file, place)
-        _refuse_other_models(found.settings, checkpoint.settings(experiment), folder)
+        _refuse_other_models(found, experiment, folder)
         stored[which] = found.training
     data = experiment.dataset()
+    checkpoint.refuse_other_images(found, images_of(experiment, data), file)
     spare_threads(place, data.image_shape)
     modules = {peer: _bare(peer, experiment, data, place) for peer in peers}
     known = facts(experiment, scope, next(reversed(stored.values())), peers)
@@ -128,14 +130,12 @@ def _chosen(names: Sequence[str], experiment: Experiment) -> tuple[str, ...]:
     return tuple(name for name in experiment.peers if not names or name in names)
 
 
-def _refuse_other_models(stored: Mapping[str, str], given: Mapping[str, str], folder: RunFolder) -> None:
+def _refuse_other_models(stored: checkpoint.Checkpoint, experiment: Experiment, folder: RunFolder) -> None:
     """An evaluation may change how is attacked, not what: the data and the architectures."""
-
-    def what(settings: Mapping[str, str]) -> dict[str, str]:
-        return {k: v for k, v in settings.items() if k.startswith("dataset") or ".architecture" in k}
-
-    found = checkpoint.differences(what(stored), what(given))
-    if found:
-        raise CheckpointError(
-            f"{folder.path}: was trained as another experiment ({'; '.join(found)}); allowed: the same models"
-        )
+    architectures = {name: {"architecture": peer.architecture} for name, peer in experiment.peers.items()}
+    part = {k: v for k, v in stored.identity.items() if k.startswith("dataset") or ".architecture" in k}
+    checkpoint.refuse_other_experiment(
+        replace(stored, identity=part),
+        identity_of({"dataset": experiment.dataset, "peers": architectures}),
+        folder.path,
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from matx.effect import NO_EFFECT
 from matx.errors import OptionError
 from matx.exchange import PeerInfo
 from matx.experiment.checks import check_classes, check_needs, check_peers, crafting_order
@@ -145,9 +146,9 @@ class Experiment:
     patience: int | None = None
     """Stop after so many validations in a row without a better score (robust early stopping); None: never. The learning
     rate's schedule still reckons with all epochs."""
-    checkpoint_every: int | None = None
+    checkpoint_every: int | None = field(default=None, metadata=NO_EFFECT)
     """Also save every so many steps; None: at the end of each epoch."""
-    tune: Tune = field(default_factory=Tune)
+    tune: Tune = field(default_factory=Tune, metadata=NO_EFFECT)
     """What `matx tune` searches; a run does not read it."""
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from itertools import product
 from types import MappingProxyType
 from typing import Any
 
+from matx.effect import NO_EFFECT
 from matx.errors import OptionError, did_you_mean
 
 __all__ = ["Axis", "Tune"]
@@ -82,8 +83,8 @@ class Tune:
     """`METRIC` (the mean over scored peers) or `PEER/METRIC`: union, clean, a threat model (`linf:0.1`), or loss."""
     directions: Sequence[str] = ()
     """maximize or minimize, one for each objective; empty: maximize, but minimize for a loss."""
-    sampler: str = "tpe"
-    pruner: str = "hyperband"
+    sampler: str = field(default="tpe", metadata=NO_EFFECT)
+    pruner: str = field(default="hyperband", metadata=NO_EFFECT)
     """hyperband, median or none; two objectives are never pruned."""
     epochs: int | None = None
     """Of a trial; None: the recipe's."""
@@ -91,11 +92,11 @@ class Tune:
     """Validate, and maybe prune, every so many epochs of a trial; None: as the recipe says."""
     train_limit: int | None = None
     """At most so many training images in a trial; None: as the recipe says."""
-    seeds: Sequence[int] = (1001, 1002, 1003, 1004, 1005)
+    seeds: Sequence[int] = field(default=(1001, 1002, 1003, 1004, 1005), metadata=NO_EFFECT)
     """On which the best, the recipe's own values and the first corner are run again."""
-    final_epochs: int | None = None
+    final_epochs: int | None = field(default=None, metadata=NO_EFFECT)
     """Of those runs; None: as in a trial."""
-    seed: int = 0
+    seed: int = field(default=0, metadata=NO_EFFECT)
     """Of the sampler's draws."""
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ from matx.runtime.checkpoint import Checkpoint
 from matx.runtime.environment import describe, find_device, provenance, provenance_changes, spare_threads
 from matx.runtime.files import write_json, write_text
 from matx.runtime.folder import RunFolder, create, open_folder, refuse_existing, refuse_unwritable
+from matx.runtime.identity import identity_of
 from matx.runtime.interrupt import Interrupted
 from matx.runtime.journal import check_metrics, lines, logged_to
 from matx.runtime.lock import folder_lock
@@ -45,20 +46,19 @@ def run(
     refuse_existing(out)
     refuse_unwritable(out)
     training = _brought_to_life(loaded, device)
-    data = dict(fingerprints(training.data, test=False))
-    settings = checkpoint.settings(loaded.experiment)
+    images = dict(fingerprints(training.data, test=False))
     parts = UnderWay(
         name=loaded.name,
         text=loaded.text,
         training=training,
         folder=RunFolder(Path()),
-        settings=settings,
-        data=data,
+        identity=identity_of(loaded.experiment),
+        images=images,
         display=display or Display(),
     )
 
     def fill(folder: RunFolder) -> None:
-        environment = describe(device=training.device, seed=loaded.experiment.seed, data=data, command=command)
+        environment = describe(device=training.device, seed=loaded.experiment.seed, data=images, command=command)
         folder.last.parent.mkdir()
         write_text(folder.config, loaded.text)
         write_text(folder.resolved, "".join(f"{line}\n" for line in lines(loaded.resolved)))
@@ -81,22 +81,22 @@ def resume(
     folder, display = open_folder(path), display or Display()
     name, place = (str(read_environment(folder)[key]) for key in ("experiment", "device"))
     loaded = loaded or load_own(folder)
-    settings = checkpoint.settings(loaded.experiment)
+    identity = identity_of(loaded.experiment)
     if folder.finished:
-        checkpoint.refuse_others(checkpoint.load(folder.last), settings, folder.last)
+        checkpoint.refuse_other_experiment(checkpoint.load(folder.last), identity, folder.last)
         display.say(f"{path}: this run is finished already; nothing was left to do")
         return folder
     with folder_lock(folder.path):
         stored = checkpoint.load(folder.last)
-        checkpoint.refuse_others(stored, settings, folder.last)
+        checkpoint.refuse_other_experiment(stored, identity, folder.last)
         training = _brought_back(folder, loaded, stored, device or place)
         under_way = UnderWay(
             name=name,
             text=loaded.text,
             training=training,
             folder=folder,
-            settings=settings,
-            data=dict(stored.data),
+            identity=identity,
+            images=dict(stored.images),
             display=display,
         )
         return _go(under_way, metrics_bytes=stored.metrics_bytes)
@@ -149,12 +149,7 @@ def _brought_back(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device:
     check_metrics(folder.metrics, stored.metrics_bytes)
     training = _brought_to_life(loaded, device)
     torch.set_num_threads(int(stored.provenance["threads"]))
-    data = dict(fingerprints(training.data, test=False))
-    if data != dict(stored.data):
-        raise CheckpointError(
-            f"{folder.last}: the images are not those of the start "
-            f"({'; '.join(checkpoint.differences(stored.data, data))})"
-        )
+    checkpoint.refuse_other_images(stored, fingerprints(training.data, test=False), folder.last)
     try:
         training.load_state_dict(stored.training)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:  # torch's own for other names or shapes

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,12 @@ from matx.errors import OptionError, RunError
 from matx.plugins import load_plugin
 from matx.run.flow import resume, run
 from matx.runtime.folder import RUNS, RunFolder
-from matx.runtime.journal import lines
+from matx.runtime.identity import identity_of, refuse_other
 from matx.runtime.progress import Display
-from matx.runtime.stored import named
+from matx.runtime.stored import load_own, named
 from matx.runtime.workers import Crew, usable_cores
 
 __all__ = ["Planned", "Swept", "parse_seeds", "plan", "sweep"]
-
-_SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,22 +151,14 @@ def do(task: Planned, tell: Callable[[Any], Any]) -> str:
 
 def _refuse_another(folder: Path, loaded: Loaded) -> None:
     """Refuse a folder that holds another experiment's run, before anything is begun."""
-    stored = RunFolder(folder).resolved.with_suffix(".json")
     if not folder.exists():
         return
-    if not stored.is_file():
+    stored = RunFolder(folder)
+    if not stored.config.is_file():
         raise RunError(f"{folder}: exists and is not a run folder; allowed: another --out")
-    then = _said(json.loads(stored.read_text(encoding="utf-8")))
-    now = _said(loaded.resolved)
-    found = [line for line in then if line not in now] + [f"now {line}" for line in now if line not in then]
-    if found:
-        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise RunError(
-            f"{folder}: holds a run of another experiment ({'; '.join(found[:_SHOWN])}{more}); allowed: another "
-            "--out, or the settings of that run"
-        )
-
-
-def _said(resolved: Mapping[str, Any]) -> list[str]:
-    """Every setting that a run depends on, a line each."""
-    return list(lines({name: value for name, value in resolved.items() if name not in ("tune", "checkpoint_every")}))
+    refuse_other(
+        identity_of(load_own(stored).experiment),
+        identity_of(loaded.experiment),
+        f"{folder}: holds a run of another experiment",
+        allowed="another --out, or the settings of that run",
+    )

@@ -32,8 +32,8 @@ class UnderWay:
     text: str
     training: Training
     folder: RunFolder
-    settings: dict[str, str]
-    data: dict[str, str]
+    identity: dict[str, str]
+    images: dict[str, str]
     display: Display
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
@@ -41,9 +41,9 @@ class UnderWay:
         """Where training stands now."""
         return Checkpoint(
             training=self.training.state_dict(),
-            settings=self.settings,
+            identity=self.identity,
             provenance=provenance(self.training.device),
-            data=self.data,
+            images=self.images,
             metrics_bytes=metrics_bytes,
         )
 

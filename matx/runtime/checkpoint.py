@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,13 @@ import torch
 
 from matx.errors import CheckpointError
 from matx.runtime.files import write_torch
+from matx.runtime.identity import refuse_other, upgraded
 
-__all__ = [
-    "HARMLESS",
-    "Checkpoint",
-    "differences",
-    "load",
-    "refuse_others",
-    "save",
-    "settings",
-]
+__all__ = ["Checkpoint", "load", "refuse_other_experiment", "refuse_other_images", "save"]
 
-SCHEMA = 1
-HARMLESS = ("checkpoint_every", "tune")
-"""Settings of an experiment that may change between start and resume, since no result of a run depends on them."""
-_SHOWN = 8
+SCHEMA = 2
+_FIRST = {"settings": "identity", "circumstances": "provenance", "data": "images"}
+"""{name in schema 1: name now}."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,60 +26,42 @@ class Checkpoint:
 
     training: Mapping[str, Any]
     """What the engine's `Training.state_dict` gave: tensors and plain values."""
-    settings: Mapping[str, str]
-    """Every setting of the experiment, as text: its fingerprint, from `settings`."""
+    identity: Mapping[str, str]
+    """What figures depend on, from `identity.identity_of`; in schema 1 every setting, with modules and paths."""
     provenance: Mapping[str, str | int]
-    """What bit for bit equality depends on beside the settings, from `environment.provenance`."""
-    data: Mapping[str, str] = field(default_factory=dict)
+    """What bit for bit equality depends on beside it, from `environment.provenance`."""
+    images: Mapping[str, str] = field(default_factory=dict)
     """The fingerprints of the training and validation images."""
     metrics_bytes: int = 0
     """How long metrics.jsonl was when this was saved."""
+    schema: int = SCHEMA
 
 
-def settings(value: object, prefix: str = "") -> dict[str, str]:
-    """Every setting of an experiment, component or noun as `{path: text}`, in declared order; equal iff equal.
-
-    >>> settings((1, 2.5), "x")
-    {'x[0]': '1', 'x[1]': '2.5'}
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        found = {prefix: f"{type(value).__module__}.{type(value).__qualname__}"} if prefix else {}
-        for part in fields(value):
-            found |= settings(getattr(value, part.name), f"{prefix}.{part.name}" if prefix else part.name)
-        return found
-    if isinstance(value, Mapping):
-        items = [(f"{prefix}.{key}", item) for key, item in value.items()]
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        items = [(f"{prefix}[{position}]", item) for position, item in enumerate(value)]
-    else:
-        return {prefix: repr(value)}
-    return {path: text for name, item in items for path, text in settings(item, name).items()} or {prefix: "none"}
+def refuse_other_experiment(checkpoint: Checkpoint, given: Mapping[str, str], where: Path) -> None:
+    """Refuse to continue with an experiment of another identity than the checkpoint's."""
+    refuse_other(
+        upgraded(checkpoint.identity, given) if checkpoint.schema == 1 else checkpoint.identity,
+        given,
+        f"{where}: belongs to another experiment",
+        allowed="the settings of its start, but for those on which no figure depends",
+        error=CheckpointError,
+    )
 
 
-def differences(stored: Mapping[str, str], given: Mapping[str, str]) -> list[str]:
-    """What differs between two experiments' settings, one `path: stored -> given` each; harmless ones left out."""
-    paths = [*stored, *(path for path in given if path not in stored)]
-    return [
-        f"{path}: {stored.get(path, 'absent')} -> {given.get(path, 'absent')}"
-        for path in paths
-        if re.split(r"[.\[]", path)[0] not in HARMLESS and stored.get(path) != given.get(path)
-    ]
-
-
-def refuse_others(checkpoint: Checkpoint, given: Mapping[str, str], where: Path) -> None:
-    """Refuse to continue with an experiment other than the checkpoint's; the sentence shows what differs."""
-    found = differences(checkpoint.settings, given)
-    if found:
-        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise CheckpointError(
-            f"{where}: belongs to another experiment ({'; '.join(found[:_SHOWN])}{more}); "
-            f"allowed: the same settings, but for {', '.join(HARMLESS)}"
-        )
+def refuse_other_images(checkpoint: Checkpoint, given: Mapping[str, str], where: Path) -> None:
+    """Refuse to go on with images other than those that the checkpoint was trained on."""
+    refuse_other(
+        checkpoint.images,
+        given,
+        f"{where}: the images are not those of the start",
+        allowed="the same images, wherever they lie",
+        error=CheckpointError,
+    )
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; whoever reads the path sees the old file or the new one, never a part."""
-    write_torch(path, {"schema": SCHEMA} | {part.name: getattr(checkpoint, part.name) for part in fields(checkpoint)})
+    write_torch(path, {part.name: getattr(checkpoint, part.name) for part in fields(checkpoint)})
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
@@ -100,14 +73,15 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     except Exception as error:  # torch raises many kinds for a damaged file; each means the same to a user
         raise CheckpointError(f"{path}: damaged, or not a checkpoint ({type(error).__name__})") from error
     schema = stored.get("schema") if isinstance(stored, dict) else None
-    if schema != SCHEMA:
-        raise CheckpointError(f"{path}: got a checkpoint of schema {schema}, allowed: {SCHEMA}")
-    stored.setdefault("provenance", stored.get("circumstances"))  # its name until version 0.1
+    if schema not in (1, SCHEMA):
+        raise CheckpointError(f"{path}: got a checkpoint of schema {schema}, allowed: 1 and {SCHEMA}")
+    if schema == 1:
+        stored = {_FIRST.get(name, name): value for name, value in stored.items()}
     try:
         found = Checkpoint(**{part.name: stored[part.name] for part in fields(Checkpoint)})
     except KeyError as error:
         raise CheckpointError(f"{path}: damaged: it holds no {error.args[0]!r}") from error
-    parts = (found.training, found.settings, found.provenance, found.data)
+    parts = (found.training, found.identity, found.provenance, found.images)
     if not all(isinstance(part, Mapping) for part in parts) or not isinstance(found.provenance.get("threads"), int):
         raise CheckpointError(f"{path}: damaged: its parts are not those that matx writes")
     return found

@@ -10,7 +10,7 @@ from typing import Any
 from matx.config import load_experiment
 from matx.errors import ConfigError, OptionError
 from matx.experiment.tune import Axis, Tune
-from matx.runtime.checkpoint import settings
+from matx.runtime.identity import settings
 from matx.tune.trial import bindings_for
 
 __all__ = ["own_values", "starting_points"]

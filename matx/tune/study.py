@@ -16,8 +16,8 @@ from matx.config import Loaded
 from matx.data import fingerprints
 from matx.errors import RunError
 from matx.experiment.tune import Tune
-from matx.runtime.checkpoint import differences, settings
 from matx.runtime.files import plain, write_json, write_text
+from matx.runtime.identity import identity_of, refuse_other, upgraded
 from matx.runtime.progress import Display
 from matx.runtime.workers import Crew, Work
 from matx.tune.folder import StudyFolder
@@ -25,12 +25,11 @@ from matx.tune.ledger import LEASE
 from matx.tune.sampling import pruner, sampler
 from matx.tune.storage import is_url, open_storage, open_study, shown
 
-__all__ = ["HARMLESS", "Context", "declared", "opened", "refuse_others"]
+__all__ = ["Context", "declared", "opened", "refuse_others"]
 
-HARMLESS = ("Tune.sampler", "Tune.pruner", "Tune.seed", "Tune.seeds", "Tune.final_epochs")
-"""Settings that may change while a study goes on: no trial's result depends on them."""
-_SHOWN = 8
 _ABOUT = "matx"
+_SCHEMA = 2
+"""Of what is stored about a study; the first named no schema, and held settings with modules and paths."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,17 +141,12 @@ def refuse_others(study: optuna.Study, about: dict[str, Any], where: str) -> Non
         raise RunError(f"{where} was not begun by matx tune; allowed: another --study, or another --storage")
     if stored is None:
         return
-    found = [
-        difference
-        for part in ("settings", "search", "data")
-        for difference in differences(stored[part], about[part])
-        if not difference.startswith(HARMLESS)
-    ]
-    if found:
-        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise RunError(
-            f"{where} was begun as something else ({'; '.join(found[:_SHOWN])}{more}); allowed: the same recipe, space "
-            "and objectives, or another --study"
+    for part in ("settings", "search", "data"):
+        refuse_other(
+            stored[part] if "schema" in stored else upgraded(stored[part], about[part]),
+            about[part],
+            f"{where} was begun as something else",
+            allowed="the same recipe, space and objectives, or another --study",
         )
 
 
@@ -169,8 +163,9 @@ def _about(loaded: Loaded) -> dict[str, Any]:
     experiment = loaded.experiment
     tune = {part.name: getattr(experiment.tune, part.name) for part in fields(Tune)}
     return {
-        "settings": settings(experiment),
-        "search": settings(experiment.tune, "Tune"),
+        "schema": _SCHEMA,
+        "settings": identity_of(experiment),
+        "search": identity_of(experiment.tune, "Tune"),
         "data": dict(fingerprints(experiment.dataset(), test=False)),
         "tune": plain(tune),
     }

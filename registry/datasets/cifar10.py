@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import matx
 from matx.data import Data
+from matx.effect import NO_EFFECT
 from registry.datasets._cifar import source, write_noise
 from registry.datasets._torchvision import load
 
@@ -24,9 +25,9 @@ class CIFAR10:
     `root`/cifar-10-batches-py; DataError where it is not there and `download` is False, or it cannot be fetched.
     """
 
-    root: str = "data"
-    download: bool = False
-    verify: bool = True
+    root: str = field(default="data", metadata=NO_EFFECT)
+    download: bool = field(default=False, metadata=NO_EFFECT)
+    verify: bool = field(default=True, metadata=NO_EFFECT)
     """Check the published checksums (the files are pickles); False: take a cut-down copy of your own as it is."""
 
     def __call__(self) -> Data:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import matx
 from matx.data import Data
+from matx.effect import NO_EFFECT
 from registry.datasets._torchvision import Source, load, write_idx
 
 _SOURCE = Source(name="fashion_mnist", torchvision_class="FashionMNIST")
@@ -23,8 +24,8 @@ class FashionMNIST:
     `root`/FashionMNIST/raw; DataError where it is not there and `download` is False, or it cannot be fetched.
     """
 
-    root: str = "data"
-    download: bool = False
+    root: str = field(default="data", metadata=NO_EFFECT)
+    download: bool = field(default=False, metadata=NO_EFFECT)
 
     def __call__(self) -> Data:
         return load(_SOURCE, root=self.root, download=self.download, verify=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 import matx
 from matx.data import Data, Split, channel_statistics, stratified
+from matx.effect import NO_EFFECT
 from matx.errors import DataError, OptionError, did_you_mean
 from registry.datasets._files import Decoder, FileSplit, list_images
 
@@ -39,7 +40,7 @@ class ImageFolder:
     margin) and at 64x64 (`resolution=64`): say which, for accuracies of different protocols do not compare.
     """
 
-    root: str
+    root: str = field(metadata=NO_EFFECT)
     resolution: int = 64
     """Height and width of the images."""
     resize: str = "crop"
@@ -52,8 +53,8 @@ class ImageFolder:
     test_share: float = 1 / 6
     """For 'resplit': the share of the images that makes the test split."""
     grey: bool = False
-    memory_gb: float = 4.0
-    workers: int = 4
+    memory_gb: float = field(default=4.0, metadata=NO_EFFECT)
+    workers: int = field(default=4, metadata=NO_EFFECT)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", tuple(self.parts))

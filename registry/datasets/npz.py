@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 import matx
 from matx.data import Data, MemorySplit, channel_statistics
+from matx.effect import NO_EFFECT
 from matx.errors import DataError, OptionError, did_you_mean
 
 _NEEDED = ("x_train", "y_train", "x_test", "y_test")
@@ -36,7 +37,7 @@ class Npz:
     split is opened, so that a part that cannot be evaluated is refused before anything is trained.
     """
 
-    path: str
+    path: str = field(metadata=NO_EFFECT)
     class_names: Sequence[str] = ()
     """Names of the classes in label order; empty: the labels themselves, as many as train has."""
 

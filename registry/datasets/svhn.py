@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ import numpy as np
 
 import matx
 from matx.data import Data
+from matx.effect import NO_EFFECT
 from registry.datasets._torchvision import Source, load, random_images
 
 
@@ -36,9 +37,9 @@ class SVHN:
     torchvision from `root`; DataError where it is not there and `download` is False, or it cannot be fetched.
     """
 
-    root: str = "data"
-    download: bool = False
-    verify: bool = True
+    root: str = field(default="data", metadata=NO_EFFECT)
+    download: bool = field(default=False, metadata=NO_EFFECT)
+    verify: bool = field(default=True, metadata=NO_EFFECT)
     """Check the published checksums; False: take a cut-down copy of your own as it is."""
 
     def __call__(self) -> Data:
