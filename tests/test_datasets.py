@@ -102,6 +102,17 @@ BAD_ARRAYS = {
     "too few labels": ({"y_train": LABELS[:11]}, r"y_train is int64 \(11,\), allowed: integers of shape \(12,\)"),
     "one-hot labels": ({"y_train": np.eye(3, dtype=int)[LABELS]}, r"y_train is int64 \(12, 3\)"),
     "float labels": ({"y_train": LABELS.astype(float)}, r"y_train is float64"),
+    "labels from 1": (
+        {"y_train": LABELS + 1},
+        r"y_train holds 3 labels in 1\.\.3, but none is 0, allowed: 0\.\.C-1 without gaps, or a name for every class",
+    ),
+    "labels with a gap": ({"y_train": LABELS * 2}, r"y_train holds 3 labels in 0\.\.4, but none is 1"),
+    "channels first": (
+        {"x_train": np.zeros((12, 3, 32, 30), np.uint8)},
+        r"x_train is \(12, 3, 32, 30\), channels first, allowed: \(N, height, width, channels\), as x_train\.transpose",
+    ),
+    "grey channels first": ({"x_train": np.zeros((12, 1, 8, 8), np.uint8)}, r"channels first"),
+    "test channels first": ({"x_test": np.zeros((6, 3, 9, 9), np.uint8)}, r"x_test is \(6, 3, 9, 9\), channels first"),
     "negative labels": ({"y_train": LABELS - 1}, r"y_train holds label -1, allowed: 0 or more"),
     "pickled labels": ({"y_train": np.array([{}] * 12)}, r"got pickled objects, which are refused"),
     "missing array": ({"y_test": None, "y_tset": LABELS[:6]}, r"no array 'y_test'; did you mean 'y_tset'\?"),

@@ -52,6 +52,7 @@ def overrides(loaded: Loaded, synthetic: dict[str, dict[str, str]], *, tiny: boo
         found += ["*/Peer.architecture=@architectures.tiny()", "architectures.tiny.width=2"]
     if dataset in synthetic:
         found += ["Experiment.dataset=@datasets.npz()", f"datasets.npz.path={synthetic[dataset]['data']!r}"]
+        found += [f"datasets.npz.class_names={[str(label) for label in range(SHAPES[dataset][2])]!r}"]
         given = [name for name, peer in experiment.peers.items() if peer.weights is not None]
         found += [f"{name}/Peer.weights={synthetic[dataset]['weights']!r}" for name in given]
     return found

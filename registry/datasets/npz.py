@@ -32,14 +32,15 @@ _Form = tuple[np.dtype[Any], tuple[int, ...]]
 class Npz:
     """Arrays x_train, y_train, x_test, y_test and, where present, x_val, y_val of a .npz file.
 
-    Images are uint8 (N, height, width, channels), or (N, height, width) for grey ones; labels are integers (N,) from 0.
-    Pickled arrays are refused. Of the test arrays, labels and the header of the images alone are read until the test
-    split is opened, so that a part that cannot be evaluated is refused before anything is trained.
+    Images are uint8 (N, height, width, channels), or (N, height, width) for grey ones; (N, 1 or 3, height, width) is
+    refused. Labels are integers (N,), 0 to C-1, each of them in y_train unless class_names say what C is. Pickled
+    arrays are refused. Of the test arrays, labels and the header of the images alone are read until the test split is
+    opened, so that a part that cannot be evaluated is refused before anything is trained.
     """
 
     path: str = field(metadata=NO_EFFECT)
     class_names: Sequence[str] = ()
-    """Names of the classes in label order; empty: the labels themselves, as many as train has."""
+    """Names of the classes in label order; empty: the labels themselves, which train then holds without gaps."""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -50,6 +51,8 @@ class Npz:
         arrays = self._read("train", "val")
         train = self._split(arrays, "train")
         known = int(train.labels.max()) + 1
+        if not self.class_names:
+            self._check_gaps(arrays["y_train"])
         names = tuple(self.class_names) or tuple(str(label) for label in range(max(known, 2)))
         if len(names) < known:
             raise DataError(f"{self.path}: y_train holds label {known - 1}, allowed: below {len(names)} class_names")
@@ -119,6 +122,11 @@ class Npz:
                 f"{self.path}: x_{part} is {x} {shape}, allowed: uint8 (N, height, width, channels) "
                 "or (N, height, width), not empty"
             )
+        if len(shape) == 4 and shape[1] in (1, 3) and shape[3] > 4:
+            raise DataError(
+                f"{self.path}: x_{part} is {shape}, channels first, allowed: (N, height, width, channels), "
+                f"as x_{part}.transpose(0, 2, 3, 1) gives"
+            )
         if length != shape[:1] or y.kind not in "iu":
             raise DataError(f"{self.path}: y_{part} is {y} {length}, allowed: integers of shape ({shape[0]},)")
 
@@ -134,6 +142,16 @@ class Npz:
             raise DataError(
                 f"{self.path}: y_{part} holds label {high}, allowed: 0..{classes - 1}, the classes of y_train, "
                 "or as many as datasets.npz.class_names"
+            )
+
+    def _check_gaps(self, labels: Array) -> None:
+        """Refuse labels such as 1..10, which would make a class without images."""
+        found = np.unique(labels)
+        absent = np.flatnonzero(found != np.arange(len(found)))
+        if len(absent):
+            raise DataError(
+                f"{self.path}: y_train holds {len(found)} labels in {found[0]}..{found[-1]}, but none is {absent[0]}, "
+                "allowed: 0..C-1 without gaps, or a name for every class in datasets.npz.class_names"
             )
 
     def _checked(
