@@ -35,13 +35,13 @@ BESIDE = {
 """{two parts: the published table that a recipe of these parts stands beside}."""
 _MUTUAL = (
     "the abstract of arXiv 2112.05005 claims about 8 points over plain training under PGD-100. Its tables, weights, "
-    "temperature, number of peers and which examples the answers are about are not known to us: the ones here are ours."
+    "temperature, number of peers and which examples the teachers see are not known to us: the ones here are ours."
 )
 EXPECT = {
     "mat_2": _MUTUAL,
     "mat_3": _MUTUAL,
     "union_mat": "the abstracts claim up to 13.1 (arXiv 2112.05005) or 13.4 points (IEEE TIFS 17) over adversarial "
-    "training on this kind of union. Radii, tables, weights, temperature and which examples the answers are about are "
+    "training on this kind of union. Radii, tables, weights, temperature and which examples the teachers see are "
     "not known to us.",
 }
 """{method: what to expect where a recipe has no published figures of its own}."""
