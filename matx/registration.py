@@ -16,6 +16,7 @@ from matx.interfaces import (
     Composite,
     Dataset,
     FirstOrderAttack,
+    Metric,
     Optimizer,
     PerturbationUnion,
     Schedule,
@@ -136,6 +137,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(name="augmentations", protocol=Augmentation, contract="matx.testing.augmentations:CONTRACTS"),
     Kind(name="datasets", protocol=Dataset, contract="matx.testing.datasets:CONTRACTS"),
+    Kind(name="metrics", protocol=Metric, contract="matx.testing.metrics:CONTRACTS"),
     Kind(name="optimizers", protocol=Optimizer, contract="matx.testing.optimizers:CONTRACTS"),
     Kind(name="schedules", protocol=Schedule, contract="matx.testing.schedules:CONTRACTS"),
     Kind(name="strategies", protocol=Strategy, contract="matx.testing.strategies:CONTRACTS"),
@@ -169,6 +171,7 @@ if TYPE_CHECKING:
     attacks: Registry[Attack]
     augmentations: Registry[Augmentation]
     datasets: Registry[Dataset]
+    metrics: Registry[Metric]
     optimizers: Registry[Optimizer]
     schedules: Registry[Schedule]
     strategies: Registry[Strategy]

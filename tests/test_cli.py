@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from scored import scores
 
 from matx.cli import main
+from matx.results import read_results
 from matx.run import sweep
 
 
@@ -44,7 +46,7 @@ def test_run_tells_where_everything_lies(finished: Path, capsys: pytest.CaptureF
     assert main(["run", "--resume", str(finished)]) == 0, "resuming a finished run is no error"
     shown = capsys.readouterr()
     assert "finished already" in shown.err, "it says that the run is finished"
-    for word in ("peer", "clean", "linf:0.1", "union", "one", "two", str(finished / "results.json"), "report.html"):
+    for word in ("model", "clean", "linf:0.1", "union", "one", "two", str(finished / "results.json"), "report.html"):
         assert word in shown.out, f"the table and the places show {word}"
 
 
@@ -66,7 +68,7 @@ def test_config_of_a_run_gives_the_same_experiment(finished: Path, home: Path) -
     again = home / "again"
     assert main(["run", str(finished / "config.gin"), "--out", str(again), "--device", "cpu"]) == 0, "it runs"
     first, second = (json.loads((path / "results.json").read_text()) for path in (finished, again))
-    assert first["peers"] == second["peers"], "the flattened file gives the same figures"
+    assert first["scores"] == second["scores"], "the flattened file gives the same figures"
     assert (finished / "resolved.txt").read_text() == (again / "resolved.txt").read_text(), "and the same values"
     assert (first["experiment"], second["experiment"]) == ("quick", "quick"), "under the name of the run's experiment"
     (planned,) = sweep.plan([str(finished / "config.gin")], [], [0])
@@ -76,11 +78,11 @@ def test_config_of_a_run_gives_the_same_experiment(finished: Path, home: Path) -
 def test_eval(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     assert main(["eval", str(finished), "--out", "again", "--device", "cpu"]) == 0, "evaluating again ends well"
-    again, first = (json.loads((path / "results.json").read_text()) for path in (Path("again"), finished))
-    for name, peer in first["peers"].items():
-        for column in ("clean", "threats", "union"):
-            assert again["peers"][name][column] == peer[column], "the same evaluation gives the same results"
-    assert again["ensemble"]["clean"]["n"] == 30, "the ensemble of the peers is scored beside them"
+    for checkpoint in ("best", "last"):
+        again, first = (scores(path, checkpoint=checkpoint) for path in ("again", finished))
+        for key, score in first.items():
+            assert again[key].correct == score.correct, "the same evaluation gives other results"
+    assert again["ensemble", "clean"].n == 30, "the ensemble of the peers is scored beside them"
     capsys.readouterr()
     changed = ["--peer", "two", "-n", "7", "--checkpoint", "last", "--seed", "5", "-s", "test/attacks.pgd.steps=1"]
     assert main(["eval", str(finished), "--device", "cpu", *changed]) == 0, "a changed evaluation ends well"
@@ -95,12 +97,13 @@ def test_eval(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_eval_by_a_suite(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = ["eval", str(finished), "--device", "cpu", "-n", "6", "--checkpoint", "last", "--peer", "one"]
     assert main([*few, "--suite", "pgd", "-s", "attacks.pgd.steps=2", "--verify"]) == 0, "a suite ends well"
-    found = json.loads(Path("evals/quick-1/results.json").read_text())
-    assert list(found["peers"]["one"]["threats"]) == ["linf:0.1"], "a suite is aimed at the run's threat models"
-    assert [attack.split("steps=")[1][:2] for attack in found["evaluation"]["attacks"]] == ["2,", "2,"], "-s changes it"
+    columns = ["clean", "linf:0.1", "union", "8-bit"]
+    assert [column for _, column in scores("evals/quick-1")] == columns, "a suite is aimed at the run's threat models"
+    found = read_results("evals/quick-1")
+    assert [attack.options["steps"] for attack in found.attacks or ()] == [2, 2], "-s changes it"
+    assert "steps" in (found.attacks or ())[0].changed, "what differs from the defaults is not named"
     assert main([*few, "--suite", "pgd", "--threat", "l2:0.3", "-s", "attacks.pgd.steps=1"]) == 0, "or where it is told"
-    found = json.loads(Path("evals/quick-2/results.json").read_text())
-    assert list(found["peers"]["one"]["threats"]) == ["l2:0.3"], "the threat model is not the one asked for"
+    assert ("one", "l2:0.3") in scores("evals/quick-2"), "the threat model is not the one asked for"
     capsys.readouterr()
     for arguments, said in (
         (["--suite", "pgd", "-s", "Experiment.epochs=3"], "epochs: 10 -> 3 has no effect"),

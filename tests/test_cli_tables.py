@@ -13,6 +13,7 @@ from rich.table import Table
 
 from matx.cli.tables import folded, show_table, text_table
 from matx.compare import Comparison, Difference, Figures, Interval, Method, as_table
+from matx.compare.gather import ComparedColumn
 
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
@@ -35,13 +36,14 @@ def of_comparison() -> Table:
             for n in range(5)
         ]
         methods.append(Method(name=name, runs=tuple(runs)))
+    compared = [ComparedColumn(metric="robust", heading=name, count=True) for name in columns]
     difference = Difference(
         column="union", by_seed=tuple((n, 0.011 * n) for n in range(5)), mean=0.022, t=Interval(-0.012, 0.031),
         bootstrap=Interval(-0.021, 0.041), p=None,
     )  # fmt: skip
     comparison = Comparison(
-        methods=tuple(methods), columns=columns, checkpoint="best", dataset="cifar10",
-        differences={"at_union": (difference,) * len(columns)},
+        methods=tuple(methods), columns=tuple(compared), checkpoint="best", dataset="cifar10",
+        differences={"at_union": (difference,) * len(columns)}, remarks=(),
     )  # fmt: skip
     return as_table(comparison)
 

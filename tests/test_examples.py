@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from plugin_room import plugin_room
+from scored import scores
 
 from matx import attacks
 from matx.cli import main
 from matx.config import load_experiment
 from matx.data import MemorySplit
 from matx.errors import OptionError
-from matx.measure import evaluate
+from matx.measure import EvaluationSettings, flags_of
 from matx.plugins import load_plugin
 from matx.testing import check
 from matx.testing.trial import standard_trial
@@ -56,7 +56,10 @@ def test_it_finds_what_gradients_find() -> None:
     trial, threat = standard_trial(count=24), ThreatModel(norm="linf", eps=0.05)
     split = MemorySplit(trial.images, trial.labels, trial.indices)
     pgd, spsa = attacks["pgd"](threat=threat, steps=20), attacks["spsa"](threat=threat, steps=20, probes=32)
-    left = [evaluate({"a": trial.module}, split, [attack], seed=0)["a"].union.correct for attack in (pgd, spsa)]
+    left = [
+        int(flags_of({"a": trial.module}, split, EvaluationSettings(attacks=[attack]))["a"].union.sum())
+        for attack in (pgd, spsa)
+    ]
     assert left[0] <= left[1] <= left[0] + 3, f"of 24 images {left[0]} withstand PGD and {left[1]} SPSA"
 
 
@@ -94,10 +97,9 @@ def test_it_runs_from_another_directory(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "matx", "run", str(RECIPE), "--out", "out", "--device", "cpu"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
     assert done.returncode == 0, f"the run failed: {done.stderr[-2000:]}"
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
-    (peer,) = results["peers"].values()
-    assert list(peer["threats"]) == ["linf:0.1"], "the attacks of one threat model do not count together"
-    assert peer["union"]["n"] == 32, "the evaluation did not see the images that the recipe names"
+    found = {column: score for (_, column), score in scores(tmp_path / "out").items()}
+    assert list(found) == ["clean", "linf:0.1", "union"], "the attacks of one threat model do not count together"
+    assert found["union"].n == 32, "the evaluation did not see the images that the recipe names"
     resolved = "".join(path.read_text() for path in (tmp_path / "out").glob("*.gin"))
     assert "import my_attack" in resolved, "the run folder does not say which plug-in it needs"
 

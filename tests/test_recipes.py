@@ -82,7 +82,8 @@ def test_a_recipe_is_sound_and_takes_a_step(name: str, synthetic: dict[str, dict
 def test_a_recipe_s_head_says_what_whoever_runs_it_wants_to_know(name: str) -> None:
     lines = find_recipe(name).read_text(encoding="utf-8").splitlines()
     head = "\n".join(line for line in lines[: next((i for i, line in enumerate(lines) if not line), len(lines))])
-    verb = "matx eval RUN --s" if name.startswith("suites/") else "matx run "
+    evaluated = name.startswith(("suites/", "metrics/")) and name != "metrics/run"
+    verb = "matx eval RUN" if evaluated else "matx run "
     assert verb in head, f"the head of {name} shows the command"
     for word in ("# Hardware and time: ", "# Expect: "):
         assert word in head, f"the head of {name} has a line {word!r}"

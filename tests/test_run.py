@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from rich.console import Console
 from sample_runs import sample
 
 from matx.errors import CheckpointError, OptionError, RunError
-from matx.evaluation import Scope, score_folder
+from matx.evaluation import Asked, Evaluator, Selection, evaluate, packaged_metrics, settings_of, target_of_folder
+from matx.results import Results, read_results
 from matx.run import dry_run, resume, run
 from matx.runtime.folder import RunFolder, open_folder
 from matx.runtime.progress import Display
@@ -32,12 +34,18 @@ def test_the_folder_describes_the_run(straight: RunFolder) -> None:
     assert set(environment["data"]) == {"train", "val"}, "the test split is not opened for fingerprints"
     assert environment["threads"] == torch.get_num_threads(), "the thread count is recorded"
     found = json.loads(straight.results.read_text())
-    assert found["schema"] == 1, "results carry their schema"
-    assert found["dataset"]["n"] == 30, "the test images that count are counted"
-    assert set(found["peers"]) == {"one", "two"}, "every peer is scored"
-    assert set(found["peers"]["one"]["threats"]) == {"linf:0.1"}, "threat keys are as written"
-    assert set(found["passes"]) == {"forward", "backward_input", "backward_weights"}, "passes are counted"
-    assert found["last"]["epoch"] == 3, "checkpoint last is reported beside best"
+    assert found["schema"] == 2, "results carry their schema"
+    how = found["how"]
+    assert how["dataset"]["n"] == 30, "the test images that count are counted"
+    assert {score["model"] for score in found["scores"]} == {"one", "two"}, "every peer is scored"
+    columns = [score["column"] for score in found["scores"] if score["model"] == "one"]
+    assert columns[:3] == ["clean", "linf:0.1", "union"], "threat keys are as written"
+    assert [attack["name"] for attack in how["attacks"]] == ["Judged"], "the attacks are named"
+    assert how["seed"] == 0, "the seed is named"
+    assert how["provenance"]["torch"] == environment["torch"], "versions are named"
+    assert how["provenance"]["date"] == environment["date"], "so is the day of the start"
+    assert set(how["passes"]) == {"forward", "backward_input", "backward_weights"}, "passes are counted"
+    assert how["epochs"]["last"] == 3, "checkpoint last is reported beside best"
 
 
 def test_wall_clock_is_in_timing_alone(straight: RunFolder) -> None:
@@ -112,28 +120,33 @@ def test_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         dry_run(sample(), device="quantum")
 
 
+def scored_anew(folder: RunFolder, selection: Selection) -> Results:
+    """What an evaluation of the run's checkpoints gives now."""
+    target = target_of_folder(sample(), "sample", folder, selection, "cpu")
+    date = json.loads(folder.environment.read_text())["date"]
+    return evaluate(Evaluator(target, settings_of(target, Asked(metrics=packaged_metrics("run")))), date=date)
+
+
 def test_scores_anew_equal_the_run(straight: RunFolder) -> None:
-    found = score_folder(sample(), "sample", straight, Scope(), "cpu", Display())
-    assert found == json.loads(straight.results.read_text()), "evaluating again gives the same results"
-    one = score_folder(sample(), "sample", straight, Scope(checkpoints=("last",), peers=("two",)), "cpu", Display())
-    assert one["peers"] == {"two": json.loads(straight.results.read_text())["last"]["peers"]["two"]}, (
-        "one peer of one checkpoint has the figures that it had among all"
-    )
+    stored = read_results(straight.results)
+    assert scored_anew(straight, Selection()) == stored, "evaluating again gives the same results"
+    one = scored_anew(straight, Selection(checkpoints=("last",), peers=("two",)))
+    kept = stored.checkpoint_of("last")
+    wanted = [replace(s, checkpoint="last") for s in stored.scores if (s.model, s.checkpoint) == ("two", kept)]
+    assert list(one.scores) == wanted, "one peer of one checkpoint has other figures than among all"
     with pytest.raises(RunError, match="did you mean 'two'"):
-        score_folder(sample(), "sample", straight, Scope(peers=("tow",)), "cpu", Display())
+        scored_anew(straight, Selection(peers=("tow",)))
     with pytest.raises(CheckpointError, match="keeps no moving average"):
-        score_folder(sample(), "sample", straight, Scope(weights=("ema",)), "cpu", Display())
-    averaged = score_folder(sample(), "sample", straight, Scope(weights=("ema",), peers=("one",)), "cpu", Display())
-    assert averaged["peers"]["one"]["clean"]["n"] == 30, "the moving average is scored where there is one"
+        scored_anew(straight, Selection(weights=("ema",)))
+    averaged = scored_anew(straight, Selection(weights=("ema",), peers=("one",)))
+    assert averaged.scores[0].n == 30, "the moving average is scored where there is one"
 
 
 def test_progress_with_time_left(tmp_path: Path) -> None:
     lines = io.StringIO()
     run(sample(epochs=2), out=tmp_path / "lines", device="cpu", display=Display(Console(file=lines, width=200)))
     assert "training, epoch 1/2  ETA 0:00:0" in lines.getvalue(), "each epoch has a line with the time left"
-    assert "evaluating last, attack 2/2  ETA 0:00:00  two linf:0.1 Judged" in lines.getvalue(), (
-        "each evaluation has its line"
-    )
+    assert "model 2/2  ETA 0:00:00  two linf:0.1 Judged" in lines.getvalue(), "each evaluation has its line"
     bars = io.StringIO()
     terminal = Console(file=bars, force_terminal=True, width=200)
     run(sample(epochs=2), out=tmp_path / "bars", device="cpu", display=Display(terminal))

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 import matx
 from matx.data import MemorySplit
-from matx.measure import evaluate
+from matx.measure import EvaluationSettings, Rate, flags_of
 from matx.threat import ThreatModel
 
 torchattacks: Any = import_module("torchattacks")
@@ -85,10 +85,8 @@ class Case:
         light = self.module
         if not isinstance(light, Counted):
             light = copy.deepcopy(light).to(memory_format=torch.channels_last)
-        found = evaluate(
-            {"model": light}, split, [attack(threat=self.threat, **options)], seed=0, batch_size=len(split.labels)
-        )
-        return found["model"].union.accuracy
+        settings = EvaluationSettings(attacks=[attack(threat=self.threat, **options)], batch_size=len(split.labels))
+        return Rate.of(flags_of({"model": light}, split, settings)["model"].union).accuracy
 
     def theirs(self, attack: Any) -> float:
         """The accuracy on what the attack returns."""

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 import matx
 from matx.data import MemorySplit
-from matx.measure import evaluate
+from matx.measure import EvaluationSettings, flags_of
 from matx.randomness import SampleGenerator
 from matx.threat import NORMS, ThreatModel
 
@@ -52,9 +52,8 @@ def evaluated(module: nn.Module, images: Tensor, labels: Tensor, threat: ThreatM
     """Ours, as `matx eval` runs it."""
     attack: Any = matx.attacks["autoattack"]
     split = MemorySplit.of(images, labels)
-    attacks = [attack(threat=threat, queries=queries)]
-    found = evaluate({"model": module}, split, attacks, seed=seed, batch_size=len(labels))
-    return found["model"].flags.union.numpy()
+    settings = EvaluationSettings(attacks=[attack(threat=threat, queries=queries)], seed=seed, batch_size=len(labels))
+    return flags_of({"model": module}, split, settings)["model"].union.numpy()
 
 
 def called(module: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, queries: int, seed: int) -> Flags:

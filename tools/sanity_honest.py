@@ -28,7 +28,7 @@ from matx.craft import attackable
 from matx.data import MemorySplit, channel_statistics
 from matx.interfaces import Attack
 from matx.learner import Normalised
-from matx.measure import evaluate
+from matx.measure import EvaluationSettings, Rate, flags_of
 from matx.measure.sanity import EFFORTS, Effort, inspect, verdict
 from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
@@ -97,14 +97,14 @@ def measured(
     ]
     boxes = [made("square", threat=THREAT, queries=200 if effort.searches else 500)]
     module = trained(images, seed, width, key, epochs)
-    scores = evaluate({"model": module}, split, suite, seed=seed)["model"]
+    flags = flags_of({"model": module}, split, EvaluationSettings(attacks=suite, seed=seed))["model"]
     began = time.process_time()
-    found = inspect(module, split, suite, scores.flags, seed=seed, black_boxes=boxes, others=before, effort=effort)
+    found = inspect(module, split, suite, flags, seed=seed, black_boxes=boxes, others=before, effort=effort)
     row = {
         "model": f"seed {seed}, width {width}, trained on {key or 'clean images'}",
         "images": len(images.test),
-        "clean": scores.clean.accuracy,
-        "robust": scores.union.accuracy,
+        "clean": Rate.of(flags.clean).accuracy,
+        "robust": Rate.of(flags.union).accuracy,
         "verdict": verdict(found),
         "seconds": time.process_time() - began,
         "findings": [finding.row() for finding in found],

@@ -11,10 +11,10 @@ import click
 
 from matx.cli.eval_options import Beside, Measured, Models, beside_options, measured_options, models_options
 from matx.cli.options import common, device, display, json_option, show_json, spelled
-from matx.cli.results import show_results, show_transfer
+from matx.cli.results import show_results
 
 if TYPE_CHECKING:
-    from matx.evaluation import Scope, Subject
+    from matx.evaluation import Asked, Selection, Target
 
 __all__ = ["evaluate"]
 
@@ -37,80 +37,93 @@ def evaluate(models: Models, measured: Measured, beside: Beside, device: str | N
     for group in (models, measured, beside):
         group.refuse_mixtures()
     from matx import evaluation
-    from matx.runtime.folder import open_folder
-
-    scope = evaluation.Scope(
-        checkpoints=("best", "last") if models.checkpoint is None else (models.checkpoint,),
-        peers=models.peers,
-        images=measured.images,
-        seed=measured.seed,
-        weights=models.averages,
-        threats=measured.threat_models(),
-        grid=measured.radii(),
-        union_only=measured.union_only,
-        ensemble=measured.ensemble,
-        eight_bit=True,
-    )
-    where = device or "auto"
-    subject = _subject(models, measured, scope, where)
-    other = None
-    if beside.beside is not None:
-        other = evaluation.from_run(open_folder(beside.beside), replace(scope, peers=(), weights=("raw",)), where)
-    return _evaluate(subject, scope, measured, beside, other, as_json=as_json)
-
-
-def _subject(models: Models, measured: Measured, scope: Scope, device: str) -> Subject:
-    from matx import evaluation
     from matx.plugins import import_all
     from matx.runtime.folder import open_folder
 
-    if models.run is not None:
-        return evaluation.from_run(
-            open_folder(models.run), scope, device, suite=measured.suite, bindings=measured.bindings
-        )
     import_all()
-    foreign = evaluation.Foreign(
+    selection = evaluation.Selection(
+        checkpoints=("best", "last") if models.checkpoint is None else (models.checkpoint,),
+        peers=models.peers,
+        weights=models.averages,
+        ensemble=measured.ensemble,
+    )
+    where = device or "auto"
+    target = _target(models, measured, selection, where)
+    other = None
+    if beside.beside is not None:
+        other = evaluation.target_of_run(
+            open_folder(beside.beside), replace(selection, peers=(), weights=("raw",)), where
+        )
+    transfer = beside.transfer or other is not None
+    if transfer and len(target.modules) < 2:
+        raise click.UsageError("--transfer: got one model, allowed: at least two peers")
+    further = [*measured.chosen_metrics(), *(evaluation.packaged_metrics("transfer") if transfer else ())]
+    asked = evaluation.Asked(
+        images=measured.images,
+        seed=measured.seed,
+        threats=measured.threat_models(),
+        grid=measured.radii(),
+        union_only=measured.union_only,
+        metrics=evaluation.packaged_metrics("eval"),
+        further=further,
+    )
+    return _evaluate(target, asked, measured, beside, other, as_json=as_json)
+
+
+def _target(models: Models, measured: Measured, selection: Selection, device: str) -> Target:
+    from matx import evaluation
+    from matx.runtime.folder import open_folder
+
+    if models.run is not None:
+        return evaluation.target_of_run(
+            open_folder(models.run),
+            selection,
+            device,
+            suite=measured.suite,
+            bindings=measured.bindings,
+            threats=measured.threat_models(),
+        )
+    external = evaluation.ExternalModel(
         dataset=str(models.dataset),
         suite=measured.suite or "pgd",
         bindings=measured.bindings,
         normalise=models.normalise != "none",
     )
     if models.model is not None:
-        return evaluation.from_module(models.model, foreign, scope, device)
-    return evaluation.from_weights(models.weights, str(models.architecture), foreign, scope, device)
+        return evaluation.from_module(models.model, external, selection, device)
+    return evaluation.from_weights(models.weights, str(models.architecture), external, selection, device)
 
 
 def _evaluate(
-    subject: Subject, scope: Scope, measured: Measured, beside: Beside, other: Subject | None, *, as_json: bool
+    target: Target, asked: Asked, measured: Measured, beside: Beside, other: Target | None, *, as_json: bool
 ) -> int:
     from matx import evaluation
     from matx.measure.sanity import EFFORTS
-    from matx.report import failed
 
-    transfer = beside.transfer or other is not None
-    if transfer and len(subject.modules) < 2:
-        raise click.UsageError("--transfer: got one model, allowed: at least two peers")
     shown = display()
-    for warning in subject.warnings:
+    for warning in target.warnings:
         shown.say(f"warning: {warning}")
-    judge = evaluation.Judge(subject, scope, shown)
-    folder = evaluation.open_evaluation(beside.out, evaluation.identity(judge), shown)
+    evaluator = evaluation.Evaluator(target, evaluation.settings_of(target, asked), shown)
+    wanted = evaluation.identity_of_evaluation(target, evaluator.settings)
+    folder = evaluation.open_evaluation(beside.out, wanted, shown)
     try:
         effort = None if beside.effort is None else EFFORTS[beside.effort]
-        found = evaluation.run_evaluation(evaluation.Judge(subject, scope, shown, folder.records), folder, effort)
-        checked = evaluation.verify_evaluation(judge, folder) if beside.verify else None
-        matrix = evaluation.transfer_evaluation(judge, folder.path, other) if transfer else None
+        found = evaluation.run_evaluation(replace(evaluator, records=folder.records), folder, effort)
+        checked = evaluation.verify_evaluation(evaluator, folder) if beside.verify else None
+        second = None if other is None else evaluation.evaluate_beside(evaluator, other, folder)
     except KeyboardInterrupt:
         click.echo(f"stopped; the same command continues in {folder.path}", err=True)
         return 130
-    advice = _next(measured, beside) if failed(found) else None
+    failed = any(score.sanity == "fail" for score in found.scores)
+    advice = _next(measured, beside) if failed else None
     if as_json:
         kept = None if checked is None else json.loads((folder.path / "verified.json").read_text(encoding="utf-8"))
-        show_json({"folder": str(folder.path), "results": found, "verified": kept, "transfer": matrix, "next": advice})
+        content = {"folder": str(folder.path), "results": found.content(), "verified": kept}
+        show_json({**content, "beside": None if second is None else second.content(), "next": advice})
     else:
         show_results(found, evaluation.read_seconds(folder))
-        if matrix is not None:
-            show_transfer(matrix)
+        if second is not None:
+            show_results(second)
         click.echo(f"results     {folder.results}")
         if checked is not None:
             click.echo(checked.sentence())

@@ -12,6 +12,7 @@ import click
 from matx.cli.options import grouped, settings
 
 if TYPE_CHECKING:
+    from matx.interfaces import Metric
     from matx.threat import ThreatModel
 
 __all__ = ["Beside", "Measured", "Models", "beside_options", "measured_options", "models_options"]
@@ -83,6 +84,7 @@ class Measured:
     bindings: tuple[str, ...]
     grids: tuple[str, ...]
     images: int | None
+    metrics: tuple[str, ...]
     seed: int | None
     union_only: bool
     ensemble: bool
@@ -96,6 +98,10 @@ class Measured:
         """Those of --threat."""
         return [_threat("--threat", text) for text in self.threats]
 
+    def chosen_metrics(self) -> list[Metric]:
+        """Those of --metric, with their defaults."""
+        return [_metric(name) for name in dict.fromkeys(self.metrics)]
+
     def radii(self) -> list[ThreatModel]:
         """Those of --grid."""
         return [threat for text in self.grids for threat in _grid(text)]
@@ -108,6 +114,7 @@ measured_options: Decorator = grouped(
     click.option("--suite", metavar="NAME", help="The attacks: pgd, autoattack, maini, or a gin file."),
     click.option("--grid", "grids", multiple=True, metavar="NORM:EPS,EPS,...", help="Accuracy at these radii, too."),
     click.option("-n", "--images", type=click.IntRange(min=1), help="At most so many test images."),
+    click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Also this metric; may be repeated."),
     click.option("--seed", type=click.IntRange(min=0), help="Of the evaluation's draws; otherwise the run's."),
     click.option("--union-only", is_flag=True, help="Attack only what is still right: quicker, but no figures a norm."),
     click.option("--ensemble/--no-ensemble", default=True, help="Whether several peers are scored as one, too."),
@@ -157,6 +164,17 @@ def _threat(option: str, text: str) -> ThreatModel:
         return ThreatModel.parse(text)
     except OptionError as error:
         raise OptionError(f"{option} {text}: {error}") from None
+
+
+def _metric(name: str) -> Metric:
+    """A registered metric with its defaults."""
+    from matx.errors import OptionError
+    from matx.registration import metrics
+
+    try:
+        return metrics[name]()
+    except TypeError as error:
+        raise OptionError(f"--metric {name}: {error}; allowed: one without required options, or a gin file") from None
 
 
 def _grid(text: str) -> list[ThreatModel]:

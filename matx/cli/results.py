@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,15 +11,16 @@ from matx.cli.options import results_console
 
 if TYPE_CHECKING:
     from matx.compare import Comparison
-    from matx.report import Results, Seconds
+    from matx.report import Seconds
+    from matx.results import Results
     from matx.runtime.folder import RunFolder
 
-__all__ = ["show_comparison", "show_results", "show_run", "show_transfer"]
+__all__ = ["show_comparison", "show_results", "show_run"]
 
 
 def show_run(folder: RunFolder) -> None:
     """The tables of a finished run and its files."""
-    from matx.report import NOT_CHECKED, read_results
+    from matx.results import NOT_CHECKED, read_results
 
     show_results(read_results(folder.results))
     click.echo(f"sanity      {NOT_CHECKED}: `matx eval {folder.path}` checks every score")
@@ -55,16 +55,6 @@ def show_results(found: Results, seconds: Seconds | None = None) -> None:
             show_table(stdout, one)
     for line in reasons(found):
         click.echo(f"sanity      {line}")
-
-
-def show_transfer(found: Mapping[str, Any]) -> None:
-    """The matrices of every run, and their means side by side."""
-    from matx.cli.tables import show_table, text_table
-    from matx.report.transfer import transfer_tables
-
-    stdout = results_console()
-    for title, head, rows in transfer_tables(found):
-        show_table(stdout, text_table(title, head, rows))
 
 
 def show_comparison(found: Comparison) -> None:

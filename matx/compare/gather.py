@@ -1,4 +1,4 @@
-"""Reading runs for a comparison: their figures, per-image flags and costs, refused where they cannot be compared."""
+"""Reading runs for a comparison: their figures, per-sample values and costs, refused where they cannot be compared."""
 
 from __future__ import annotations
 
@@ -11,13 +11,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matx.compare.alike import named_differences, refuse_unlike
 from matx.errors import RunError
-from matx.report import Results, read_flags, read_results
-from matx.threat import ThreatModel
+from matx.results import FlagColumn, Results, Score, headings, mean_of, read_flags, read_results, scores_at
 
-__all__ = ["Figures", "Method", "gather"]
+__all__ = ["ComparedColumn", "Figures", "Gathered", "Method", "gather"]
 
+Array = NDArray[np.float64]
 _SETTINGS_OF_A_SEED = ("Experiment.seed", "seed")
+_WEIGHTS = "raw"
+"""Runs are compared by their trained weights, not by averages of these."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedColumn:
+    """A column of figures that all runs have."""
+
+    metric: str
+    heading: str
+    count: bool
+    """Whether it is a share of samples, shown in per cent."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,9 +40,9 @@ class Figures:
     path: Path
     seed: int
     means: Mapping[str, float]
-    """{column: accuracy}, columns `clean`, each threat key, `union`."""
-    images: Mapping[str, NDArray[np.float64]]
-    """{column: (n,) share of the scored peers that stand}; empty for a run without flags."""
+    """{heading: value}."""
+    images: Mapping[str, Array]
+    """{heading: (n,) mean over the scored peers}, of the columns whose figure is the mean of a value per sample."""
     passes: float
     """Forward and backward passes per training image, all peers and teachers included."""
     epochs: int | None
@@ -49,21 +62,118 @@ class Method:
         return {run.seed: run for run in self.runs}
 
 
-def gather(paths: Sequence[Path], *, checkpoint: str = "best") -> tuple[Method, ...]:
-    """The methods behind run folders, in order of first appearance; RunError where they cannot be compared."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gathered:
+    """Everything that is compared."""
+
+    methods: tuple[Method, ...]
+    """In order of first appearance."""
+    columns: tuple[ComparedColumn, ...]
+    dataset: str
+    remarks: tuple[str, ...]
+    """Sentences on what differs and does not make the runs incomparable."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Read:
+    """A run folder as read."""
+
+    path: Path
+    seed: int
+    settings: Mapping[str, Any]
+    """Its experiment's name and every resolved value but the seed: equal for the runs of one method."""
+    found: Results
+    scores: Sequence[Score]
+    """Those of the chosen checkpoint and of scored peers, on their own examples."""
+    flags: Mapping[FlagColumn, NDArray[Any]]
+
+    @property
+    def columns(self) -> dict[tuple[str, object], str]:
+        """{(metric, threat model or name): the column's name here} of the columns that all scored peers have."""
+        peers = len(self.found.scored)
+        names: dict[tuple[str, object], list[str]] = {}
+        for score in self.scores:
+            names.setdefault((score.metric, score.threat or score.column), []).append(score.column)
+        return {key: columns[0] for key, columns in names.items() if len(columns) == peers}
+
+
+def gather(paths: Sequence[Path], *, checkpoint: str = "best") -> Gathered:
+    """The methods behind run folders and the columns that all have; RunError where they cannot be compared."""
     if len(paths) < 2:
         raise RunError(f"compare: got {len(paths)} run, allowed: two or more")
-    read = [(path, read_results(path)) for path in paths]
-    _same_test(read)
-    groups: dict[str, list[tuple[Path, Results]]] = {}
-    for path, found in read:
-        groups.setdefault(json.dumps(_settings(path), sort_keys=True), []).append((path, found))
-    names = _names([[path for path, _ in members] for members in groups.values()], [m[0][1] for m in groups.values()])
-    columns = _columns(read[0][1])
-    return tuple(
-        _method(name, [_figures(path, found, columns, checkpoint) for path, found in members])
-        for name, members in zip(names, groups.values(), strict=True)
+    results = [(path, read_results(path)) for path in paths]
+    refuse_unlike(results)
+    read = [_read(path, found, checkpoint) for path, found in results]
+    groups: dict[str, list[_Read]] = {}
+    for run in read:
+        groups.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
+    columns, missing = _columns(read)
+    methods = [
+        _method(name, [_figures(run, columns) for run in members])
+        for name, members in zip(_names(list(groups.values())), groups.values(), strict=True)
+    ]
+    remarks = named_differences([(run.path, run.seed, run.found) for run in read])
+    if missing:
+        remarks.append(f"Not in all runs, and left out: {', '.join(missing)}.")
+    return Gathered(
+        methods=tuple(methods),
+        columns=tuple(columns.values()),
+        dataset=", ".join(f"{key} {read[0].found.dataset[key]}" for key in ("name", "split", "n")),
+        remarks=tuple(remarks),
     )
+
+
+def _read(path: Path, found: Results, checkpoint: str) -> _Read:
+    if not found.scored:
+        raise RunError(f"{path}: no scored peer was evaluated; allowed: results that hold at least one")
+    scores = scores_at(found.scores, checkpoint=found.checkpoint_of(checkpoint), weights=_WEIGHTS)
+    own = [score for score in scores if score.model in found.scored and score.source is None]
+    if not own:
+        there = ", ".join(dict.fromkeys(score.checkpoint for score in found.scores))
+        raise RunError(f"{path}: holds no figures of checkpoint {checkpoint!r}, only of {there or 'none'}")
+    settings = {key: value for key, value in _json(path, "resolved.json").items() if key not in _SETTINGS_OF_A_SEED}
+    return _Read(
+        path=path,
+        seed=int(_json(path, "environment.json")["seed"]),
+        settings={"experiment": found.experiment, **settings},
+        found=found,
+        scores=own,
+        flags=read_flags(path),
+    )
+
+
+def _json(path: Path, name: str) -> dict[str, Any]:
+    file = path / name
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: cannot be read ({error}); allowed: a run folder as matx wrote it") from None
+    return found
+
+
+def _columns(read: Sequence[_Read]) -> tuple[dict[tuple[str, object], ComparedColumn], list[str]]:
+    """The columns that all runs have, as the first spells them, and the headings of those that some lack."""
+    everywhere = [run.columns for run in read]
+    found: dict[tuple[str, object], ComparedColumn] = {}
+    missing: dict[str, None] = {}
+    for run in read:
+        titles = headings(run.scores)
+        for score in run.scores:
+            key, title = (score.metric, score.threat or score.column), titles[score.metric, score.column]
+            if not all(key in columns for columns in everywhere):
+                missing[title] = None
+            elif key not in found:
+                found[key] = ComparedColumn(metric=score.metric, heading=title, count=score.correct is not None)
+    return found, list(missing)
+
+
+def _names(groups: Sequence[Sequence[_Read]]) -> list[str]:
+    """Each method's experiment; with its first folder behind it where several methods share a name."""
+    plain = [members[0].found.experiment for members in groups]
+    return [
+        name if plain.count(name) == 1 else f"{name} ({members[0].path.name})"
+        for name, members in zip(plain, groups, strict=True)
+    ]
 
 
 def _method(name: str, runs: list[Figures]) -> Method:
@@ -77,97 +187,41 @@ def _method(name: str, runs: list[Figures]) -> Method:
     return Method(name=name, runs=tuple(sorted(runs, key=lambda run: run.seed)))
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """What makes a run's method: its name and every resolved value but the seed."""
-    resolved = _json(path, "resolved.json")
-    settings = {key: value for key, value in resolved.items() if key not in _SETTINGS_OF_A_SEED}
-    return {"experiment": read_results(path)["experiment"], **settings}
-
-
-def _json(path: Path, name: str) -> dict[str, Any]:
-    file = path / name
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file}: cannot be read ({error}); allowed: a run folder as matx wrote it") from None
-    return found
-
-
-def _names(folders: Sequence[Sequence[Path]], first: Sequence[Results]) -> list[str]:
-    """Each method's experiment; with its first folder behind it where several methods share a name."""
-    plain = [str(found["experiment"]) for found in first]
-    return [
-        name if plain.count(name) == 1 else f"{name} ({paths[0].name})"
-        for name, paths in zip(plain, folders, strict=True)
-    ]
-
-
-def _same_test(read: Sequence[tuple[Path, Results]]) -> None:
-    """Refuse runs on different test images or under different threat models (compared by value)."""
-    (path, first), others = read[0], read[1:]
-    for other, found in others:
-        for key in ("name", "split", "n", "fingerprint"):
-            mine, its = first["dataset"].get(key), found["dataset"].get(key)
-            if mine != its:
-                raise RunError(
-                    f"compare: {path} and {other} were not tested on the same images: {key} {mine!r} and {its!r}; "
-                    "allowed: runs of one test set"
-                )
-        mine, its = _threats(first), _threats(found)
-        if set(mine) != set(its):
-            raise RunError(
-                f"compare: {path} and {other} were not attacked alike: {', '.join(t.key for t in mine) or 'nothing'} "
-                f"and {', '.join(t.key for t in its) or 'nothing'}; allowed: runs of the same threat models"
-            )
-
-
-def _threats(found: Results) -> tuple[ThreatModel, ...]:
-    peer = next(iter(found["peers"].values()))
-    return tuple(ThreatModel.parse(key) for key in peer["threats"])
-
-
-def _columns(found: Results) -> tuple[str, ...]:
-    return ("clean", *(threat.key for threat in _threats(found)), "union")
-
-
-def _figures(path: Path, found: Results, columns: Sequence[str], checkpoint: str) -> Figures:
-    block = found
-    if checkpoint != found["checkpoint"]:
-        if checkpoint not in found:
-            raise RunError(f"{path}: holds no figures of checkpoint {checkpoint!r}, only of {found['checkpoint']!r}")
-        block = found[checkpoint]
-    peers = block["scored"]["peers"]
-    if not peers:
-        raise RunError(f"{path}: no scored peer was evaluated; allowed: results that hold at least one")
-    means = {column: _mean([_accuracy(block["peers"][peer], column) for peer in peers]) for column in columns}
-    flags = read_flags(path, checkpoint)
-    images = {c: np.mean([_flag(flags[peer], c) for peer in peers], axis=0) for c in columns} if flags else {}
-    environment = _json(path, "environment.json")
+def _figures(run: _Read, columns: Mapping[tuple[str, object], ComparedColumn]) -> Figures:
+    means: dict[str, float] = {}
+    images: dict[str, Array] = {}
+    for key, column in columns.items():
+        own = run.columns[key]
+        mean = mean_of(run.scores, run.found.scored, column.metric, own)
+        assert mean is not None, "a compared column is there for every scored peer"
+        means[column.heading] = mean
+        values = _per_sample(run, column.metric, own)
+        if values is not None and np.isclose(values.mean(), mean, rtol=1e-4):
+            images[column.heading] = values
     return Figures(
-        path=path,
-        seed=int(environment["seed"]),
+        path=run.path,
+        seed=run.seed,
         means=means,
         images=images,
-        passes=sum(found.get("passes", {}).values()),
-        epochs=found.get("last", {}).get("epoch"),
+        passes=sum(run.found.passes.values()),
+        epochs=run.found.epochs.get("last"),
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _accuracy(row: Mapping[str, Any], column: str) -> float:
-    return float(_at(row if column in ("clean", "union") else row["threats"], column)["accuracy"])
-
-
-def _flag(flags: Mapping[str, NDArray[np.bool_]], column: str) -> NDArray[np.float64]:
-    return np.asarray(_at(flags, column), dtype=np.float64)
-
-
-def _at(table: Mapping[str, Any], column: str) -> Any:
-    """The entry of a column; threat keys are compared by value ('linf:8/255' finds 'linf:16/510')."""
-    if column in table:
-        return table[column]
-    wanted = ThreatModel.parse(column)
-    return next(value for key, value in table.items() if ":" in key and ThreatModel.parse(key) == wanted)
+def _per_sample(run: _Read, metric: str, column: str) -> Array | None:
+    """(n,) the mean over the scored peers; None where one of them has no such values."""
+    peers = [
+        run.flags.get(
+            FlagColumn(
+                checkpoint=run.scores[0].checkpoint,
+                weights=_WEIGHTS,
+                model=peer,
+                source=None,
+                metric=metric,
+                column=column,
+            )
+        )
+        for peer in run.found.scored
+    ]
+    present = [np.asarray(values, dtype=np.float64) for values in peers if values is not None]
+    return np.mean(present, axis=0) if len(present) == len(peers) else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
-from matx.compare.gather import Method
+from matx.compare.gather import ComparedColumn, Method
 from matx.compare.statistics import Interval
 from matx.compare.table import ENOUGH_SEEDS, Comparison, Difference
 
@@ -15,53 +17,62 @@ __all__ = ["as_json", "as_markdown", "as_table", "notes"]
 
 
 def rows(comparison: Comparison) -> Iterator[list[str]]:
-    """A row for each method's accuracies, then one for each difference from the first."""
+    """A row for each method's figures, then one for each difference from the first."""
     for method in comparison.methods:
         seeds = ", ".join(str(run.seed) for run in method.runs)
-        cells = [_values([run.means[column] for run in method.runs]) for column in comparison.columns]
+        cells = [_values([run.means[column.heading] for run in method.runs], column) for column in comparison.columns]
         yield [method.name, f"seed {seeds}", *cells]
     base = comparison.methods[0].name
     for name, differences in comparison.differences.items():
         label = "these two models, not the methods" if differences[0].single else f"{len(differences[0].by_seed)} seeds"
-        yield [f"{name} - {base}", label, *(_difference(difference) for difference in differences)]
+        cells = [_difference(found, column) for found, column in zip(differences, comparison.columns, strict=True)]
+        yield [f"{name} - {base}", label, *cells]
 
 
-def _values(values: list[float]) -> str:
+def _figure(value: float, column: ComparedColumn, sign: str = "") -> str:
+    return f"{100 * value:{sign}.1f}" if column.count else f"{value:{sign}.4g}"
+
+
+def _values(values: list[float], column: ComparedColumn) -> str:
     """Every seed's value, and the mean where there are several."""
-    shown = " ".join(f"{100 * value:.1f}" for value in values)
-    return shown if len(values) == 1 else f"{100 * sum(values) / len(values):.1f} ({shown})"
+    shown = " ".join(_figure(value, column) for value in values)
+    return shown if len(values) == 1 else f"{_figure(sum(values) / len(values), column)} ({shown})"
 
 
-def _difference(difference: Difference) -> str:
-    parts = [f"{100 * difference.mean:+.1f}"]
+def _difference(difference: Difference, column: ComparedColumn) -> str:
+    def ends(interval: Interval) -> str:
+        return f"[{_figure(interval.low, column, '+')}, {_figure(interval.high, column, '+')}]"
+
+    parts = [_figure(difference.mean, column, "+")]
     if difference.t is not None:
-        parts.append(f"t {_interval(difference.t)}")
+        parts.append(f"t {ends(difference.t)}")
     if difference.bootstrap is not None:
-        parts.append(f"{'images' if difference.single else 'seeds x images'} {_interval(difference.bootstrap)}")
+        parts.append(f"{'images' if difference.single else 'seeds x images'} {ends(difference.bootstrap)}")
     if difference.p is not None:
         parts.append(f"McNemar p {difference.p:.2g}")
     if len(difference.by_seed) > 1:
-        parts.append("by seed " + " ".join(f"{100 * value:+.1f}" for _, value in difference.by_seed))
+        parts.append("by seed " + " ".join(_figure(value, column, "+") for _, value in difference.by_seed))
     if difference.word:
         parts.append(difference.word)
     return "\n".join(parts)
 
 
-def _interval(interval: Interval) -> str:
-    return f"[{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
-
-
 def notes(comparison: Comparison) -> list[str]:
     """What a reader must know beside the table."""
     found = [
-        f"Accuracies in percent, means over scored peers, checkpoint {comparison.checkpoint}, {comparison.dataset}. "
+        f"Counts in per cent, means over scored peers, checkpoint {comparison.checkpoint}, {comparison.dataset}. "
         "Intervals are 95 %."
     ]
     pairs = [len(differences[0].by_seed) for differences in comparison.differences.values()]
     if any(1 < count < ENOUGH_SEEDS for count in pairs):
         found.append(f"Fewer than {ENOUGH_SEEDS} paired seeds: too few to call any method better than another.")
-    if any(pairs[0].bootstrap is None for pairs in comparison.differences.values()):
-        found.append("Runs without per-image flags (flags.npz) are among them: no method is called better than these.")
+    lacking = dict.fromkeys(d.column for ds in comparison.differences.values() for d in ds if d.bootstrap is None)
+    if lacking:
+        found.append(
+            f"By seeds alone, and never called higher or lower, for not all runs have values per image: "
+            f"{', '.join(lacking)}."
+        )
+    found += comparison.remarks
     costs = [(method.name, _cost(method)) for method in comparison.methods]
     equal = len({cost for _, cost in costs}) == 1
     listed = "; ".join(f"{name}: {cost}" for name, cost in costs)
@@ -75,35 +86,40 @@ def _cost(method: Method) -> str:
     return f"{epochs}{run.passes:g} passes per training image"
 
 
+def _head(comparison: Comparison) -> list[str]:
+    return ["method", "runs", *(column.heading for column in comparison.columns)]
+
+
 def as_table(comparison: Comparison) -> Table:
     """The terminal's table."""
     table = Table(show_lines=True)
-    for header in ("method", "runs", *comparison.columns):
-        table.add_column(header)
+    for header in _head(comparison):
+        table.add_column(Text(header))
     for row in rows(comparison):
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))
     return table
 
 
 def as_markdown(comparison: Comparison) -> str:
     """The table and its notes."""
-    header = ["method", "runs", *comparison.columns]
+    header = _head(comparison)
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     lines += [f"| {' | '.join(cell.replace(chr(10), '<br>') for cell in row)} |" for row in rows(comparison)]
     return "\n".join([*lines, "", *(f"{note}\n" for note in notes(comparison))])
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Everything as plain values; accuracies and differences are fractions."""
+    """Everything as plain values; counts and their differences are fractions."""
     return {
-        "schema": 1,
+        "schema": 2,
         "checkpoint": comparison.checkpoint,
         "dataset": comparison.dataset,
+        "columns": [asdict(column) for column in comparison.columns],
         "methods": [
             {
                 "name": method.name,
                 "passes": method.runs[0].passes,
-                "runs": [{"path": str(r.path), "seed": r.seed, "accuracy": dict(r.means)} for r in method.runs],
+                "runs": [{"path": str(r.path), "seed": r.seed, "figures": dict(r.means)} for r in method.runs],
             }
             for method in comparison.methods
         ],

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from matx.compare.gather import Figures, Method, gather
+from matx.compare.gather import ComparedColumn, Figures, Method, gather
 from matx.compare.statistics import Interval, crossed_bootstrap, mcnemar, paired_bootstrap, paired_t
 from matx.errors import RunError
-from matx.report import read_results
 
 __all__ = ["ENOUGH_SEEDS", "Comparison", "Difference", "compare"]
 
@@ -21,7 +20,7 @@ ENOUGH_SEEDS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A method's accuracy minus the first method's, in one column."""
+    """A method's figure minus the first method's, in one column."""
 
     column: str
     by_seed: tuple[tuple[int, float], ...]
@@ -30,7 +29,7 @@ class Difference:
     t: Interval | None
     """Over seeds; None for a single one."""
     bootstrap: Interval | None
-    """Over seeds and images together, or over images alone for a single seed; None without per-image flags."""
+    """Over seeds and images together, or over images alone for a single seed; None without values per image."""
     p: float | None
     """McNemar's, for a single seed of single peers."""
 
@@ -53,33 +52,35 @@ class Difference:
         return "higher" if self.mean > 0 else "lower"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
     """Methods, the first of which the others are compared with."""
 
     methods: tuple[Method, ...]
-    columns: tuple[str, ...]
+    columns: tuple[ComparedColumn, ...]
     checkpoint: str
     dataset: str
     differences: dict[str, tuple[Difference, ...]]
     """{name of a method: a difference for each column}."""
+    remarks: tuple[str, ...]
+    """Sentences on what differs and does not make the runs incomparable."""
 
 
 def compare(paths: Sequence[Path], *, checkpoint: str = "best") -> Comparison:
     """Compare run folders; those that differ in their seed alone are one method. RunError where it would mislead."""
-    methods = gather(paths, checkpoint=checkpoint)
-    first, others = methods[0], methods[1:]
-    columns = tuple(first.runs[0].means)
-    differences = {
-        other.name: tuple(_difference(column, _pairs(first, other)) for column in columns) for other in others
-    }
-    dataset = ", ".join(f"{key} {value}" for key, value in _dataset(first.runs[0].path).items())
-    return Comparison(methods=methods, columns=columns, checkpoint=checkpoint, dataset=dataset, differences=differences)
-
-
-def _dataset(path: Path) -> dict[str, object]:
-    dataset = read_results(path)["dataset"]
-    return {key: dataset[key] for key in ("name", "split", "n")}
+    gathered = gather(paths, checkpoint=checkpoint)
+    first, others = gathered.methods[0], gathered.methods[1:]
+    return Comparison(
+        methods=gathered.methods,
+        columns=gathered.columns,
+        checkpoint=checkpoint,
+        dataset=gathered.dataset,
+        differences={
+            other.name: tuple(_difference(column.heading, _pairs(first, other)) for column in gathered.columns)
+            for other in others
+        },
+        remarks=gathered.remarks,
+    )
 
 
 def _pairs(first: Method, other: Method) -> list[tuple[Figures, Figures]]:
@@ -99,7 +100,7 @@ def _listed(method: Method) -> str:
 def _difference(column: str, pairs: Sequence[tuple[Figures, Figures]]) -> Difference:
     by_seed = tuple((base.seed, other.means[column] - base.means[column]) for base, other in pairs)
     values = np.array([value for _, value in by_seed])
-    flagged = all(base.images and other.images for base, other in pairs)
+    flagged = all(column in base.images and column in other.images for base, other in pairs)
     bootstrap, p = None, None
     if flagged:
         images = np.stack([other.images[column] - base.images[column] for base, other in pairs])

@@ -16,7 +16,7 @@ from matx.engine.training import Position, Training
 from matx.engine.validation import validate
 from matx.exchange import PeerLoss
 from matx.interfaces import Augmentation
-from matx.measure import PeerScores
+from matx.measure import Rate
 from matx.randomness import SampleGenerator, hashed
 
 __all__ = ["EpochRecord", "StepRecord", "fit", "step"]
@@ -43,7 +43,8 @@ class EpochRecord:
     steps: int
     train: Mapping[str, Mapping[str, float]]
     lr: Mapping[str, float]
-    validation: Mapping[str, PeerScores] | None
+    validation: Mapping[str, Mapping[str, Rate]] | None
+    """{peer: {clean, threat keys, union: rate}}."""
     score: float | None
     """The mean of the scored peers' union accuracy on validation images."""
     best: bool

@@ -1,30 +1,34 @@
 """Which models are evaluated, with which weights, and how."""
 
-from matx.evaluation.evaluator import Judge, Scope, Scored, Subject
-from matx.evaluation.external import Foreign, from_module, from_weights
-from matx.evaluation.flow import EvalFolder, identity, open_evaluation, read_seconds, run_evaluation, verify_evaluation
-from matx.evaluation.runs import from_run, load_suite, score_folder
-from matx.evaluation.sanity import read_doubts, transfer_evaluation
-from matx.evaluation.scoring import score
+from matx.evaluation.evaluator import Evaluator
+from matx.evaluation.external import ExternalModel, from_module, from_weights
+from matx.evaluation.flow import evaluate, evaluate_beside, read_seconds, run_evaluation, verify_evaluation
+from matx.evaluation.folder import EvalFolder, identity_of_evaluation, open_evaluation
+from matx.evaluation.suites import Asked, load_suite, packaged_metrics, settings_of
+from matx.evaluation.target import Selection, Target, WeightSet
+from matx.evaluation.targets import target_of_folder, target_of_run, target_of_training
 
 __all__ = [
+    "Asked",
     "EvalFolder",
-    "Foreign",
-    "Judge",
-    "Scope",
-    "Scored",
-    "Subject",
+    "Evaluator",
+    "ExternalModel",
+    "Selection",
+    "Target",
+    "WeightSet",
+    "evaluate",
+    "evaluate_beside",
     "from_module",
-    "from_run",
     "from_weights",
-    "identity",
+    "identity_of_evaluation",
     "load_suite",
     "open_evaluation",
-    "read_doubts",
+    "packaged_metrics",
     "read_seconds",
     "run_evaluation",
-    "score",
-    "score_folder",
-    "transfer_evaluation",
+    "settings_of",
+    "target_of_folder",
+    "target_of_run",
+    "target_of_training",
     "verify_evaluation",
 ]

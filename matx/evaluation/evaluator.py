@@ -1,157 +1,167 @@
-"""What is evaluated, with which weights, and how: the models of a subject are scored as a scope says."""
+"""A target under settings: what is measured with each set of weights, as results."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
+import numpy as np
 
-from matx.data import Data
-from matx.errors import RunError
-from matx.evaluation.stages import Stages
-from matx.experiment import Evaluation
+from matx.errors import OptionError, RegistrationError, did_you_mean
+from matx.evaluation.records import FolderRecords
+from matx.evaluation.target import Target, WeightSet
 from matx.interfaces import Attack
-from matx.measure import ENSEMBLE, Ensemble, FolderRecords, PeerScores, Rate, aimed, by_threat, evaluate
-from matx.randomness import seed_for
-from matx.runtime.progress import Display
-from matx.threat import ThreatModel
+from matx.measure import EvaluationSettings, Measured, measure, metric_name
+from matx.registration import REGISTRIES
+from matx.results import AttackUsed, FlagColumn, MetricUsed, Results, Score
+from matx.runtime.files import plain
+from matx.runtime.progress import Bar, Display
 
-__all__ = ["Judge", "Scope", "Scored", "Subject"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scope:
-    """What is evaluated, and how; the defaults are those of the end of a run."""
-
-    checkpoints: Sequence[str] = ("best", "last")
-    peers: Sequence[str] = ()
-    """Empty: all."""
-    images: int | None = None
-    """At most so many; None: as the evaluation says."""
-    seed: int | None = None
-    """Of the evaluation's draws; None: the experiment's."""
-    weights: Sequence[str] = ("raw",)
-    """'raw', 'ema' (their averages: Peer.ema or Peer.swa_from), or both, which are reported side by side."""
-    threats: Sequence[ThreatModel] = ()
-    """What the attacks are aimed at; empty: as they are configured."""
-    grid: Sequence[ThreatModel] = ()
-    """Further radii, reported beside."""
-    union_only: bool = False
-    ensemble: bool = False
-    """Also the mean of the peers' softmax outputs, attacked end to end, where there are several."""
-    eight_bit: bool = False
-    """Also on the examples rounded towards the clean pixels."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Subject:
-    """Live models and the weights that they are judged with, one set a checkpoint."""
-
-    name: str
-    evaluation: Evaluation
-    seed: int
-    data: Data
-    device: torch.device
-    modules: Mapping[str, nn.Module]
-    states: Mapping[str, Mapping[str, Any]]
-    """{checkpoint: {peer: weights}}; those of averages are named as `matx.report.named` says."""
-    facts: Mapping[str, Any]
-    """What `matx.report.results` wants to know beside scores."""
-    warnings: tuple[str, ...] = ()
-
-    def with_weights(self, which: str) -> dict[str, nn.Module]:
-        """The models that have weights under this name, with these."""
-        found = {name: module for name, module in self.modules.items() if name in self.states[which]}
-        for name, module in found.items():
-            module.load_state_dict(self.states[which][name])
-        return found
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scored:
-    """The figures of one checkpoint."""
-
-    peers: dict[str, PeerScores]
-    """The ensemble among them, under its name."""
-    grid: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
-    """{peer: {norm: [{"eps", "accuracy", "low", "high", "n"}, ...]}}, radii ascending."""
+__all__ = ["Evaluator", "flag_columns", "results_of"]
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
-    """Evaluates a subject as a scope says; records of every batch go below `records` where one is given."""
+class Evaluator:
+    """Measures a target as settings say; what is measured of every batch is kept below `records`, if given."""
 
-    subject: Subject
-    scope: Scope
-    display: Display
+    target: Target
+    settings: EvaluationSettings
+    display: Display = field(default_factory=Display)
     records: Path | None = None
 
-    @property
-    def images(self) -> int:
-        """How many test images count."""
-        limit = self.scope.images or self.subject.evaluation.images
-        return min(len(self.subject.data.test.labels), limit or len(self.subject.data.test.labels))
+    def records_of(self, which: WeightSet) -> FolderRecords | None:
+        """Where the records of these weights are."""
+        return None if self.records is None else FolderRecords(self.records / which.checkpoint / which.weights)
 
-    @property
-    def seed(self) -> int:
-        """Of the evaluation's draws."""
-        return seed_for(self.subject.seed if self.scope.seed is None else self.scope.seed, "test")
-
-    @property
-    def attacks(self) -> tuple[Attack, ...]:
-        """The reported attacks."""
-        own = tuple(self.subject.evaluation.attacks)
-        return aimed(own, self.scope.threats) if self.scope.threats else own
-
-    @property
-    def further(self) -> tuple[Attack, ...]:
-        """Those at the radii of the grid that are not reported anyway."""
-        reported = by_threat(self.attacks)
-        return aimed(self.attacks, [threat for threat in self.scope.grid if threat not in reported])
-
-    def models(self, which: str) -> dict[str, nn.Module]:
-        """The models with the weights of a checkpoint, and their ensemble where it is asked and there are several."""
-        found = self.subject.with_weights(which)
-        if self.scope.ensemble and len(found) > 1:
-            if ENSEMBLE in found:
-                raise RunError(f"a peer is called {ENSEMBLE!r}, which is reported under this name; use --no-ensemble")
-            found[ENSEMBLE] = Ensemble(found.values())
-        return found
-
-    def __call__(self, which: str) -> Scored:
-        """The figures of a checkpoint."""
-        models, reported, attacks = self.models(which), by_threat(self.attacks), [*self.attacks, *self.further]
-        total = len(models) * max(1, len(attacks))
-        with self.display.bar(f"evaluating {which}, attack", total) as bar:
-            found = evaluate(
+    def measure(self, which: WeightSet) -> Measured:
+        """Everything with one set of weights."""
+        models = self.target.models(which)
+        images = self.settings.count(self.target.data.test)
+        batches = -(-images // self.settings.batch_size)
+        title = f"evaluating {which.checkpoint}{'' if which.weights == 'raw' else f' ({which.weights})'}, model"
+        with self.display.bar(title, len(models)) as bar:
+            return measure(
                 models,
-                self.subject.data.test,
-                attacks,
-                seed=self.seed,
-                batch_size=self.subject.evaluation.batch_size,
-                limit=self.images,
-                device=self.subject.device,
-                progress=Stages(bar, tuple(models), len(attacks)),
-                union_only=self.scope.union_only,
-                eight_bit=self.scope.eight_bit,
-                records=None if self.records is None else FolderRecords(self.records / which),
+                self.target.data.test,
+                self.settings,
+                device=self.target.device,
+                records=self.records_of(which),
+                told=_Told(bar, tuple(models), batches),
             )
-        if not self.scope.grid:
-            return Scored(peers=found)
-        keys = [threat.key for threat in reported]
-        peers = {name: PeerScores.of(one.flags.of(keys)) for name, one in found.items()}
-        return Scored(peers=peers, grid={name: _grid(one) for name, one in found.items()})
+
+    def measured(self) -> dict[WeightSet, Measured]:
+        """Everything with every set of weights."""
+        return {which: self.measure(which) for which in self.target.states}
 
 
-def _grid(scores: PeerScores) -> dict[str, list[dict[str, Any]]]:
-    """Every radius of every norm, ascending."""
-    known = sorted((ThreatModel.parse(key) for key in scores.flags.threats), key=lambda threat: threat.exact)
-    rows: dict[str, list[dict[str, Any]]] = {threat.norm: [] for threat in known}
-    for threat in known:
-        rate = Rate.of(scores.flags.threats[threat.key])
-        rows[threat.norm].append({"eps": str(threat.eps), **rate.row()})
-    return rows
+@dataclass(eq=False)
+class _Told:
+    """Draws an evaluation on a bar of models; each batch counts its share of every model."""
+
+    bar: Bar
+    models: tuple[str, ...]
+    batches: int
+    done: float = 0.0
+    shares: dict[str, float] = field(default_factory=dict)
+    shown: int = 0
+
+    def __call__(self, model: str, what: str, share: float) -> None:
+        self.done += (share - self.shares.get(model, 0.0)) / self.batches
+        self.shares[model] = share if share < 1.0 else 0.0
+        steps = int(20 * self.done / len(self.models) + 1e-9)
+        self.bar(round(self.done, 2), f"{model} {what}", line=steps > self.shown)
+        self.shown = steps
+
+
+def results_of(
+    target: Target, settings: EvaluationSettings, measured: Mapping[WeightSet, Measured], provenance: Mapping[str, Any]
+) -> Results:
+    """The results of everything that was measured; no score is sanity-checked yet."""
+    models = {model for states in target.states.values() for model in states}
+    for name in target.scored:
+        if name not in models:
+            raise OptionError(
+                f"Evaluation.scored: got {name!r}, allowed: {', '.join(models)}{did_you_mean(name, models)}"
+            )
+    scores = [
+        Score.of(figure, checkpoint=which.checkpoint, weights=which.weights, metric=metric)
+        for which, one in measured.items()
+        for metric, figures in one.figures.items()
+        for figure in figures
+    ]
+    images = {
+        "name": target.data.name,
+        "split": "test",
+        "n": settings.count(target.data.test),
+        "fingerprint": target.data.test.fingerprint(),
+    }
+    reported = [(attack, True) for attack in settings.attacks] + [(attack, False) for attack in settings.grid]
+    used = [
+        MetricUsed(name=metric_name(metric), table=metric.table, options=_options(metric))
+        for metric in settings.metrics
+    ]
+    return Results(
+        experiment=target.name,
+        scores=scores,
+        dataset=images,
+        scored=tuple(target.scored),
+        epochs=dict(target.epochs),
+        passes=dict(target.passes),
+        attacks=[_attack(attack, reported=shown) for attack, shown in reported],
+        metrics=used,
+        seed=settings.seed,
+        settings={"batch_size": settings.batch_size, "union_only": settings.union_only},
+        provenance=dict(provenance),
+    )
+
+
+def flag_columns(measured: Mapping[WeightSet, Measured]) -> dict[FlagColumn, np.ndarray[Any, Any]]:
+    """Every column of every metric, one value a sample."""
+    return {
+        FlagColumn(
+            checkpoint=which.checkpoint, weights=which.weights, model=column.model, source=column.source,
+            metric=metric, column=column.name,
+        ): values.numpy()
+        for which, one in measured.items()
+        for metric, columns in one.columns.items()
+        for column, values in columns.items()
+    }  # fmt: skip
+
+
+def _attack(attack: Attack, *, reported: bool) -> AttackUsed:
+    try:
+        name = REGISTRIES["attacks"].name_of(attack)
+    except RegistrationError:
+        name = type(attack).__name__
+    options = {key: value for key, value in _options(attack).items() if key != "threat"}
+    return AttackUsed(
+        name=name, threat=attack.threat.key, options=options, changed=_changed(attack, options), reported=reported
+    )
+
+
+def _options(component: object) -> dict[str, Any]:
+    """Every option as a plain value; what is none as it prints."""
+    if not is_dataclass(component):
+        return {}
+    values = {part.name: getattr(component, part.name) for part in fields(component) if part.repr}
+    return {name: plain(value) if _is_plain(value) else repr(value) for name, value in values.items()}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _changed(component: Any, options: Mapping[str, Any]) -> list[str]:
+    """The options that differ from their defaults."""
+    defaults = {part.name: part.default for part in fields(component)} if is_dataclass(component) else {}
+    return [
+        name
+        for name in options
+        if defaults.get(name, MISSING) is not MISSING and defaults[name] != getattr(component, name)
+    ]

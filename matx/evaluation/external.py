@@ -15,14 +15,14 @@ from torch import nn
 from matx.config import Loaded
 from matx.data import Data
 from matx.errors import CheckpointError, MatxError, ModelError, OptionError, RunError, did_you_mean
-from matx.evaluation.evaluator import Scope, Subject
-from matx.evaluation.runs import load_suite
+from matx.evaluation.suites import load_suite
+from matx.evaluation.target import RAW, Selection, Target, WeightSet
 from matx.experiment import Experiment, Peer
 from matx.learner import build_learner
 from matx.registration import architectures, datasets
 from matx.runtime.environment import find_device, spare_threads
 
-__all__ = ["WEIGHTS", "Foreign", "from_module", "from_weights"]
+__all__ = ["WEIGHTS", "ExternalModel", "from_module", "from_weights"]
 
 WEIGHTS = "weights"
 """The name under which weights that are no run's are reported, where a run has `best` and `last`."""
@@ -30,7 +30,7 @@ _PRETRAINED = "architectures.timm.options={'pretrained': True}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foreign:
+class ExternalModel:
     """Models that no run of ours made, and the images that they are judged on."""
 
     dataset: str
@@ -52,73 +52,76 @@ class Foreign:
         return load_suite(self.suite, [f"Experiment.dataset=@datasets.{name}()", *options, *further, *self.bindings])
 
 
-def from_weights(weights: Path | None, architecture: str, foreign: Foreign, scope: Scope, device: str) -> Subject:
+def from_weights(
+    weights: Path | None, architecture: str, external: ExternalModel, selection: Selection, device: str
+) -> Target:
     """Weights of an architecture that is registered, or else of timm, by name: one file, or a folder of .pt files.
 
     A folder is read as RobustBench lays its own out (`DATASET/THREAT/NAME.pt`, any depth): each .pt, .pth or .ckpt
     file below it is a model, named after the file. A file holds a state dict, bare or under "state_dict" or
-    "model_state_dict", perhaps saved from DataParallel; or it is a checkpoint of matx: `scope.peers` of it are taken.
+    "model_state_dict", perhaps saved from DataParallel; or it is a checkpoint of matx: of it the selected peers.
     """
-    _refuse_scope(scope)
-    if weights is None and not any("pretrained" in binding for binding in foreign.bindings):
+    _refuse_averages(selection)
+    if weights is None and not any("pretrained" in binding for binding in external.bindings):
         raise OptionError(
             "--weights is missing; allowed without: -s \"architectures.timm.options={'pretrained': True}\""
         )
-    files = {} if weights is None else _files(weights, scope.peers)
+    files = {} if weights is None else _files(weights, selection.peers)
     bindings = [f"Peer.architecture=@architectures.{architecture}()"]
     if architecture not in architectures:
         bindings = ["Peer.architecture=@architectures.timm()", f"architectures.timm.name={architecture!r}"]
-    loaded = foreign.loaded(bindings)
+    loaded = external.loaded(bindings)
     experiment, place = loaded.experiment, find_device(device)
-    template, data = experiment.peers["model"], _data(experiment, foreign)
+    template, data = experiment.peers["model"], _data(experiment, external)
     peers = {name: replace(template, weights=path) for name, path in files.items()} or {architecture: template}
-    modules = {name: _alive(name, peer, experiment, data, place) for name, peer in peers.items()}
-    return _subject(loaded, data, place, modules, weights.stem if weights else architecture)
+    modules = {name: _module(name, peer, experiment, data, place) for name, peer in peers.items()}
+    return _target(loaded, data, place, modules, weights.stem if weights else architecture, ensemble=selection.ensemble)
 
 
-def from_module(spec: str, foreign: Foreign, scope: Scope, device: str) -> Subject:
+def from_module(spec: str, external: ExternalModel, selection: Selection, device: str) -> Target:
     """A torch module by `MODULE:NAME` or `FILE.py:NAME`: the module itself, or a callable that makes it.
 
     It takes images in [0,1], normalises them itself, and gives logits.
     """
-    _refuse_scope(scope)
-    loaded = foreign.loaded()
+    _refuse_averages(selection)
+    loaded = external.loaded()
     place = find_device(device)
     module = _imported(spec).to(place)
     name = _identifier(spec.rpartition(":")[2])
-    return _subject(loaded, loaded.experiment.dataset(), place, {name: module}, name)
+    return _target(loaded, loaded.experiment.dataset(), place, {name: module}, name, ensemble=False)
 
 
-def _subject(loaded: Loaded, data: Data, device: torch.device, modules: Mapping[str, nn.Module], name: str) -> Subject:
+def _target(
+    loaded: Loaded, data: Data, device: torch.device, modules: Mapping[str, nn.Module], name: str, *, ensemble: bool
+) -> Target:
     spare_threads(device, data.image_shape)
-    states = {WEIGHTS: {peer: dict(module.state_dict()) for peer, module in modules.items()}}
-    known = {"both": False, "scored": list(modules), "best_epoch": None, "last_epoch": None, "checkpoint": WEIGHTS}
-    return Subject(
+    return Target(
         name=name,
         evaluation=loaded.experiment.evaluation,
         seed=loaded.experiment.seed,
         data=data,
         device=device,
         modules=modules,
-        states=states,
-        facts=known,
+        states={WeightSet(WEIGHTS, RAW): {peer: dict(module.state_dict()) for peer, module in modules.items()}},
+        scored=tuple(modules),
+        ensemble=ensemble,
         warnings=loaded.warnings,
     )
 
 
-def _refuse_scope(scope: Scope) -> None:
-    if tuple(scope.weights) != ("raw",):
+def _refuse_averages(selection: Selection) -> None:
+    if tuple(selection.weights) != (RAW,):
         raise OptionError("--ema: allowed with a run, whose checkpoints hold moving averages")
 
 
-def _alive(name: str, peer: Peer, experiment: Experiment, data: Data, device: torch.device) -> nn.Module:
+def _module(name: str, peer: Peer, experiment: Experiment, data: Data, device: torch.device) -> nn.Module:
     return build_learner(name, peer, data, seed=experiment.seed, device=device).module
 
 
-def _data(experiment: Experiment, foreign: Foreign) -> Data:
+def _data(experiment: Experiment, external: ExternalModel) -> Data:
     data = experiment.dataset()
     channels = data.image_shape[0]
-    return data if foreign.normalise else replace(data, mean=(0.0,) * channels, std=(1.0,) * channels)
+    return data if external.normalise else replace(data, mean=(0.0,) * channels, std=(1.0,) * channels)
 
 
 def _files(weights: Path, peers: Sequence[str]) -> dict[str, str]:

@@ -1,139 +1,132 @@
-"""Beside an evaluation: the sentinel's findings on its scores, and what transfers between its peers."""
+"""Sanity checks of an evaluation's scores: kept model by model, and put beside the scores that they concern."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from matx.errors import RunError
-from matx.evaluation.evaluator import Judge, Scored, Subject
-from matx.evaluation.runs import load_suite
-from matx.measure import ENSEMBLE, Flags, PeerScores, aimed, by_threat
-from matx.measure.sanity import FULL, Effort, Finding, inspect
-from matx.measure.transfer import transfer
-from matx.report.transfer import transfer_markdown
-from matx.runtime.files import write_json, write_text
+from matx.evaluation.evaluator import Evaluator
+from matx.evaluation.suites import load_suite
+from matx.evaluation.target import WeightSet
+from matx.interfaces import Attack
+from matx.measure import Flags, Measured, aimed, by_threat
+from matx.measure.sanity import FULL, Effort, Finding, inspect, verdict
+from matx.results import ENSEMBLE, Results, SanityReason, Score
+from matx.runtime.files import write_json
 
-__all__ = ["Doubts", "inspect_scores", "read_doubts", "transfer_evaluation"]
+__all__ = ["SanityFindings", "inspect_scores", "read_findings", "with_verdicts"]
 
-_SCHEMA = 1
+_SCHEMA = 2
 _QUICK_QUERIES = "attacks.square.queries=100"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doubts:
-    """What the sentinel found, model by model."""
+class SanityFindings:
+    """What the sanity checks found, model by model."""
 
     effort: str = ""
-    findings: dict[str, dict[str, tuple[Finding, ...]]] = field(default_factory=dict)
-    """{checkpoint: {peer: findings}}."""
-    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
-    """{checkpoint: {peer: what the checks cost}}."""
+    findings: dict[tuple[WeightSet, str], tuple[Finding, ...]] = field(default_factory=dict)
+    """{(weights, model): findings}."""
+    seconds: dict[tuple[WeightSet, str], float] = field(default_factory=dict)
+    """What the checks cost."""
 
-    def row(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """As sanity.json holds it."""
-        rows = {
-            which: {n: [f.row() for f in one] for n, one in peers.items()} for which, peers in self.findings.items()
-        }
-        return {"schema": _SCHEMA, "effort": self.effort, "findings": rows, "seconds": self.seconds}
+        rows = [
+            {
+                "checkpoint": which.checkpoint,
+                "weights": which.weights,
+                "model": model,
+                "seconds": self.seconds[which, model],
+                "findings": [finding.row() for finding in found],
+            }
+            for (which, model), found in self.findings.items()
+        ]
+        return {"schema": _SCHEMA, "effort": self.effort, "models": rows}
 
 
-def inspect_scores(judge: Judge, scored: Mapping[str, Scored], effort: Effort, file: Path) -> Doubts:
-    """The findings on every score; kept in `file` model by model, so that an interruption loses one model at most."""
-    known = read_doubts(file)
-    found = known if known.effort == effort.name else Doubts(effort=effort.name)
-    for which, one in scored.items():
-        models = judge.models(which)
-        findings, seconds = found.findings.setdefault(which, {}), found.seconds.setdefault(which, {})
-        with judge.display.bar(f"doubting {which}, model", len(models)) as bar:
-            for done, (name, module) in enumerate(models.items()):
-                if name not in findings:
-                    others = {other: models[other] for other in models if other not in (name, ENSEMBLE)}
+def inspect_scores(
+    evaluator: Evaluator, measured: Mapping[WeightSet, Measured], effort: Effort, file: Path
+) -> SanityFindings:
+    """The findings on every model that was attacked; kept in `file`: an interruption loses one model at most."""
+    known = read_findings(file)
+    found = known if known.effort == effort.name else SanityFindings(effort=effort.name)
+    target, settings = evaluator.target, evaluator.settings
+    for which, one in measured.items():
+        models = target.models(which)
+        title = f"checking {which.checkpoint}, model"
+        with evaluator.display.bar(title, len(models)) as bar:
+            for done, (name, module) in enumerate(models.items(), 1):
+                if name in one.flags and (which, name) not in found.findings:
                     began = time.monotonic()
-                    findings[name] = inspect(
+                    found.findings[which, name] = inspect(
                         module,
-                        judge.subject.data.test,
-                        judge.attacks,
-                        _flags(one.peers[name]),
-                        seed=judge.seed,
-                        black_boxes=_black_boxes(judge, effort),
-                        others=others,
+                        target.data.test,
+                        settings.attacks,
+                        _reported(one.flags[name], settings.attacks, union_only=settings.union_only),
+                        seed=settings.draws,
+                        black_boxes=_black_boxes(settings.attacks, effort),
+                        others={other: models[other] for other in models if other not in (name, ENSEMBLE)},
                         effort=effort,
-                        batch_size=judge.subject.evaluation.batch_size,
-                        device=judge.subject.device,
+                        batch_size=settings.batch_size,
+                        device=target.device,
                     )
-                    seconds[name] = round(time.monotonic() - began, 3)
-                    write_json(file, found.row())
-                bar(done + 1, name, line=True)
+                    found.seconds[which, name] = round(time.monotonic() - began, 3)
+                    write_json(file, found.content())
+                bar(done, name, line=True)
     return found
 
 
-def _flags(scores: PeerScores) -> Flags:
-    """Who stands; where there are no figures a threat model, the union is doubted under each."""
-    flags = scores.flags
-    return flags if scores.threats else replace(flags, threats=dict.fromkeys(flags.threats, flags.union))
+def _reported(flags: Flags, attacks: Sequence[Attack], *, union_only: bool) -> Flags:
+    """Of the reported threat models; where samples were not attacked under each, the union's under all."""
+    known = {threat.key: flags.threats[threat.key] for threat in by_threat(attacks)}
+    reported = replace(flags, threats=known)
+    return replace(flags, threats=dict.fromkeys(known, reported.union)) if union_only else reported
 
 
-def _black_boxes(judge: Judge, effort: Effort) -> tuple[Any, ...]:
+def _black_boxes(attacks: Sequence[Attack], effort: Effort) -> tuple[Attack, ...]:
     """The attacks of the suite `sanity`, aimed at the reported threat models."""
     known = load_suite("sanity", () if effort == FULL else (_QUICK_QUERIES,)).experiment.evaluation.attacks
-    return aimed(known, by_threat(judge.attacks))
+    return aimed(known, by_threat(attacks))
 
 
-def read_doubts(file: Path) -> Doubts:
+def read_findings(file: Path) -> SanityFindings:
     """What a sanity.json holds; nothing where it is not there, damaged or of another schema."""
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         if stored["schema"] != _SCHEMA:
-            return Doubts()
-        findings = {
-            which: {name: tuple(Finding(**row) for row in rows) for name, rows in peers.items()}
-            for which, peers in stored["findings"].items()
-        }
-        return Doubts(effort=stored["effort"], findings=findings, seconds=stored["seconds"])
+            return SanityFindings()
+        rows = {(WeightSet(row["checkpoint"], row["weights"]), row["model"]): row for row in stored["models"]}
+        findings = {key: tuple(Finding(**entry) for entry in row["findings"]) for key, row in rows.items()}
+        seconds = {key: float(row["seconds"]) for key, row in rows.items()}
+        return SanityFindings(effort=stored["effort"], findings=findings, seconds=seconds)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Doubts()
+        return SanityFindings()
 
 
-def transfer_evaluation(judge: Judge, folder: Path, beside: Subject | None) -> dict[str, Any]:
-    """What transfers between the peers, and between those of another run beside; transfer.json and transfer.md."""
-    subjects = {judge.subject.name: judge.subject}
-    if beside is not None:
-        _refuse_other_images(judge.subject, beside)
-        subjects[f"{beside.name} (beside)"] = beside
-    runs = {name: _of_subject(judge, subject) for name, subject in subjects.items()}
-    found = {"schema": _SCHEMA, "attacks": [repr(attack) for attack in judge.attacks], "runs": runs}
-    write_json(folder / "transfer.json", found)
-    write_text(folder / "transfer.md", transfer_markdown(found))
-    return found
-
-
-def _of_subject(judge: Judge, subject: Subject) -> dict[str, Any]:
-    """{checkpoint: Answers.row()}; averages of a single peer transfer to nobody."""
-    found = {}
-    for which in subject.states:
-        models = subject.with_weights(which)
-        if len(models) < 2:
-            continue
-        answers = transfer(
-            models,
-            subject.data.test,
-            judge.attacks,
-            seed=judge.seed,
-            batch_size=judge.subject.evaluation.batch_size,
-            limit=judge.images,
-            device=subject.device,
+def with_verdicts(found: Results, sanity: SanityFindings) -> Results:
+    """The results with a verdict beside each score, and the reason of each that is no pass."""
+    reasons = [
+        SanityReason(
+            checkpoint=which.checkpoint, weights=which.weights, model=model, check=finding.check,
+            threat=finding.threat, status=finding.status, sentence=finding.sentence, value=finding.value,
         )
-        found[which] = answers.row()
-    return found
+        for (which, model), findings in sanity.findings.items()
+        for finding in findings
+        if finding.status != "pass"
+    ]  # fmt: skip
+    scores = [replace(score, sanity=_verdict(score, sanity)) for score in found.scores]
+    return replace(found, scores=scores, effort=sanity.effort, reasons=reasons)
 
 
-def _refuse_other_images(first: Subject, second: Subject) -> None:
-    if first.data.test.fingerprint() != second.data.test.fingerprint():
-        raise RunError(
-            f"--beside: got a run on other test images ({second.data.name}), allowed: on those of {first.data.name}"
-        )
+def _verdict(score: Score, sanity: SanityFindings) -> str:
+    """Of the checks that concern the score: those of its own threat model, else all."""
+    findings = sanity.findings.get((WeightSet(score.checkpoint, score.weights), score.model))
+    if findings is None or score.source is not None:
+        return score.sanity
+    threats = {finding.threat for finding in findings}
+    return verdict(findings, score.column if score.column in threats else None)

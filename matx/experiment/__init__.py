@@ -17,6 +17,7 @@ from matx.interfaces import (
     Attack,
     Augmentation,
     Dataset,
+    Metric,
     Optimizer,
     PerturbationUnion,
     Schedule,
@@ -93,10 +94,12 @@ class Peer:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How peers are scored. Attacks of one threat model count together: a sample stands only if it withstands all."""
+    """How peers are scored. Attacks of one threat model count together: a sample is robust only if all fail."""
 
     attacks: Sequence[Attack] = ()
     """The reporting suite, run on the test split after training."""
+    metrics: Sequence[Metric] = ()
+    """What is measured on the test split; none: what the packaged recipes metrics/run and metrics/eval list."""
     validation_attacks: Sequence[Attack] = ()
     """What chooses the best epoch, on validation images: other than the reporting suite, and cheap."""
     every: int = 1
@@ -110,7 +113,7 @@ class Evaluation:
     """At most so many test images, from the first; None: all."""
 
     def __post_init__(self) -> None:
-        for name in ("attacks", "validation_attacks", "scored"):
+        for name in ("attacks", "metrics", "validation_attacks", "scored"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("every", "validation_images", "batch_size"):
             at_least(f"Evaluation.{name}", getattr(self, name), 1)

@@ -21,6 +21,7 @@ from matx.interfaces.attack_input import (
     check_objective,
     value_and_gradient,
 )
+from matx.interfaces.metrics import Column, Figure, Findings, Metric, MetricSettings, Search
 from matx.interfaces.running import checked_examples, run_attack
 from matx.interfaces.training import Augmentation, Optimizer, Schedule
 from matx.threat import ThreatModel
@@ -31,11 +32,16 @@ __all__ = [
     "Attack",
     "AttackInput",
     "Augmentation",
+    "Column",
     "Composite",
     "Dataset",
+    "Figure",
+    "Findings",
     "FirstOrderAttack",
     "FreeObjective",
     "LogitObjective",
+    "Metric",
+    "MetricSettings",
     "Model",
     "Neutral",
     "Objective",
@@ -43,6 +49,7 @@ __all__ = [
     "Optimizer",
     "PerturbationUnion",
     "Schedule",
+    "Search",
     "Stateful",
     "Strategy",
     "UsesSources",

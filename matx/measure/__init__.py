@@ -1,30 +1,34 @@
-"""Evaluation: robust and union accuracy as counts over samples, each with its interval."""
+"""Measuring models on batches: per-sample columns and their figures. Nothing here knows a folder."""
 
 from matx.measure.answers import correct, plain_fp32
-from matx.measure.ensemble import ENSEMBLE, Ensemble
-from matx.measure.judging import CLEAN_STAGE, Progress, evaluate
-from matx.measure.records import FolderRecords, Record, Records
+from matx.measure.ensemble import Ensemble
+from matx.measure.measuring import Measured, MeasuredBatch, flags_of, measure
+from matx.measure.rates import Flags, Rate, counted
+from matx.measure.records import MeasuredColumns, Records, SearchRecord
 from matx.measure.rounding import towards_clean
-from matx.measure.scores import Flags, PeerScores, Rate
-from matx.measure.threats import aimed, by_threat
+from matx.measure.settings import EvaluationSettings, metric_name
+from matx.measure.threats import aimed, by_threat, in_order
 from matx.measure.verify import Verified, verify
 
 __all__ = [
-    "CLEAN_STAGE",
-    "ENSEMBLE",
     "Ensemble",
+    "EvaluationSettings",
     "Flags",
-    "FolderRecords",
-    "PeerScores",
-    "Progress",
+    "Measured",
+    "MeasuredBatch",
+    "MeasuredColumns",
     "Rate",
-    "Record",
     "Records",
+    "SearchRecord",
     "Verified",
     "aimed",
     "by_threat",
     "correct",
-    "evaluate",
+    "counted",
+    "flags_of",
+    "in_order",
+    "measure",
+    "metric_name",
     "plain_fp32",
     "towards_clean",
     "verify",

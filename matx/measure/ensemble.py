@@ -8,10 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ENSEMBLE", "Ensemble"]
-
-ENSEMBLE = "ensemble"
-"""The name under which the ensemble of a run's peers is reported."""
+__all__ = ["Ensemble"]
 
 
 class Ensemble(nn.Module):

@@ -14,7 +14,7 @@ from matx.errors import RunError
 from matx.interfaces import Model
 from matx.losses import margin
 from matx.measure.answers import plain_fp32
-from matx.measure.records import Record
+from matx.measure.records import SearchRecord
 from matx.threat import ThreatModel
 
 __all__ = ["Verified", "verify"]
@@ -59,7 +59,7 @@ class Verified:
 def verify(
     module: nn.Module,
     split: Split,
-    records: Iterable[Record],
+    records: Iterable[SearchRecord],
     found: Verified,
     *,
     batch_size: int = 256,
@@ -69,7 +69,7 @@ def verify(
     place = torch.device(device)
     with attackable(module, mode="eval") as model, plain_fp32(place), torch.no_grad():
         for record in records:
-            broken = ~record.held
+            broken = ~record.robust
             if len(record.examples) == 0:
                 continue
             if len(record.examples) != int(broken.sum()):
@@ -80,7 +80,7 @@ def verify(
     return found
 
 
-def _measure(record: Record, clean: Tensor, found: Verified) -> None:
+def _measure(record: SearchRecord, clean: Tensor, found: Verified) -> None:
     threat, examples = ThreatModel.parse(record.threat), record.examples
     found.examples += len(examples)
     found.outside += int((~threat.contains(examples, clean)).sum())

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from matx.report.results import Results
-from matx.report.sheets import Seconds, Sheet, blocks, sheets, summary
-from matx.report.verdicts import NOT_CHECKED, reasons
-from matx.threat import ThreatModel
+from matx.report.curves import Curve, curves, radius_curves
+from matx.report.sheets import Seconds, Sheet, sections
+from matx.report.summary import how, reasons, summary
+from matx.results import NOT_CHECKED, Results, models_of
 
-__all__ = ["curves", "html"]
+__all__ = ["html"]
 
-Curve = list[tuple[float, float]]
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 380, 230, 48, 26, 10, 28
 _INKS = ("#1b6ca8", "#c8553d", "#3a7d44", "#8d5a97", "#b08900", "#4f6d7a", "#d1495b", "#2e4057")
-_INTERVAL = re.compile(r"(\[[\d.]+, [\d.]+\])")
+_INTERVAL = re.compile(r"(\[[-+.e\d]+, [-+.e\d]+\])")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 100em; margin: 2em auto; padding: 0 1em; color: #222; }
 table { border-collapse: collapse; margin: 1em 0; }
@@ -33,51 +31,19 @@ svg { margin: 0 1em 1em 0; } svg text { font: 11px system-ui, sans-serif; fill: 
 """
 
 
-def curves(metrics: Iterable[Mapping[str, Any]], peers: Iterable[str]) -> dict[str, dict[str, Curve]]:
-    """{chart: {peer: [(epoch, value), ...]}} of the records of metrics.jsonl that carry an epoch but no step.
-
-    Nested values become paths (`validation/linf:0.1`); a peer's name below the first key is taken out of the path and
-    labels the line; values without a peer have the line ''. Several records of an epoch: the last counts. Not finite:
-    left out.
-    """
-    names = set(peers)
-    found: dict[str, dict[str, dict[float, float]]] = {}
-    for record in metrics:
-        if "epoch" not in record or "step" in record:
-            continue
-        epoch = float(record["epoch"])
-        owner = record["peer"] if record.get("peer") in names else ""
-        for path, value in _leaves(record, ()):
-            if path in (("epoch",), ("steps",)):
-                continue
-            at = next((place for place, part in enumerate(path) if place and part in names), len(path))
-            label = path[at] if at < len(path) else owner
-            chart = "/".join((*path[:at], *path[at + 1 :]))
-            found.setdefault(chart, {}).setdefault(label, {})[epoch] = value
-    return {chart: {label: sorted(points.items()) for label, points in lines.items()} for chart, lines in found.items()}
-
-
-def _leaves(value: Any, path: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], float]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(inner, (*path, str(key)))
-    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        yield path, float(value)
-
-
 def html(found: Results, metrics: Iterable[Mapping[str, Any]] = (), seconds: Seconds | None = None) -> str:
-    """The page: the tables of each checkpoint and what does not pass, then a chart for each metric of the epochs."""
-    title = escape(str(found["experiment"]))
+    """The page: tables of each checkpoint, what does not pass, how it was measured, and training charts."""
+    title = escape(found.experiment)
     parts = [f"<h1>{title}</h1>", *(f"<p>{escape(line)}</p>" for line in summary(found))]
-    for (heading, body), (_, block) in zip(sheets(found, seconds), blocks(found), strict=True):
-        parts += [f"<h2>{escape(heading)}</h2>", *(_table(sheet) for sheet in body)]
-        parts += [_chart(name, lines, "radius") for name, lines in _by_radius(block).items()]
-    doubts = reasons(found)
-    if doubts:
-        parts += ["<h2>What does not pass</h2>", "<ul>", *(f"<li>{escape(line)}</li>" for line in doubts), "</ul>"]
+    for section in sections(found, seconds):
+        parts += [f"<h2>{escape(section.heading)}</h2>", *(_table(sheet) for sheet in section.sheets)]
+        parts += [_chart(name, lines, "radius") for name, lines in radius_curves(found, section.checkpoint).items()]
+    for heading, said in (("What does not pass", reasons(found)), ("How it was measured", how(found))):
+        if said:
+            parts += [f"<h2>{heading}</h2>", "<ul>", *(f"<li>{escape(line)}</li>" for line in said), "</ul>"]
     charts = [
         _chart(name, lines, "epoch")
-        for name, lines in curves(metrics, found["peers"]).items()
+        for name, lines in curves(metrics, models_of(found.scores)).items()
         if any(len({value for _, value in points}) > 1 for points in lines.values())
     ]
     if charts:
@@ -85,20 +51,6 @@ def html(found: Results, metrics: Iterable[Mapping[str, Any]] = (), seconds: Sec
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
     text = "\n".join(parts)
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n{text}\n</body></html>\n'
-
-
-def _by_radius(block: Mapping[str, Any]) -> dict[str, dict[str, Curve]]:
-    """{chart: {peer: [(eps, accuracy in per cent), ...]}}, from the clean image at radius 0 on."""
-    found: dict[str, dict[str, Curve]] = {}
-    for one, label in ((block, ""), (block.get("ema", {}), " (EMA)")):
-        for name, norms in one.get("grid", {}).items():
-            row = one["peers"].get(name) or one[name]
-            for norm, points in norms.items():
-                curve = [(ThreatModel(norm=norm, eps=at["eps"]).radius, 100.0 * at["accuracy"]) for at in points]
-                if len(curve) > 1:
-                    lines = found.setdefault(f"accuracy by radius in {norm}, %", {})
-                    lines[f"{name}{label}"] = [(0.0, 100.0 * row["clean"]["accuracy"]), *curve]
-    return found
 
 
 def _table(sheet: Sheet) -> str:

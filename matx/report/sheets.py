@@ -1,22 +1,20 @@
-"""results.json as sheets of text: what every form of a report shows, before it is laid out."""
+"""Results as sheets of text: what every form of a report shows, before it is laid out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from matx.measure.sanity import worst
-from matx.report.results import Results
-from matx.report.verdicts import NOT_CHECKED, blocks_by_name, rows
+from matx.results import NOT_CHECKED, Results, Score, headings, mean_of, models_of, scores_at
 
-__all__ = ["Seconds", "Sheet", "blocks", "percent", "sheets", "summary"]
+__all__ = ["Seconds", "Section", "Sheet", "by_table", "figure", "label", "sections"]
 
-Seconds = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""{checkpoint, as `matx.report.named` says: {peer: {'clean', threat key, 'all', 'sanity': seconds}}}."""
-Row = TypeVar("Row")
-_EMA = " (EMA)"
-_SCORES = "Accuracy, %, and what the sentinel says of it"
+Seconds = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
+"""{checkpoint: {weights: {model: {'clean', threat key, 'all', 'sanity': seconds}}}}."""
+_SCORES = "Scores, counts in per cent, and what the sanity checks say of them"
+_CHECKPOINTS = ("best", "last")
+_KINDS = ("raw", "ema")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,152 +28,163 @@ class Sheet:
     """The names of rows that matter most."""
 
 
-def sheets(found: Results, seconds: Seconds | None = None) -> Iterator[tuple[str, list[Sheet]]]:
-    """(heading, sheets) of each checkpoint: the scores, accuracy by radius where it was asked, seconds where given."""
-    for heading, block in blocks(found):
-        parts = [Sheet(caption=_SCORES, head=_titles(block), rows=_scores(block), bold=_bold(block)), *_radii(block)]
-        spent = _seconds(found, block, seconds or {})
-        yield heading, [*parts, *spent]
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """The sheets of one checkpoint."""
+
+    checkpoint: str
+    heading: str
+    sheets: Sequence[Sheet]
 
 
-def blocks(found: Results) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(heading, block) of each checkpoint in the results."""
-    averaged = "" if found.get("weights", "raw") == "raw" else ", averaged weights (EMA)"
-    yield _heading(found["checkpoint"], found.get("best_epoch")) + averaged, found
-    if "last" in found:
-        yield _heading("last", found["last"].get("epoch")) + averaged, found["last"]
+def sections(found: Results, seconds: Seconds | None = None) -> list[Section]:
+    """Each checkpoint's sheets: its scores, the tables of further metrics, and seconds where given."""
+    scored = dict.fromkeys(score.checkpoint for score in found.scores)
+    ordered = [
+        *(name for name in _CHECKPOINTS if name in scored),
+        *(name for name in scored if name not in _CHECKPOINTS),
+    ]
+    return [
+        Section(checkpoint=name, heading=_heading(found, name), sheets=list(_sheets(found, name, seconds or {})))
+        for name in ordered
+    ]
 
 
-def _heading(checkpoint: str, epoch: int | None) -> str:
+def _heading(found: Results, checkpoint: str) -> str:
+    epoch = found.epochs.get(checkpoint)
     return f"Checkpoint {checkpoint}" if epoch is None else f"Checkpoint {checkpoint}, epoch {epoch}"
 
 
-def percent(share: float) -> str:
-    """A fraction as per cent with one decimal."""
-    return f"{100.0 * share:.1f}"
+def _sheets(found: Results, checkpoint: str, seconds: Seconds) -> Iterator[Sheet]:
+    for caption, scores in by_table(found, scores_at(found.scores, checkpoint=checkpoint)).items():
+        own = [score for score in scores if score.source is None]
+        if caption == "" and own:
+            yield _first(found, own)
+        elif own:
+            yield from _by_norm(found, caption, own)
+        yield from _matrices(caption, [score for score in scores if score.source is not None])
+    yield from _seconds(seconds.get(checkpoint, {}))
 
 
-def _cell(row: Mapping[str, float]) -> str:
-    return f"{percent(row['accuracy'])} [{percent(row['low'])}, {percent(row['high'])}]"
+def by_table(found: Results, scores: Iterable[Score]) -> dict[str, list[Score]]:
+    """{caption of a table: its scores}, the first table ('') first."""
+    captions = {used.name: used.table for used in found.metrics}
+    tables: dict[str, list[Score]] = {"": []}
+    for score in scores:
+        tables.setdefault(captions.get(score.metric, ""), []).append(score)
+    return tables
 
 
-def _keys(block: Mapping[str, Any]) -> list[str]:
-    """Every threat key, in order of first appearance."""
-    return list(dict.fromkeys(key for peer in block["peers"].values() for key in peer["threats"]))
+def label(model: str, weights: str) -> str:
+    """The name of a model's row; averaged weights are marked."""
+    return model if weights == _KINDS[0] else f"{model} ({weights.upper()})"
 
 
-def _rounded(block: Mapping[str, Any]) -> bool:
-    """Whether examples were judged rounded, too."""
-    return any("eight_bit" in peer for peer in block["peers"].values())
+def figure(value: float, *, count: bool) -> str:
+    """A share of samples as per cent with one decimal, another value with four digits."""
+    return f"{100.0 * value:.1f}" if count else f"{value:.4g}"
 
 
-def _titles(block: Mapping[str, Any]) -> list[str]:
-    return ["peer", "clean", *_keys(block), "union", "sanity", *(["8-bit"] if _rounded(block) else [])]
+def _cell(score: Score | None) -> str:
+    """The figure and its interval."""
+    if score is None or score.n == 0:
+        return "-"
+    count = score.correct is not None
+    shown = figure(score.value, count=count)
+    if score.low is None or score.high is None:
+        return shown
+    return f"{shown} [{figure(score.low, count=count)}, {figure(score.high, count=count)}]"
 
 
-def _scores(block: Mapping[str, Any]) -> list[list[str]]:
-    """A peer each, its averaged weights below it, the ensemble, and the mean over scored peers if there are several."""
-    keys, rounded = _keys(block), _rounded(block)
-    averaged = block.get("ema", {"peers": {}})
-    both = _paired(dict(rows(block)), dict(rows(averaged)))
-    found = [_score(name, row, keys, rounded) for name, row in both.items()]
-    return [*found, *_mean(block, "", keys, rounded), *_mean(averaged, _EMA, keys, rounded)]
+def _with_verdict(score: Score | None) -> str:
+    """The cell of a column that has a verdict of its own: that of a threat model."""
+    checked = score is not None and score.sanity != NOT_CHECKED and score.threat is not None
+    return f"{_cell(score)} {score.sanity}" if score is not None and checked else _cell(score)
 
 
-def _paired(raw: Mapping[str, Row], averaged: Mapping[str, Row]) -> dict[str, Row]:
-    """Each peer's row, and the row of its averaged weights behind it."""
-    found: dict[str, Row] = {}
-    for name, row in raw.items():
-        found[name] = row
-        if name in averaged:
-            found[f"{name}{_EMA}"] = averaged[name]
-    return found
+def _rows(scores: Sequence[Score]) -> list[tuple[str, str]]:
+    """(model, weights): each model's raw weights, and its averaged ones below."""
+    there = {(score.model, score.weights) for score in scores}
+    return [(model, kind) for model in models_of(scores) for kind in _KINDS if (model, kind) in there]
 
 
-def _score(name: str, row: Mapping[str, Any], keys: Sequence[str], rounded: bool) -> list[str]:
-    sanity = row.get("sanity", {})
-    words = sanity.get("threats", {})
-    threats = [
-        f"{_cell(row['threats'][key])} {words.get(key, '')}".rstrip() if key in row["threats"] else "-" for key in keys
-    ]
-    last = [_cell(row["eight_bit"]["union"]) if "eight_bit" in row else "-"] if rounded else []
-    return [name, _cell(row["clean"]), *threats, _cell(row["union"]), sanity.get("verdict", NOT_CHECKED), *last]
+def _first(found: Results, scores: Sequence[Score]) -> Sheet:
+    """Every score of the first table with its verdict, and the mean over scored peers if there are several."""
+    columns, known = headings(scores), _known(scores)
+    rows = []
+    for row in _rows(scores):
+        own = [known.get((*row, *column)) for column in columns]
+        rows.append([label(*row), *map(_with_verdict, own), _gravest(own)])
+    rows += [line for kind in _KINDS for line in _mean(found, [s for s in scores if s.weights == kind], kind, columns)]
+    return Sheet(caption=_SCORES, head=["model", *columns.values(), "sanity"], rows=rows, bold=_bold(found))
 
 
-def _mean(block: Mapping[str, Any], label: str, keys: Sequence[str], rounded: bool) -> list[list[str]]:
-    scored = block.get("scored", {"peers": [], "mean": {}})
-    if len(scored["peers"]) < 2:
-        return []
-    mean = scored["mean"]
-    threats = [percent(mean["threats"][key]) if key in mean["threats"] else "-" for key in keys]
-    name = f"mean of {len(scored['peers'])} scored{label}"
-    return [
-        [name, percent(mean["clean"]), *threats, percent(mean["union"]), _gravest(block), *([""] if rounded else [])]
-    ]
+def _known(scores: Sequence[Score]) -> dict[tuple[str, str, str, str], Score]:
+    return {(score.model, score.weights, score.metric, score.column): score for score in scores}
 
 
-def _gravest(block: Mapping[str, Any]) -> str:
-    """Of the verdicts of the scored peers; 'not checked' where one of them was not."""
-    words = [block["peers"][name].get("sanity", {}).get("verdict", NOT_CHECKED) for name in block["scored"]["peers"]]
-    return NOT_CHECKED if NOT_CHECKED in words else worst(*words)
+def _gravest(scores: Iterable[Score | None]) -> str:
+    verdicts = [score.sanity for score in scores if score is not None and score.sanity != NOT_CHECKED]
+    return str(worst(*verdicts)) if verdicts else NOT_CHECKED  # type: ignore[arg-type]
 
 
-def _bold(block: Mapping[str, Any]) -> frozenset[str]:
-    names: Sequence[str] = block.get("scored", {}).get("peers", [])
-    return frozenset([*names, *(f"{name}{_EMA}" for name in names)])
+def _bold(found: Results) -> frozenset[str]:
+    return frozenset(label(model, kind) for model in found.scored for kind in _KINDS)
 
 
-def _radii(block: Mapping[str, Any]) -> list[Sheet]:
-    """Accuracy by radius, for each norm that has several."""
-    known = _paired(block.get("grid", {}), block.get("ema", {}).get("grid", {}))
-    found = []
-    for norm in dict.fromkeys(norm for norms in known.values() for norm in norms):
-        per_peer = {name: norms[norm] for name, norms in known.items() if norm in norms}
-        head = [one["eps"] for one in next(iter(per_peer.values()))]
-        lines = [[name, *(_cell(one) for one in row)] for name, row in per_peer.items()]
-        sheet = Sheet(caption=f"Accuracy by radius in {norm}, %", head=["peer", *head], rows=lines, bold=_bold(block))
-        found += [sheet] if len(head) > 1 else []
-    return found
+def _mean(
+    found: Results, scores: Sequence[Score], weights: str, columns: Mapping[tuple[str, str], str]
+) -> Iterator[list[str]]:
+    """The row of the mean over the scored peers that have these weights, if there are several."""
+    models = [model for model in found.scored if model in models_of(scores)]
+    if len(models) < 2:
+        return
+    cells = []
+    for metric, column in columns:
+        mean = mean_of(scores, models, metric, column)
+        count = all(s.correct is not None for s in scores if (s.metric, s.column) == (metric, column))
+        cells.append("-" if mean is None else figure(mean, count=count))
+    verdicts = [_gravest(score for score in scores if score.model == model) for model in models]
+    gravest = NOT_CHECKED if NOT_CHECKED in verdicts else str(worst(*verdicts))  # type: ignore[arg-type]
+    yield [label(f"mean of {len(models)} scored", weights), *cells, gravest]
 
 
-def _seconds(found: Results, block: Mapping[str, Any], seconds: Seconds) -> list[Sheet]:
-    """What each column cost; the total is that of the evaluation, the sentinel's stands beside it."""
-    spent: list[Mapping[str, Mapping[str, float]]] = [{}, {}]
-    for names, one in blocks_by_name(found):
-        if one is block or one is block.get("ema"):
-            spent[one is not block] = next((seconds[name] for name in names if name in seconds), {})
-    lines = _paired(*spent)
-    if not lines:
-        return []
-    keys = [key for key in dict.fromkeys(key for row in lines.values() for key in row) if key not in ("all", "sanity")]
-    columns = [*keys, "all", *(["sanity"] if any("sanity" in row for row in lines.values()) else [])]
-    total = {key: sum(row.get(key, 0.0) for row in lines.values()) for key in columns}
-    body = [[name, *(f"{row[key]:.1f}" if key in row else "-" for key in columns)] for name, row in lines.items()]
-    body.append(["all", *(f"{total[key]:.1f}" for key in columns)])
-    head = ["peer", *("total" if key == "all" else key for key in columns)]
-    return [Sheet(caption="Seconds", head=head, rows=body)]
+def _by_norm(found: Results, caption: str, scores: Sequence[Score]) -> Iterator[Sheet]:
+    """A metric's own table; one a norm where its columns are threat models of several."""
+    norms: dict[str, list[Score]] = {}
+    for score in scores:
+        norms.setdefault("" if score.threat is None else score.threat.norm, []).append(score)
+    parts = {"": list(scores)} if "" in norms or len(norms) == 1 else norms
+    for norm, own in parts.items():
+        columns, known = headings(own), _known(own)
+        rows = [[label(*row), *(_cell(known.get((*row, *column))) for column in columns)] for row in _rows(own)]
+        title = f"{caption}, {norm}" if norm else caption
+        yield Sheet(caption=title, head=["model", *columns.values()], rows=rows, bold=_bold(found))
 
 
-def summary(found: Results) -> list[str]:
-    """What the tables do not say: data, interval, what sanity means, scored peers, passes."""
-    dataset = found["dataset"]
-    lines = [
-        f"{dataset['n']} images of {dataset['name']}, split {dataset['split']}. Accuracies in per cent, as counts over "
-        "samples, with the 95 % Wilson interval; union: right under every threat model, per image."
-    ]
-    efforts = {row.get("sanity", {}).get("effort", "") for _, block in blocks_by_name(found) for _, row in rows(block)}
-    checked = ", ".join(sorted(efforts - {""}))
-    lines.append(
-        f"Sanity ({checked}): pass, warn or fail of the checks that concern a score; that of the row is the gravest."
-        if checked
-        else f"Sanity: {NOT_CHECKED}; `matx eval` checks every score that it makes."
-    )
-    if _rounded(found):
-        lines.append("8-bit: right on every example found for the union, each rounded towards the clean pixel.")
-    scored = found.get("scored", {}).get("peers", [])
-    if scored:
-        lines.append(f"Scored peers: {', '.join(scored)}.")
-    if found.get("passes"):
-        passes = ", ".join(f"{name.replace('_', ' ')} {count:.1f}" for name, count in found["passes"].items())
-        lines.append(f"Passes per training image: {passes}.")
-    return lines
+def _matrices(caption: str, scores: Sequence[Score]) -> Iterator[Sheet]:
+    """A table for each column: the models asked, by whose adversarial examples they were asked."""
+    for (metric, column), heading in headings(scores).items():
+        for kind in _KINDS:
+            own = [s for s in scores if (s.metric, s.column, s.weights) == (metric, column, kind)]
+            known = {(score.source, score.model): score for score in own}
+            sources, models = dict.fromkeys(source for source, _ in known), models_of(own)
+            rows = [[str(source), *(_cell(known.get((source, model))) for model in models)] for source in sources]
+            title = label(f"{caption or metric}: {heading}", kind)
+            yield from [Sheet(caption=title, head=["examples of", *models], rows=rows)] if rows else []
+
+
+def _seconds(spent: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[Sheet]:
+    """What each threat model cost; the total is that of the evaluation, the sanity checks' stands beside it."""
+    models = dict.fromkeys(model for kind in _KINDS for model in spent.get(kind, {}))
+    cells = {
+        label(model, kind): spent[kind][model] for model in models for kind in _KINDS if model in spent.get(kind, {})
+    }
+    if not cells:
+        return
+    keys = dict.fromkeys(key for row in cells.values() for key in row)
+    last = [key for key in ("all", "sanity") if key in keys]
+    columns = [*(key for key in keys if key not in last), *last]
+    rows = [[name, *(f"{row[key]:.1f}" if key in row else "-" for key in columns)] for name, row in cells.items()]
+    rows.append(["all", *(f"{sum(row.get(key, 0.0) for row in cells.values()):.1f}" for key in columns)])
+    yield Sheet(caption="Seconds", head=["model", *("total" if key == "all" else key for key in columns)], rows=rows)

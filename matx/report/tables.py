@@ -1,4 +1,4 @@
-"""The sheets of a report as Markdown for the run folder, and as tables on the terminal."""
+"""The sheets of a report as Markdown for a folder, and as tables on the terminal."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from matx.report.results import Results
-from matx.report.sheets import Seconds, Sheet, sheets, summary
-from matx.report.verdicts import reasons
+from matx.report.sheets import Seconds, Sheet, sections
+from matx.report.summary import how, reasons, same_epochs, summary
+from matx.results import NOT_CHECKED, Results
 
 __all__ = ["markdown", "tables"]
 
-_INKS = {"pass": "green", "warn": "yellow", "fail": "bold red", "not checked": "dim"}
+_INKS = {"pass": "green", "warn": "yellow", "fail": "bold red", NOT_CHECKED: "dim"}
 
 
 def markdown(found: Results, seconds: Seconds | None = None) -> str:
-    """report.md: the tables of each checkpoint, and what they count."""
-    parts = [f"# {found['experiment']}", *summary(found)]
-    for heading, body in sheets(found, seconds):
-        parts.append(f"## {heading}")
-        for sheet in body:
+    """report.md: the tables of each checkpoint, what does not pass, and how everything was measured."""
+    parts = [f"# {found.experiment}", *summary(found)]
+    for section in sections(found, seconds):
+        parts.append(f"## {section.heading}")
+        for sheet in section.sheets:
             parts += [f"{sheet.caption}:", _pipes(sheet.head, sheet.rows)]
-    doubts = reasons(found)
-    if doubts:
-        parts += ["## What does not pass", "\n".join(f"- {line}" for line in doubts)]
+    for heading, lines in (("What does not pass", reasons(found)), ("How it was measured", how(found))):
+        if lines:
+            parts += [f"## {heading}", "\n".join(f"- {line}" for line in lines)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -35,20 +35,18 @@ def _pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def tables(found: Results, seconds: Seconds | None = None) -> Iterator[Table | str]:
-    """The terminal's tables of each checkpoint; a sentence for `last` where it is the best epoch itself."""
-    for number, (heading, body) in enumerate(sheets(found, seconds)):
-        if number and found["last"]["epoch"] == found["best_epoch"]:
-            yield f"checkpoint last is the same: epoch {found['best_epoch']}"
-            return
-        for place, sheet in enumerate(body):
-            title = f"{found['experiment']}: {heading[0].lower()}{heading[1:]}" if place == 0 else sheet.caption
-            yield _table(title, sheet)
+    """The terminal's tables of each checkpoint, and a sentence for one that is another's epoch."""
+    for section in sections(found, seconds):
+        for place, sheet in enumerate(section.sheets):
+            title = f"{found.experiment}: {section.heading[0].lower()}{section.heading[1:]}"
+            yield _table(title if place == 0 else sheet.caption, sheet)
+    yield from same_epochs(found)
 
 
 def _table(title: str, sheet: Sheet) -> Table:
     shown = Table(title=title)
     for position, head in enumerate(sheet.head):
-        shown.add_column(head, justify="right" if position else "left", no_wrap=position == 0, overflow="fold")
+        shown.add_column(Text(head), justify="right" if position else "left", no_wrap=position == 0, overflow="fold")
     for row in sheet.rows:
         shown.add_row(*(_inked(cell) for cell in row), style="bold" if row[0] in sheet.bold else "")
     return shown

@@ -14,8 +14,9 @@ from matx.config import Loaded
 from matx.data import fingerprints
 from matx.engine import StepRecord, Training, fit, start
 from matx.errors import CheckpointError
-from matx.evaluation.scoring import score_run
-from matx.report import html, markdown, read_metrics, write_results
+from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
+from matx.report import html, markdown, read_metrics
+from matx.results import Results, write_results
 from matx.run.training import UnderWay, train
 from matx.runtime import checkpoint
 from matx.runtime.checkpoint import Checkpoint
@@ -182,7 +183,19 @@ def _finish(parts: UnderWay) -> None:
     """Evaluate both checkpoints and write the reports, results.json last: it says that the run is finished."""
     folder = parts.folder
     with parts.stopwatch.measure("evaluation"):
-        found = score_run(parts.name, parts.training, folder, parts.display)
+        found = _evaluated(parts)
     write_text(folder.results.with_name("report.md"), markdown(found))
     write_text(folder.results.with_name("report.html"), html(found, read_metrics(folder.metrics)))
     write_results(folder.results, found)
+
+
+def _evaluated(parts: UnderWay) -> Results:
+    """The results of the best and the last epoch, their per-sample columns written beside."""
+    folder, training = parts.folder, parts.training
+    best = None
+    if folder.best.is_file() and training.best is not None and training.best[0] != training.position.epoch:
+        best = checkpoint.load(folder.best, training.device).training
+    target = target_of_training(parts.name, training, best)
+    settings = settings_of(target, Asked(metrics=packaged_metrics("run")))
+    date = read_environment(folder).get("date")
+    return evaluate(Evaluator(target, settings, parts.display), folder.flags, date)

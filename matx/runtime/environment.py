@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,11 @@ def provenance_changes(stored: Mapping[str, str | int], now: Mapping[str, str | 
 
 
 def describe(*, device: torch.device, seed: int, data: Mapping[str, str], command: Sequence[str]) -> dict[str, Any]:
-    """The content of environment.json, without any wall-clock figure."""
+    """The content of environment.json, without any wall-clock figure but the day."""
     return {
         **provenance(device),
         "platform": platform.platform(),
+        "date": datetime.now(UTC).date().isoformat(),
         "seed": seed,
         "data": dict(data),
         "git": git_state(Path.cwd()),

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from matx.engine import EpochRecord, StepRecord
 from matx.errors import RunError
-from matx.measure import PeerScores
+from matx.measure import Rate
 from matx.runtime.files import plain
 from matx.runtime.folder import RunFolder
 
@@ -70,7 +70,7 @@ class Journal:
 
     def epoch(self, record: EpochRecord, *, images_per_second: float) -> None:
         """Write an epoch down."""
-        shares = {name: _shares(scores) for name, scores in (record.validation or {}).items()}
+        shares = {name: _shares(rates) for name, rates in (record.validation or {}).items()}
         line = {"kind": "epoch", "epoch": record.epoch, "steps": record.steps, "train": record.train, "lr": record.lr}
         line |= {"validation": shares or None, "score": record.score, "best": record.best}
         self._line(line | {"passes": record.passes, "alarms": record.alarms})
@@ -99,10 +99,9 @@ class Journal:
                 self.board.add_scalar(tag, value, self.steps)
 
 
-def _shares(scores: PeerScores) -> dict[str, float]:
+def _shares(rates: Mapping[str, Rate]) -> dict[str, float]:
     """One peer's accuracies by name."""
-    threats = {key: rate.accuracy for key, rate in scores.threats.items()}
-    return {"clean": scores.clean.accuracy, **threats, "union": scores.union.accuracy}
+    return {name: rate.accuracy for name, rate in rates.items()}
 
 
 def check_metrics(path: Path, size: int) -> None:

@@ -124,9 +124,7 @@ def _value(record: Any, objective: str, scored: Sequence[str]) -> float:
 def _of_peer(record: Any, peer: str, metric: str) -> float:
     if metric == "loss":
         return float(record.train[peer]["loss"])
-    scores = record.validation[peer]
-    rate = {"clean": scores.clean, "union": scores.union}.get(metric) or scores.threats[metric]
-    return float(rate.accuracy)
+    return float(record.validation[peer][metric].accuracy)
 
 
 def _line(record: Any) -> str:
@@ -134,12 +132,7 @@ def _line(record: Any) -> str:
     from matx.runtime.files import plain
 
     shares = {
-        name: {
-            "clean": scores.clean.accuracy,
-            **{key: rate.accuracy for key, rate in scores.threats.items()},
-            "union": scores.union.accuracy,
-        }
-        for name, scores in (record.validation or {}).items()
+        name: {key: rate.accuracy for key, rate in rates.items()} for name, rates in (record.validation or {}).items()
     }
     line = {"kind": "epoch", "epoch": record.epoch, "steps": record.steps, "train": record.train, "lr": record.lr}
     line |= {"validation": shares or None, "score": record.score, "best": record.best}

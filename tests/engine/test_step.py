@@ -288,7 +288,7 @@ def test_records_and_passes(launch: Launch) -> None:
     mean = sum(r.losses["a"]["loss"] * r.images for r in records[:3]) / 80
     assert epochs[0].train["a"]["loss"] == pytest.approx(mean, abs=1e-12), "the epoch's mean is not over its images"
     assert epochs[0].score == pytest.approx(
-        sum(scores.union.accuracy for scores in (epochs[0].validation or {}).values()) / 2
+        sum(rates["union"].accuracy for rates in (epochs[0].validation or {}).values()) / 2
     ), "the score is not the mean over scored peers"
 
 

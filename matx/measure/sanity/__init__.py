@@ -1,4 +1,4 @@
-"""The sentinel: checks beside every score that would show a model that only looks robust, or an evaluation too weak."""
+"""Sanity checks beside every score, which would show a model that only looks robust, or an evaluation too weak."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from matx.craft import attackable, forked
 from matx.data import Split, batches
 from matx.interfaces import Attack
 from matx.measure.answers import plain_fp32
+from matx.measure.rates import Flags
 from matx.measure.sanity.effort import EFFORTS, FULL, QUICK, Effort
 from matx.measure.sanity.finding import Finding, Status, worst
-from matx.measure.sanity.manners import manners
+from matx.measure.sanity.model_checks import model_checks
 from matx.measure.sanity.searches import Bench, black_box, growth, huge_radius, more_steps, noise, transfer
-from matx.measure.scores import Flags
 from matx.measure.threats import by_threat
 from matx.randomness import seed_for
 
@@ -39,21 +39,21 @@ def inspect(
 ) -> tuple[Finding, ...]:
     """Every check of one model's score: `flags` of `attacks` on the first images of the split.
 
-    `black_boxes` are attacks that ask no gradient, one for each threat model that they shall doubt; `others` are models
-    to transfer from. Without them these two checks are left out, as is 'more steps' where no attack has steps. With
-    the effort QUICK searches ask a sample, and are graded by what surely falls. Models are left bit for bit as they
-    were.
+    `black_boxes` are attacks that ask no gradient, one for each threat model whose scores they check; `others` are
+    models to transfer from. Without them these two checks are left out, as is 'more steps' where no attack has steps.
+    With the effort QUICK searches ask a sample, and are graded by what is surely broken. Models are left bit for bit
+    as they were.
     """
     place, others = torch.device(device), others or {}
     sample = torch.arange(min(len(flags.clean), batch_size, 128))
     with plain_fp32(place), forked(seed_for(seed, "sanity"), place):
         (batch,) = batches(split, sample, len(sample), device=place)
-        found = manners(module, batch.images, batch.labels)
+        found = model_checks(module, batch.images, batch.labels)
         with ExitStack() as stack:
             model = stack.enter_context(attackable(module))
             sources = {name: stack.enter_context(attackable(other)) for name, other in others.items()}
             bench = Bench(
-                model=model, split=split, clean=flags.clean, standing=flags.threats, seed=seed, batch_size=batch_size,
+                model=model, split=split, clean=flags.clean, robust=flags.threats, seed=seed, batch_size=batch_size,
                 device=place, effort=effort,
             )  # fmt: skip
             found.append(huge_radius(bench))

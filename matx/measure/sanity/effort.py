@@ -1,4 +1,4 @@
-"""How much the sentinel may cost: every image that is concerned, or a sample of them."""
+"""How much the sanity checks may cost: every image that is concerned, or a sample of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from matx.errors import OptionError
-from matx.measure.scores import Rate
+from matx.measure.rates import Rate
 
-__all__ = ["EFFORTS", "FULL", "QUICK", "Effort", "evenly", "lost"]
+__all__ = ["EFFORTS", "FULL", "QUICK", "Effort", "evenly", "share_broken"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Effort:
     searches: int | None = None
     """'noise', 'black box' and 'transfer': so many of the images concerned, or a quarter of them; None: all."""
     again: int | None = None
-    """'more steps': so many of the images that stand, or a fortieth of them; None: all."""
+    """'more steps': so many of the robust images, or a fortieth of them; None: all."""
     copies: int | None = None
     """'more steps': restarts that run side by side, as copies in one batch, so that few more steps follow one another;
     None: one restart after the other."""
@@ -55,7 +55,7 @@ def evenly(which: Tensor, count: int | None, share: int) -> Tensor:
     return chosen
 
 
-def lost(broken: Tensor, asked: Tensor, which: Tensor) -> tuple[float, float]:
+def share_broken(broken: Tensor, asked: Tensor, which: Tensor) -> tuple[float, float]:
     """(share of all images that falls, share that surely falls), where `asked` of the images `which` were tried.
 
     The share is count(broken) / count(asked) * count(which) / N. Where only a sample was asked, what surely falls is

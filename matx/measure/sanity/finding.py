@@ -23,7 +23,7 @@ class Finding:
     value: float
     """The figure behind it; of a sample, the estimate for all images."""
     threat: str | None = None
-    """The key of the threat model whose score is doubted; None: every score of the model."""
+    """The key of the threat model whose score is checked; None: every score of the model."""
 
     def row(self) -> dict[str, Any]:
         """{"check", "threat", "status", "sentence", "value"}, as sanity.json holds it."""

@@ -1,4 +1,4 @@
-"""Searches that a sound score withstands: they must break few images that the reported attacks missed."""
+"""Searches that must break few images of a sound score that the reported attacks missed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matx.data import Batch, Split, batches
 from matx.interfaces import Attack, AttackInput, LogitObjective, Model, run_attack, value_and_gradient
 from matx.losses import cross_entropy
 from matx.measure.answers import correct
-from matx.measure.sanity.effort import FULL, Effort, evenly, lost
+from matx.measure.sanity.effort import FULL, Effort, evenly, share_broken
 from matx.measure.sanity.finding import Finding, graded
 from matx.randomness import SampleGenerator, hashed
 from matx.threat import ThreatModel, exact_number
@@ -29,13 +29,13 @@ _GROWTH = ("1/4", "1/2", "1", "2")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bench:
-    """A model (attackable, in eval mode) with the images of its score and who stood."""
+    """A model (attackable, in eval mode) with the images of its score and which were robust."""
 
     model: Model
     split: Split
     clean: Tensor
     """(N,) bool: right on the clean image."""
-    standing: Mapping[str, Tensor]
+    robust: Mapping[str, Tensor]
     """{threat key: (N,) bool}."""
     seed: int
     batch_size: int
@@ -127,7 +127,7 @@ def _mean_loss(bench: Bench, which: Tensor, craft: Callable[[Batch], Tensor]) ->
 
 
 def huge_radius(bench: Bench) -> Finding:
-    """In the whole box every image can become any other: ascent must leave nobody standing."""
+    """In the whole box every image can become any other: ascent must break every one."""
     whole = ThreatModel(norm="linf", eps=1)
     some = _first(bench.clean, bench.effort.climbs)
     broken = bench.broken(some, lambda b: ascend(bench.model, b, whole, bench.draws(b, "huge"), steps=50))
@@ -142,7 +142,7 @@ def huge_radius(bench: Bench) -> Finding:
 
 def noise(bench: Bench, threat: ThreatModel) -> Finding:
     """Random points of the ball."""
-    which = bench.standing[threat.key]
+    which = bench.robust[threat.key]
     asked, missed = bench.sample(which), torch.zeros_like(which)
     for draw in range(_DRAWS):
 
@@ -160,13 +160,13 @@ def black_box(bench: Bench, attack: Attack) -> Finding:
     alone = 1.0 - float(broken[asked].float().mean()) if asked.any() else 0.0
     share = alone * float(bench.clean.float().mean())
     what = f"{type(attack).__name__}, which leaves {share:.2%} by itself,"
-    standing = bench.standing[attack.threat.key]
-    return _missed("black box", attack.threat, broken & standing, asked, bench.clean, what)
+    missed = broken & bench.robust[attack.threat.key]
+    return _missed("black box", attack.threat, missed, asked, bench.clean, what)
 
 
 def transfer(bench: Bench, threat: ThreatModel, others: Mapping[str, Model]) -> Finding:
     """Examples crafted on other models by plain ascent."""
-    which = bench.standing[threat.key]
+    which = bench.robust[threat.key]
     asked, broken = bench.sample(which), torch.zeros_like(which)
     for name, other in others.items():
 
@@ -178,7 +178,7 @@ def transfer(bench: Bench, threat: ThreatModel, others: Mapping[str, Model]) -> 
 
 
 def _missed(check: str, threat: ThreatModel, broken: Tensor, asked: Tensor, which: Tensor, what: str) -> Finding:
-    share, surely = lost(broken, asked, which)
+    share, surely = share_broken(broken, asked, which)
     whole = bool((asked == which).all())
     of = f"{len(broken)} images" if whole else f"a sample of {int(asked.sum())} images"
     return Finding(
@@ -192,21 +192,19 @@ def _missed(check: str, threat: ThreatModel, broken: Tensor, asked: Tensor, whic
 
 
 def more_steps(bench: Bench, threat: ThreatModel, attacks: Sequence[Attack]) -> Finding | None:
-    """These attacks again at ten times steps times restarts, on who stands; None where none has steps."""
+    """These attacks again at ten times steps times restarts, on the robust images; None where none has steps."""
     stronger = [more for attack in attacks if (more := _ten_times(attack, bench.effort.copies)) is not None]
     if not stronger:
         return None
-    which = bench.standing[threat.key]
+    which = bench.robust[threat.key]
     asked = evenly(which, bench.effort.again, 40)
-    standing = asked.clone()
+    robust = asked.clone()
     for position, attack in enumerate(stronger):
-        if standing.any():
-            standing &= ~bench.attacked(standing, attack, f"more steps {position}", bench.effort.copies or 1)
-    share, surely = lost(asked & ~standing, asked, which)
+        if robust.any():
+            robust &= ~bench.attacked(robust, attack, f"more steps {position}", bench.effort.copies or 1)
+    share, surely = share_broken(asked & ~robust, asked, which)
     whole = bool((asked == which).all())
-    sample = (
-        f" ({int((asked & ~standing).sum())} of a sample of {int(asked.sum())}; at least {100 * surely:.2f} points)"
-    )
+    sample = f" ({int((asked & ~robust).sum())} of a sample of {int(asked.sum())}; at least {100 * surely:.2f} points)"
     return Finding(
         check="more steps",
         threat=threat.key,

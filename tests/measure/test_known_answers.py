@@ -21,7 +21,7 @@ from torch import nn
 import matx
 from matx.data import MemorySplit
 from matx.interfaces import Attack
-from matx.measure import evaluate
+from matx.measure import EvaluationSettings, flags_of
 from matx.plugins import import_all
 from matx.threat import ThreatModel
 
@@ -101,15 +101,15 @@ def test_the_evaluation_hits_the_closed_form(norm: str, suite: str) -> None:
     model, split = world()
     clean, worst = worst_margins(model, split, norm, 0.0), worst_margins(model, split, norm, EPS[norm])
     decided = np.abs(worst) >= CLOSE
-    scores = evaluate({"a": model}, split, attacks(norm)[suite], seed=0)["a"]
-    (flags,) = scores.flags.threats.values()
+    found = flags_of({"a": model}, split, EvaluationSettings(attacks=attacks(norm)[suite]))["a"]
+    (flags,) = found.threats.values()
 
     assert (~decided).sum() <= 3, f"{(~decided).sum()} samples lie too near to the boundary to be judged"
-    assert np.array_equal(scores.flags.clean.numpy(), clean > 0), "a clean answer differs from the linear algebra"
+    assert np.array_equal(found.clean.numpy(), clean > 0), "a clean answer differs from the linear algebra"
     wrong = np.flatnonzero((flags.numpy() != ((clean > 0) & (worst > 0))) & decided)
     assert len(wrong) == 0, f"samples {wrong} of worst margins {worst[wrong]} differ from their closed form"
     share = float((worst > 0).mean())
-    assert 0.2 < share < 0.8, f"the case separates little: {share:.0%} stand"
+    assert 0.2 < share < 0.8, f"the case separates little: {share:.0%} are robust"
 
 
 def test_the_closed_form_is_a_bound_that_is_reached() -> None:

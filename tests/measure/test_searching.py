@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import matx
 from matx.data import MemorySplit
 from matx.errors import OptionError
-from matx.interfaces import AttackInput, value_and_gradient
-from matx.measure import Flags, PeerScores, Rate, by_threat, evaluate
+from matx.interfaces import Attack, AttackInput, value_and_gradient
+from matx.measure import EvaluationSettings, Flags, Rate, by_threat, flags_of, measure
 from matx.threat import ThreatModel
 
 
@@ -86,6 +87,18 @@ class FirstPixel(nn.Module):
         return torch.stack([torch.zeros_like(lift), lift], 1)
 
 
+def found(
+    model: nn.Module, split: MemorySplit, attacks: Sequence[Attack], *, seed: int = 0, batch_size: int = 256
+) -> Flags:
+    """What the attacks find of one model."""
+    settings = EvaluationSettings(attacks=attacks, seed=seed, batch_size=batch_size)
+    return flags_of({"a": model}, split, settings)["a"]
+
+
+def count(flags: torch.Tensor) -> int:
+    return int(flags.sum())
+
+
 def _planted_split() -> MemorySplit:
     """Ten images of class 1, the last two of which are wrong when clean."""
     images = torch.full((10, 1, 2, 2), 0.6)
@@ -115,8 +128,6 @@ def test_interval_is_wilsons(correct: int, n: int) -> None:
     assert rate.low == pytest.approx(centre - half, abs=1e-12), "the lower end is not Wilson's"
     assert rate.high == pytest.approx(centre + half, abs=1e-12), "the upper end is not Wilson's"
     assert rate.low <= rate.accuracy <= rate.high, "the interval does not hold the accuracy"
-    assert list(rate.row()) == ["accuracy", "low", "high", "n"], "a row of results.json has other keys"
-    assert all(type(value) in (int, float) for value in rate.row().values()), "a row holds numbers of another library"
 
 
 def test_interval_of_a_published_example() -> None:
@@ -132,7 +143,7 @@ def test_impossible_rate_is_refused(correct: int, n: int) -> None:
 
 def test_linear_model_equals_its_closed_form() -> None:
     split, model, threat = _random_split(200), _linear(), ThreatModel(norm="linf", eps=0.02)
-    scores = evaluate({"a": model}, split, [Steepest(threat=threat)], seed=0, batch_size=33)["a"]
+    flags = found(model, split, [Steepest(threat=threat)], batch_size=33)
 
     weight = (model[1].weight[1] - model[1].weight[0]).detach().double()  # z_1 - z_0 = w x + b
     bias = float((model[1].bias[1] - model[1].bias[0]).detach())
@@ -142,58 +153,58 @@ def test_linear_model_equals_its_closed_form() -> None:
     clean = (side * (pixels * weight).sum(1, keepdim=True)).squeeze(1) + side.squeeze(1) * bias
     worst = clean - (room * weight.abs()).sum(1)
 
-    assert scores.clean.correct == int((clean > 0).sum()), "the clean count differs from the linear algebra"
-    standing = (clean > 0) & (worst > 0)
-    assert torch.equal(scores.flags.threats["linf:0.02"], standing), "a sample's flag differs from its closed form"
-    assert 0 < scores.threats["linf:0.02"].correct < scores.clean.correct, "the case separates nothing"
-    assert scores.union.correct == int(standing.sum()), "the union of one threat model is not that threat model"
+    assert count(flags.clean) == int((clean > 0).sum()), "the clean count differs from the linear algebra"
+    robust = (clean > 0) & (worst > 0)
+    assert torch.equal(flags.threats["linf:0.02"], robust), "a sample's flag differs from its closed form"
+    assert 0 < count(flags.threats["linf:0.02"]) < count(flags.clean), "the case separates nothing"
+    assert count(flags.union) == int(robust.sum()), "the union of one threat model is not that threat model"
 
 
 def test_planted_flags_come_back() -> None:
     wide, other = ThreatModel(norm="linf", eps=0.3), ThreatModel(norm="l2", eps=0.3)
     first, second = Planted(threat=wide, breaks=(1, 2)), Planted(threat=wide, breaks=(3,))
     third = Planted(threat=other, breaks=(2, 4))
-    scores = evaluate({"a": FirstPixel()}, _planted_split(), [first, second, third], seed=0, batch_size=3)["a"]
+    flags = found(FirstPixel(), _planted_split(), [first, second, third], batch_size=3)
 
-    assert scores.clean.row() == {**Rate(correct=8, n=10).row()}, "the two planted clean errors were not counted"
-    assert scores.threats["linf:0.3"].correct == 5, "attacks of one threat model do not count together"
-    assert scores.threats["l2:0.3"].correct == 6, "a threat model's count is not its own attacks'"
-    assert scores.union.correct == 4, "the union is not the AND per image"
-    assert (~scores.flags.union).nonzero().squeeze(1).tolist() == [1, 2, 3, 4, 8, 9], "other samples fell"
-    assert first.seen == list(range(8)), "clean errors were attacked, or standing samples were not"
-    assert second.seen == [0, 3, 4, 5, 6, 7], "a later attack ran on samples that had fallen already"
+    assert count(flags.clean) == 8, "the two planted clean errors were not counted"
+    assert count(flags.threats["linf:0.3"]) == 5, "attacks of one threat model do not count together"
+    assert count(flags.threats["l2:0.3"]) == 6, "a threat model's count is not its own attacks'"
+    assert count(flags.union) == 4, "the union is not the AND per image"
+    assert (~flags.union).nonzero().squeeze(1).tolist() == [1, 2, 3, 4, 8, 9], "other samples are broken"
+    assert first.seen == list(range(8)), "clean errors were attacked, or robust samples were not"
+    assert second.seen == [0, 3, 4, 5, 6, 7], "a later attack ran on samples that were broken already"
     assert third.seen == list(range(8)), "another threat model's attack did not start from the clean flags"
 
 
 def test_an_attack_outside_its_threat_model_gains_nothing() -> None:
     cheat = Planted(threat=ThreatModel(norm="linf", eps=0.05), breaks=tuple(range(10)), by=0.5)
-    scores = evaluate({"a": FirstPixel()}, _planted_split(), [cheat], seed=0)["a"]
-    assert scores.threats["linf:0.05"].correct == 8, "an image outside the ball was counted as found"
+    flags = found(FirstPixel(), _planted_split(), [cheat])
+    assert count(flags.threats["linf:0.05"]) == 8, "an image outside the ball was counted as found"
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_batch_size_changes_no_flag(batch_size: int) -> None:
     split, attacks = _random_split(64), [Shake(threat=ThreatModel(norm="linf", eps=0.3))] * 3
-    whole = evaluate({"a": _linear()}, split, attacks, seed=3, batch_size=50)["a"]
-    other = evaluate({"a": _linear()}, split, attacks, seed=3, batch_size=batch_size)["a"]
-    assert torch.equal(whole.flags.union, other.flags.union), "draws depend on the batch size"
-    assert 0 < whole.union.correct < whole.clean.correct, "the case separates nothing"
+    whole = found(_linear(), split, attacks, seed=3, batch_size=50)
+    other = found(_linear(), split, attacks, seed=3, batch_size=batch_size)
+    assert torch.equal(whole.union, other.union), "draws depend on the batch size"
+    assert 0 < count(whole.union) < count(whole.clean), "the case separates nothing"
 
 
 def test_seed_and_position_key_the_draws() -> None:
     split, shake = _random_split(256), Shake(threat=ThreatModel(norm="linf", eps=0.3))
-    counts = [evaluate({"a": _linear()}, split, [shake] * times, seed=0)["a"].union.correct for times in (1, 2)]
+    counts = [count(found(_linear(), split, [shake] * times).union) for times in (1, 2)]
     assert counts[1] < counts[0], "the same attack named twice drew the same points twice"
-    other = evaluate({"a": _linear()}, split, [shake], seed=1)["a"].flags.union
-    assert not torch.equal(other, evaluate({"a": _linear()}, split, [shake], seed=0)["a"].flags.union), "seed is unused"
+    other = found(_linear(), split, [shake], seed=1).union
+    assert not torch.equal(other, found(_linear(), split, [shake]).union), "seed is unused"
 
 
 def test_models_face_the_same_draws_and_are_left_alone() -> None:
     split, model = _planted_split(), FirstPixel().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     shake = Shake(threat=ThreatModel(norm="linf", eps=0.3))
-    scores = evaluate({"a": model, "b": model}, split, [shake], seed=0)
-    assert torch.equal(scores["a"].flags.union, scores["b"].flags.union), "two peers faced different draws"
+    flags = flags_of({"a": model, "b": model}, split, EvaluationSettings(attacks=[shake]))
+    assert torch.equal(flags["a"].union, flags["b"].union), "two peers faced different draws"
     assert model.training, "evaluation left the model in eval mode"
     assert model.norm.training, "evaluation left a layer in eval mode"
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items()), "a buffer moved"
@@ -201,25 +212,14 @@ def test_models_face_the_same_draws_and_are_left_alone() -> None:
     assert model.scale.requires_grad, "evaluation left a parameter frozen"
 
 
-def test_limit_takes_the_first_images_and_progress_reaches_the_end() -> None:
-    heard: list[tuple[str, str, str, int, int]] = []
+def test_images_are_the_first_ones_and_progress_reaches_the_end() -> None:
+    told: list[tuple[str, str, float]] = []
     attack = Planted(threat=ThreatModel(norm="linf", eps=0.3), breaks=(0,))
-    scores = evaluate(
-        {"a": FirstPixel()},
-        _planted_split(),
-        [attack],
-        seed=0,
-        batch_size=2,
-        limit=3,
-        progress=lambda *told: heard.append(told),
-    )["a"]
-    assert (scores.clean.n, scores.union.correct) == (3, 2), "limit did not take the first three images"
-    assert heard == [
-        ("a", "clean", "", 2, 3),
-        ("a", "clean", "", 3, 3),
-        ("a", "linf:0.3", "Planted", 2, 3),
-        ("a", "linf:0.3", "Planted", 3, 3),
-    ], "progress was told something else"
+    settings = EvaluationSettings(metrics=[matx.metrics["robust"]()], attacks=[attack, attack], batch_size=2, images=3)
+    measured = measure({"a": FirstPixel()}, _planted_split(), settings, told=lambda *what: told.append(what))
+    (figure,) = [figure for figure in measured.figures["robust"] if figure.column.name == "union"]
+    assert (figure.n, figure.correct) == (3, 2), "other images than the first three were measured"
+    assert told == [("a", "linf:0.3 Planted", 0.5), ("a", "linf:0.3 Planted", 1.0)] * 2, "progress told something else"
 
 
 def test_threat_models_are_grouped_by_value() -> None:
@@ -231,16 +231,16 @@ def test_threat_models_are_grouped_by_value() -> None:
 def test_attack_that_needs_foreign_examples_is_refused() -> None:
     attack = Planted(threat=ThreatModel(norm="linf", eps=0.3), sources=("b",))
     with pytest.raises(OptionError, match="reads examples of b"):
-        evaluate({"a": FirstPixel()}, _planted_split(), [attack], seed=0)
+        found(FirstPixel(), _planted_split(), [attack])
 
 
 def test_no_attacks_leaves_the_clean_accuracy() -> None:
-    scores = evaluate({"a": FirstPixel()}, _planted_split(), [], seed=0)["a"]
-    assert scores.union.correct == scores.clean.correct == 8, "a union of nothing is not the clean accuracy"
+    flags = found(FirstPixel(), _planted_split(), [])
+    assert count(flags.union) == count(flags.clean) == 8, "a union of nothing is not the clean accuracy"
 
 
-def test_row_is_a_block_of_results() -> None:
+def test_rates_of_flags() -> None:
     flags = Flags(clean=torch.tensor([True, True, False]), threats={"l2:1": torch.tensor([True, False, False])})
-    row = PeerScores.of(flags).row()
-    assert list(row) == ["clean", "threats", "union"], "a peer's block has other keys"
-    assert row["threats"]["l2:1"]["accuracy"] == row["union"]["accuracy"] == 1 / 3, "a count is wrong"
+    rates = flags.rates()
+    assert list(rates) == ["clean", "l2:1", "union"], "the rates have other names"
+    assert rates["l2:1"].accuracy == rates["union"].accuracy == 1 / 3, "a count is wrong"

@@ -8,17 +8,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scored import models, scores
 from torch import nn
 
 import matx
 from matx.cli import main
+from matx.evaluation import ExternalModel, Selection, from_module
+from matx.measure import EvaluationSettings, measure
 from matx.plugins import import_all
+from matx.results import read_flags, read_results
 
 PLUGIN = '''
 """Noise that counts its calls, and may end the process in one of them."""
@@ -106,12 +111,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def content(folder: str) -> dict[str, Any]:
     """What an evaluation left, without the seconds."""
     path = Path(folder)
-    with np.load(path / "flags.npz", allow_pickle=False) as flags:
-        found: dict[str, Any] = {name: flags[name].tolist() for name in flags.files}
-    for file in sorted((path / "examples").rglob("*.npz")):
-        with np.load(file, allow_pickle=False) as record:
-            found |= {f"{file.relative_to(path)} {n}": record[n].tolist() for n in record.files if n != "seconds"}
-    return {**found, "results": json.loads((path / "results.json").read_text())}
+    found: dict[str, Any] = {"results": json.loads((path / "results.json").read_text())}
+    for file in (path / "flags.npz", *sorted((path / "records").rglob("*.npz"))):
+        with np.load(file, allow_pickle=False) as stored:
+            found |= {f"{file.relative_to(path)} {n}": stored[n].tolist() for n in stored.files if n != "seconds"}
+    return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
@@ -131,7 +135,7 @@ def test_stopped_the_same_command_continues(home: Path, capsys: pytest.CaptureFi
 
     assert main(command) == 0, "the same command ends well"
     assert "continuing where it was stopped" in capsys.readouterr().err, "it says that it continues"
-    batches = len(list(Path("evals/build-1/examples").rglob("*-Stopper/*.npz")))
+    batches = len(list(Path("evals/build-1/records").rglob("*-Stopper/*.npz")))
     assert Path("calls").stat().st_size == batches + 1, "only the batch of the interruption was run again"
     assert main([*command, "--out", "straight"]) == 0, "the same without interruption"
     assert content("evals/build-1") == content("straight"), "the continued evaluation equals the straight one"
@@ -153,7 +157,7 @@ def test_an_evaluation_is_finished_once_and_is_nobody_elses(home: Path, capsys: 
     results = json.loads(Path("mine/results.json").read_text())
     Path("mine/results.json").write_text(json.dumps({**results, "schema": 7}))
     assert main(command) == 2, "results of another schema are refused"
-    assert "got results of schema 7, allowed: 1" in capsys.readouterr().err, "the schema is named"
+    assert "got results of schema 7, allowed: 1 or 2" in capsys.readouterr().err, "the schema is named"
 
 
 def test_one_json_document(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +166,7 @@ def test_one_json_document(home: Path, capsys: pytest.CaptureFixture[str]) -> No
     shown = json.loads(capsys.readouterr().out)
     assert shown["results"] == json.loads(Path("a/results.json").read_text()), "not the figures of results.json"
     assert shown["verified"] == json.loads(Path("a/verified.json").read_text()), "not what --verify found"
-    assert (shown["folder"], shown["transfer"], shown["next"]) == ("a", None, None), "more than was asked"
+    assert (shown["folder"], shown["beside"], shown["next"]) == ("a", None, None), "more than was asked"
 
 
 def test_a_failed_check_names_the_next_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,16 +190,14 @@ def test_threats_grid_and_union(home: Path, capsys: pytest.CaptureFixture[str]) 
     assert main([*MODEL, "--suite", "suite.gin", "--out", "a", *radii]) == 2, "the attacks are aimed at l_inf alone"
     assert "got l2:1, the attacks are for linf" in capsys.readouterr().err, "which the sentence says"
     assert main([*MODEL, "--suite", "suite.gin", "--out", "a", *radii[:4]]) == 0, "a grid ends well"
-    found = json.loads(Path("a/results.json").read_text())
-    assert list(found["peers"]["build"]["threats"]) == ["linf:8/255"], "radii of the grid are no columns"
-    assert [row["eps"] for row in found["grid"]["build"]["linf"]] == ["4/255", "8/255", "16/255"], "radii are missing"
-    assert "Accuracy by radius in linf" in capsys.readouterr().out, "the grid is shown"
+    found = [(score.metric, score.column) for score in read_results("a").scores]
+    reported = [("clean", "clean"), ("robust", "linf:8/255"), ("robust", "union"), ("eight_bit", "8-bit")]
+    radii_found = [("radii", f"linf:{eps}/255") for eps in (4, 8, 16)]
+    assert found == [*reported, *radii_found], "radii of the grid are missing, or columns of the reported accuracy"
+    assert "Accuracy by radius" in capsys.readouterr().out, "the grid is not shown"
     assert main([*MODEL, "--suite", "suite.gin", "--out", "b", "--union-only"]) == 0, "the union alone ends well"
-    with np.load("b/flags.npz") as flags:
-        columns = {name for name in flags.files if name.startswith("weights/")}
-    assert columns == {f"weights/build/{name}" for name in ("clean", "union", "8bit union")}, (
-        "per-norm flags are left out"
-    )
+    columns = [column.column for column in read_flags(Path("b"))]
+    assert columns == ["clean", "union", "8-bit"], "per-norm flags are not left out"
 
 
 def test_weights_files_and_folders(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,10 +212,9 @@ def test_weights_files_and_folders(home: Path, capsys: pytest.CaptureFixture[str
     command = ["eval", "--weights", "zoo", "--architecture", "tiny", "--dataset", "x.npz", "--device", "cpu"]
     command += ["--suite", "suite.gin", "--no-sanity", "-s", "architectures.tiny.width=4"]
     assert main([*command, "--out", "all", "--normalise", "none"]) == 0, "a folder of weights ends well"
-    found = json.loads(Path("all/results.json").read_text())
-    assert set(found["peers"]) == {"Wong2020", "Rice_2020"}, "each file is a model, named after it"
-    assert found["ensemble"]["union"]["n"] == 12, "their ensemble is scored"
-    assert found["checkpoint"] == "weights", "they are no checkpoint of a run"
+    assert models("all") == ["Wong2020", "Rice_2020", "ensemble"], "each file is a model, and so is their ensemble"
+    assert scores("all")["ensemble", "union"].n == 12, "the ensemble is not scored"
+    assert read_results("all").scores[0].checkpoint == "weights", "they are a checkpoint of a run"
     assert main([*command, "--out", "one", "--peer", "Rice_2020"]) == 0, "one of them ends well"
     assert main([*command, "--peer", "Rice"]) == 2, "a name that none has is refused"
     assert "allowed: Wong2020, Rice_2020" in capsys.readouterr().err, "the sentence names them"
@@ -225,8 +226,22 @@ def test_a_module_as_it_is(home: Path) -> None:
     assert main([*MODEL, "--suite", "suite.gin", "--out", "a"]) == 0, "a callable ends well"
     made = ["eval", "--model", "models:made", "--dataset", "x.npz", "--suite", "suite.gin", "--out", "b"]
     assert main([*made, "--device", "cpu"]) == 0, "a module ends well"
-    a, b = (json.loads(Path(f"{name}/results.json").read_text())["peers"] for name in "ab")
-    assert a["build"] == b["made"], "the same weights have the same figures"
+    a, b = ([replace(score, model="") for score in scores(name).values()] for name in "ab")
+    assert a == b, "the same weights have other figures"
+
+
+def test_a_call_in_python_gives_the_figures_of_the_command(home: Path) -> None:
+    assert main([*MODEL, "--suite", "suite.gin", "--seed", "5", "--out", "a"]) == 0, "the command ends well"
+    external = ExternalModel(dataset="x.npz", suite="suite.gin")
+    target = from_module("models.py:build", external, Selection(), "cpu")
+    declared = target.evaluation
+    settings = EvaluationSettings(
+        metrics=[matx.metrics["robust"]()], attacks=declared.attacks, seed=5, batch_size=declared.batch_size
+    )
+    measured = measure(target.modules, target.data.test, settings)
+    ours = {(f.column.model, f.column.name): f.correct for f in measured.figures["robust"]}
+    assert ours == {key: s.correct for key, s in scores("a").items() if key in ours}, "figures of one seed differ"
+    assert any(count for count in ours.values()), "the case separates nothing"
 
 
 BAD = [

@@ -10,7 +10,7 @@ from matx.interfaces import LogitObjective, Model, value_and_gradient
 from matx.losses import cross_entropy
 from matx.measure.sanity.finding import Finding, graded
 
-__all__ = ["manners"]
+__all__ = ["model_checks"]
 
 _SATURATED = 80.0
 """A lead over the second logit at which softmax leaves the others less than 2e-35: CE has next to no gradient."""
@@ -19,7 +19,7 @@ _CLOSE = 1e-3
 _SHARES = {"passes": 0.002, "warns": 0.01}
 
 
-def manners(module: nn.Module, images: Tensor, labels: Tensor) -> list[Finding]:
+def model_checks(module: nn.Module, images: Tensor, labels: Tensor) -> list[Finding]:
     """The checks that need no search; `images` (N, C, H, W) with labels (N,) are a sample of those of the score."""
     with attackable(module) as model, torch.no_grad():
         found = [_eval_mode(module, images)]

@@ -16,9 +16,9 @@ from matx.craft import attackable
 from matx.data import Data, carve
 from matx.interfaces import Attack
 from matx.learner import Normalised
-from matx.measure import evaluate
+from matx.measure import EvaluationSettings, flags_of
 from matx.measure.sanity import EFFORTS, FULL, QUICK, Effort, Finding, inspect, verdict, worst
-from matx.measure.sanity.effort import evenly, lost
+from matx.measure.sanity.effort import evenly, share_broken
 from matx.measure.sanity.finding import graded
 from matx.plugins import import_all
 from matx.randomness import SampleGenerator
@@ -75,7 +75,8 @@ def inspected(
     """The findings on a score by PGD-20 at linf 0.1."""
     suite = [made("pgd", threat=LINF, steps=steps, restarts=restarts, early_exit=True)]
     split = digits().test
-    flags = evaluate({"model": module}, split, suite, seed=1, limit=count)["model"].flags
+    settings = EvaluationSettings(attacks=suite, seed=1, images=count)
+    flags = flags_of({"model": module}, split, settings)["model"]
     boxes = [made("square", threat=LINF, queries=100)]
     named = {f"other{place}": other for place, other in enumerate(others)}
     return inspect(module, split, suite, flags, seed=2, black_boxes=boxes, others=named, effort=effort)
@@ -218,10 +219,10 @@ def test_a_sample_is_graded_by_what_surely_falls() -> None:
     assert torch.equal(evenly(which, None, 2), which), "without a size not all are asked"
     broken = torch.zeros(100, dtype=torch.bool)
     broken[:5] = True  # two of which, 0 and 4, are in the sample
-    share, surely = lost(broken, asked, which)
+    share, surely = share_broken(broken, asked, which)
     assert share == pytest.approx(0.1 * 0.8), "the estimate is not the sample's share times what was sampled"
     assert surely == pytest.approx(0.8 * 0.0279, abs=1e-3), "what surely falls is not Wilson's lower end"
-    assert lost(broken, which, which) == pytest.approx((0.05, 0.05)), "where all were asked the share is no estimate"
+    assert share_broken(broken, which, which) == pytest.approx((0.05, 0.05)), "of all, it is no estimate"
 
 
 def test_findings_concern_their_own_scores() -> None:
@@ -242,7 +243,8 @@ def test_copies_fill_batches_and_do_not_exceed_them() -> None:
     handle = module.register_forward_pre_hook(lambda _, given: seen.add(len(given[0])))
     split = digits().test
     attack = made("pgd", threat=LINF, steps=2)
-    flags = evaluate({"model": module}, split, [attack], seed=1, limit=30, batch_size=16)["model"].flags
+    settings = EvaluationSettings(attacks=[attack], seed=1, images=30, batch_size=16)
+    flags = flags_of({"model": module}, split, settings)["model"]
     found = inspect(module, split, [attack], flags, seed=2, effort=QUICK, batch_size=16)
     handle.remove()
     assert max(seen) <= 16, f"a forward of {max(seen)} images is more than a batch holds"

@@ -1,0 +1,76 @@
+"""Suites of attacks and lists of metrics that are packaged as gin files, and the settings made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matx.config import Loaded, load_experiment
+from matx.config.recipes import packaged_recipes
+from matx.errors import OptionError, did_you_mean
+from matx.evaluation.target import Target
+from matx.experiment import Evaluation
+from matx.interfaces import Metric
+from matx.measure import EvaluationSettings, aimed, by_threat
+from matx.threat import ThreatModel
+
+__all__ = ["Asked", "load_suite", "packaged_metrics", "settings_of"]
+
+_SUITES = "suites"
+"""The folder of packaged recipes whose Evaluation is a suite."""
+_METRICS = "metrics"
+"""The folder of packaged recipes that say what is measured where nobody does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What somebody asks for beside what the experiment or suite declares."""
+
+    images: int | None = None
+    """At most so many; None: as the evaluation says."""
+    seed: int | None = None
+    """Of the evaluation's draws; None: the experiment's."""
+    threats: Sequence[ThreatModel] = ()
+    """What the attacks are aimed at; empty: as they are configured."""
+    grid: Sequence[ThreatModel] = ()
+    """Further radii."""
+    union_only: bool = False
+    metrics: Sequence[Metric] = ()
+    """What is measured where the evaluation names nothing."""
+    further: Sequence[Metric] = ()
+    """What is measured beside."""
+
+
+def load_suite(name: str, bindings: Sequence[str] = ()) -> Loaded:
+    """A suite by name ('pgd'), or a gin file with one; ConfigError as for any gin file."""
+    packaged = [recipe.partition("/")[2] for recipe in packaged_recipes() if recipe.startswith(f"{_SUITES}/")]
+    if name in packaged:
+        return load_experiment([f"{_SUITES}/{name}"], bindings)
+    if not Path(name).is_file() and not Path(f"{name}.gin").is_file():
+        raise OptionError(
+            f"--suite: got {name!r}, allowed: {', '.join(packaged)}, or a gin file{did_you_mean(name, packaged)}"
+        )
+    return load_experiment([name], bindings)
+
+
+def packaged_metrics(purpose: str) -> tuple[Metric, ...]:
+    """What is measured for a purpose (`run`, `eval`, `transfer`), from the packaged recipe of that name."""
+    return tuple(load_experiment([f"{_METRICS}/{purpose}"]).experiment.evaluation.metrics)
+
+
+def settings_of(target: Target, asked: Asked) -> EvaluationSettings:
+    """How a target is measured: as its evaluation declares it, but for what is asked."""
+    evaluation: Evaluation = target.evaluation
+    attacks = aimed(evaluation.attacks, asked.threats) if asked.threats else tuple(evaluation.attacks)
+    reported = by_threat(attacks)
+    declared = tuple(evaluation.metrics) or tuple(asked.metrics)
+    return EvaluationSettings(
+        metrics=(*declared, *(metric for metric in asked.further if metric not in declared)),
+        attacks=attacks,
+        grid=aimed(attacks, [threat for threat in asked.grid if threat not in reported]),
+        seed=target.seed if asked.seed is None else asked.seed,
+        images=evaluation.images if asked.images is None else asked.images,
+        batch_size=evaluation.batch_size,
+        union_only=asked.union_only,
+    )

@@ -1,0 +1,240 @@
+"""The metrics of an evaluation, batch by batch: each gives its columns, and from all of them its figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from matx.craft import attackable, forked
+from matx.data import Batch, Split, batches
+from matx.errors import ModelError
+from matx.folding import folded
+from matx.interfaces import Column, Figure, Findings, Metric, Model
+from matx.measure.answers import known_classes, plain_fp32
+from matx.measure.rates import Flags
+from matx.measure.records import MeasuredColumns, Records
+from matx.measure.searching import Searching, Told, find
+from matx.measure.settings import EvaluationSettings, metric_name
+from matx.measure.threats import by_threat
+from matx.measure.transferring import crafted_on
+from matx.threat import ThreatModel
+
+__all__ = ["Columns", "Measured", "MeasuredBatch", "flags_of", "measure"]
+
+Columns = Mapping[Column, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """All samples of an evaluation: what each metric measured, and which samples are robust."""
+
+    columns: Mapping[str, Columns]
+    """{metric: {column: one value a sample}}, in the order of the settings."""
+    figures: Mapping[str, Sequence[Figure]]
+    """{metric: its figures}."""
+    flags: Mapping[str, Flags]
+    """{model: who is robust}, of the models whose attacks some metric asked for."""
+    seconds: Mapping[str, Mapping[str, float]]
+    """{model: {'clean' or threat key: what it cost}}."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasuredBatch:
+    """The `MetricSettings` of one batch: each attack runs once a model, whichever metrics ask for it."""
+
+    settings: EvaluationSettings
+    models: Mapping[str, Model]
+    light: Mapping[str, Model]
+    classes: Mapping[str, int]
+    batch: Batch
+    rows: Tensor
+    number: int
+    records: Records | None
+    told: Told | None
+    seconds: Mapping[str, dict[str, float]]
+    found: dict[str, Findings] = field(default_factory=dict)
+    crafted: dict[str, Mapping[ThreatModel, Tensor]] = field(default_factory=dict)
+
+    @property
+    def threats(self) -> tuple[ThreatModel, ...]:
+        """The reported threat models."""
+        return tuple(by_threat(self.settings.attacks))
+
+    @property
+    def grid(self) -> tuple[ThreatModel, ...]:
+        """Further radii."""
+        return tuple(by_threat(self.settings.grid))
+
+    @property
+    def union_only(self) -> bool:
+        """True: samples broken under one threat model are not attacked under the next."""
+        return self.settings.union_only
+
+    @property
+    def batch_size(self) -> int:
+        """How many images a forward may take."""
+        return self.settings.batch_size
+
+    @property
+    def seed(self) -> int:
+        """Of the draws."""
+        return self.settings.draws
+
+    def findings(self, model: str) -> Findings:
+        """What the attacks find on this batch against a model."""
+        if model not in self.found:
+            task = Searching(
+                name=model,
+                model=self.models[model],
+                light=self.light[model],
+                classes=self.classes[model],
+                batch=self.batch,
+                rows=self.rows,
+                number=self.number,
+                settings=self.settings,
+                records=self.records,
+                told=self.told,
+                seconds=self.seconds[model],
+            )
+            self.found[model] = find(task)
+        return self.found[model]
+
+    def transferred(self, source: str) -> Mapping[ThreatModel, Tensor]:
+        """Examples crafted on a source, one set a reported threat model."""
+        if source not in self.crafted:
+            self.crafted[source] = {
+                threat: crafted_on(source, self.models[source], attacks[0], self.batch, self.seed)
+                for threat, attacks in by_threat(self.settings.attacks).items()
+            }
+        return self.crafted[source]
+
+
+def measure(
+    models: Mapping[str, nn.Module],
+    split: Split,
+    settings: EvaluationSettings,
+    *,
+    device: torch.device | str = "cpu",
+    records: Records | None = None,
+    told: Told | None = None,
+) -> Measured:
+    """The columns and figures of every metric on the first images of a split, in fp32 and eval mode.
+
+    Models take images in [0,1] and are left bit for bit as they were. Draws are keyed by seed, threat model and the
+    sample's index in the dataset, the same for every model: batch size changes nothing, comparisons are paired. An
+    attack made of searches is run as these, one after the other on the samples that are still robust. `records`: what
+    is there is not measured again, the rest is kept as it ends.
+    """
+    columns: dict[str, list[Columns]] = {metric_name(metric): [] for metric in settings.metrics}
+    found: dict[str, list[Findings]] = {name: [] for name in models}
+    seconds: dict[str, dict[str, float]] = {name: {} for name in models}
+    with _live(models, split, settings, torch.device(device)) as (live, light, classes):
+        for number, (rows, batch) in enumerate(_batches(split, settings, torch.device(device))):
+            part = MeasuredBatch(
+                settings=settings, models=live, light=light, classes=classes, batch=batch, rows=rows, number=number,
+                records=records, told=told, seconds=seconds,
+            )  # fmt: skip
+            for metric in settings.metrics:
+                columns[metric_name(metric)].append(_columns(metric, part))
+            for name, findings in part.found.items():
+                found[name].append(findings)
+    whole = {name: _joined(name, parts) for name, parts in columns.items()}
+    figures = {metric_name(m): _figures(m, whole[metric_name(m)]) for m in settings.metrics}
+    flags = {name: _flags(parts) for name, parts in found.items() if parts}
+    return Measured(columns=whole, figures=figures, flags=flags, seconds=seconds)
+
+
+def flags_of(
+    models: Mapping[str, nn.Module], split: Split, settings: EvaluationSettings, *, device: torch.device | str = "cpu"
+) -> dict[str, Flags]:
+    """{model: which samples are robust under the settings' attacks}, without metrics."""
+    found: dict[str, list[Findings]] = {name: [] for name in models}
+    with _live(models, split, settings, torch.device(device)) as (live, light, classes):
+        for number, (rows, batch) in enumerate(_batches(split, settings, torch.device(device))):
+            part = MeasuredBatch(
+                settings=settings, models=live, light=light, classes=classes, batch=batch, rows=rows, number=number,
+                records=None, told=None, seconds={name: {} for name in models},
+            )  # fmt: skip
+            for name in models:
+                found[name].append(part.findings(name))
+    return {name: _flags(parts) for name, parts in found.items()}
+
+
+def _batches(split: Split, settings: EvaluationSettings, device: torch.device) -> Iterator[tuple[Tensor, Batch]]:
+    """(places in the split, batch)."""
+    rows = torch.arange(settings.count(split))
+    parts = torch.split(rows, settings.batch_size)
+    return zip(parts, batches(split, rows, settings.batch_size, device=device), strict=True)
+
+
+@contextmanager
+def _live(
+    models: Mapping[str, nn.Module], split: Split, settings: EvaluationSettings, device: torch.device
+) -> Iterator[tuple[dict[str, Model], dict[str, Model], dict[str, int]]]:
+    """The models as they are measured, their lighter copies for attacks, and how many classes each knows."""
+    few = torch.arange(min(8, len(split.labels)))
+    (probe,) = batches(split, few, len(few), device=device)
+    with ExitStack() as stack, plain_fp32(device):
+        live = {name: stack.enter_context(attackable(module, mode="eval")) for name, module in models.items()}
+        rows = torch.arange(settings.count(split))
+        classes = {name: known_classes(name, model, split, rows, device) for name, model in live.items()}
+        with forked(0, device):
+            light: dict[str, Model] = {name: folded(module, probe.images) for name, module in models.items()}
+        yield live, light, classes
+
+
+def _columns(metric: Metric, part: MeasuredBatch) -> Columns:
+    """What a metric measures on a batch: read where it was kept, else measured and kept."""
+    where = f"{metric_name(metric)}/{part.number:05}"
+    kept = None if part.records is None else part.records.read_columns(where, part.rows)
+    if kept is not None:
+        for model in kept.attacked:
+            part.findings(model)
+        return kept.columns
+    began = time.monotonic()
+    found = {column: values.cpu() for column, values in metric.measure(part.models, part.batch, part).items()}
+    for column, values in found.items():
+        if tuple(values.shape) != (len(part.rows),):
+            raise ModelError(
+                f"metrics.{metric_name(metric)}: got column {column.name!r} of shape {tuple(values.shape)}, "
+                f"allowed: ({len(part.rows)},), one value a sample"
+            )
+    if part.records is not None:
+        record = MeasuredColumns(
+            rows=part.rows, columns=found, attacked=tuple(part.found), seconds=time.monotonic() - began
+        )
+        part.records.write_columns(where, record)
+    return found
+
+
+def _joined(name: str, parts: Sequence[Columns]) -> Columns:
+    for part in parts:
+        if list(part) != list(parts[0]):
+            raise ModelError(f"metrics.{name}: got other columns for one batch than for another, allowed: the same")
+    return {column: torch.cat([part[column] for part in parts]) for column in parts[0]}
+
+
+def _figures(metric: Metric, columns: Columns) -> Sequence[Figure]:
+    found = tuple(metric.summarise(columns))
+    seen: set[Column] = set()
+    for figure in found:
+        if figure.column in seen:
+            raise ModelError(
+                f"metrics.{metric_name(metric)}: got {figure.column.name!r} of {figure.column.model!r} twice, "
+                "allowed: each column once"
+            )
+        seen.add(figure.column)
+    return found
+
+
+def _flags(parts: Sequence[Findings]) -> Flags:
+    threats = parts[0].robust
+    return Flags(
+        clean=torch.cat([part.clean for part in parts]),
+        threats={threat.key: torch.cat([part.robust[threat] for part in parts]) for threat in threats},
+    )

@@ -1,0 +1,89 @@
+"""The curves of a report as points: what training recorded by epoch, and scores by radius."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from matx.errors import RunError
+from matx.report.sheets import by_table, label
+from matx.results import CLEAN, Results, scores_at
+
+__all__ = ["Curve", "curves", "radius_curves", "read_metrics"]
+
+Curve = list[tuple[float, float]]
+
+
+def read_metrics(path: Path | str) -> list[dict[str, Any]]:
+    """The records of a metrics.jsonl, one a line; RunError names the line that is not one."""
+    file = Path(path)
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read ({error})") from None
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise RunError(f"{file}:{number}: not a JSON record ({error})") from None
+        if not isinstance(record, dict):
+            raise RunError(f"{file}:{number}: got {type(record).__name__}, allowed: a JSON object a line")
+        records.append(record)
+    return records
+
+
+def curves(metrics: Iterable[Mapping[str, Any]], peers: Iterable[str]) -> dict[str, dict[str, Curve]]:
+    """{chart: {peer: [(epoch, value), ...]}} of the records of metrics.jsonl that carry an epoch but no step.
+
+    Nested values become paths (`validation/linf:0.1`); a peer's name below the first key is taken out of the path and
+    labels the line; values without a peer have the line ''. Several records of an epoch: the last counts. Not finite:
+    left out.
+    """
+    names = set(peers)
+    found: dict[str, dict[str, dict[float, float]]] = {}
+    for record in metrics:
+        if "epoch" not in record or "step" in record:
+            continue
+        epoch = float(record["epoch"])
+        owner = record["peer"] if record.get("peer") in names else ""
+        for path, value in _leaves(record, ()):
+            if path in (("epoch",), ("steps",)):
+                continue
+            at = next((place for place, part in enumerate(path) if place and part in names), len(path))
+            line = path[at] if at < len(path) else owner
+            chart = "/".join((*path[:at], *path[at + 1 :]))
+            found.setdefault(chart, {}).setdefault(line, {})[epoch] = value
+    return {chart: {line: sorted(points.items()) for line, points in lines.items()} for chart, lines in found.items()}
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, str(key)))
+    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        yield path, float(value)
+
+
+def radius_curves(found: Results, checkpoint: str) -> dict[str, dict[str, Curve]]:
+    """{chart: {model: [(eps, per cent), ...]}} of each table whose columns are threat models, one a norm with several
+    radii; from the clean accuracy at radius 0 on, where it was measured.
+    """
+    scores = [s for s in scores_at(found.scores, checkpoint=checkpoint) if s.source is None]
+    tables = by_table(found, scores)
+    clean = {(s.model, s.weights): s.value for s in tables.pop("") if s.column == CLEAN}
+    charts: dict[str, dict[str, Curve]] = {}
+    for caption, own in tables.items():
+        for score in own:
+            threat = score.threat
+            if threat is None or score.correct is None:
+                continue
+            line = charts.setdefault(f"{caption}, {threat.norm}", {}).setdefault(label(score.model, score.weights), [])
+            start = clean.get((score.model, score.weights))
+            line += [(0.0, 100.0 * start)] if not line and start is not None else []
+            line.append((threat.radius, 100.0 * score.value))
+    radii = {chart: {x for line in lines.values() for x, _ in line if x > 0} for chart, lines in charts.items()}
+    return {chart: {k: sorted(v) for k, v in lines.items()} for chart, lines in charts.items() if len(radii[chart]) > 1}

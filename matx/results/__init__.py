@@ -1,0 +1,38 @@
+"""Results: scores as rows, how they were made, and the per-sample columns behind them; written and read as files."""
+
+from matx.results.flags import FLAGS, FlagColumn, read_flags, write_flags
+from matx.results.results import (
+    RESULTS,
+    SCHEMA,
+    AttackUsed,
+    MetricUsed,
+    Results,
+    SanityReason,
+    read_results,
+    write_results,
+)
+from matx.results.score import CLEAN, ENSEMBLE, NOT_CHECKED, UNION, Score, headings, mean_of, models_of, scores_at
+
+__all__ = [
+    "CLEAN",
+    "ENSEMBLE",
+    "FLAGS",
+    "NOT_CHECKED",
+    "RESULTS",
+    "SCHEMA",
+    "UNION",
+    "AttackUsed",
+    "FlagColumn",
+    "MetricUsed",
+    "Results",
+    "SanityReason",
+    "Score",
+    "headings",
+    "mean_of",
+    "models_of",
+    "read_flags",
+    "read_results",
+    "scores_at",
+    "write_flags",
+    "write_results",
+]

@@ -1,0 +1,100 @@
+"""Per-sample columns of an evaluation, as an npz that anybody can read.
+
+Schema 2, arrays by name:
+  schema         int
+  indices        (n,) int64, each test image's index in its split
+  labels         (n,) int64
+  columns        str: a JSON list, one object {checkpoint, weights, model, source, metric, column} for each column
+  0, 1, ...      (n,) bool or floating: the columns, in the order of that list
+
+Schema 1, which is read too, held bool arrays named CHECKPOINT/PEER/COLUMN.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matx.errors import RunError
+from matx.runtime.files import write_npz
+
+__all__ = ["FLAGS", "FlagColumn", "read_flags", "write_flags"]
+
+FLAGS = "flags.npz"
+_SCHEMA = 2
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlagColumn:
+    """What one column speaks of, as a `Score` does."""
+
+    checkpoint: str
+    weights: str
+    model: str
+    source: str | None
+    metric: str
+    column: str
+
+
+def write_flags(path: Path, columns: Mapping[FlagColumn, Array], *, indices: Array, labels: Array) -> None:
+    """Write all columns at once."""
+    listed = json.dumps([asdict(column) for column in columns])
+    arrays = {str(number): np.asarray(values) for number, values in enumerate(columns.values())}
+    about = {"schema": np.array(_SCHEMA), "indices": indices, "labels": labels, "columns": np.array(listed)}
+    write_npz(path, {**about, **arrays})
+
+
+def read_flags(folder: Path) -> dict[FlagColumn, Array]:
+    """The columns of an evaluation; empty where it has none. RunError for a damaged file or another schema."""
+    file = folder / FLAGS
+    if not file.is_file():
+        return {}
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        schema = int(arrays.pop("schema"))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise RunError(f"{file}: cannot be read ({error}); allowed: flags as matx writes them") from None
+    if schema == 1:
+        return _schema_1(arrays)
+    if schema != _SCHEMA:
+        raise RunError(f"{file}: got flags of schema {schema}, allowed: 1 or {_SCHEMA}; evaluate the run again")
+    try:
+        listed: Sequence[Mapping[str, Any]] = json.loads(str(arrays["columns"]))
+        found = {FlagColumn(**column): arrays[str(number)] for number, column in enumerate(listed)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{file}: damaged ({type(error).__name__}: {error}); evaluate the run again") from None
+    count = len(arrays["indices"])
+    wrong = next((column for column, values in found.items() if values.shape != (count,)), None)
+    if wrong is not None:
+        shape = found[wrong].shape
+        raise RunError(f"{file}: got column {wrong.column!r} of {wrong.model!r} of shape {shape}, allowed: ({count},)")
+    return found
+
+
+def _schema_1(arrays: Mapping[str, Array]) -> dict[FlagColumn, Array]:
+    found: dict[FlagColumn, Array] = {}
+    for name, values in arrays.items():
+        checkpoint, slash, rest = name.partition("/")
+        if not slash:
+            continue
+        model, _, column = rest.partition("/")
+        eight_bit = column.startswith("8bit ")
+        if eight_bit and column != "8bit union":
+            continue
+        metric = "eight_bit" if eight_bit else "clean" if column == "clean" else "robust"
+        which, _, weights = checkpoint.partition("-")
+        key = FlagColumn(
+            checkpoint=which, weights=weights or "raw", model=model, source=None, metric=metric,
+            column="8-bit" if eight_bit else column,
+        )  # fmt: skip
+        found[key] = values
+    return found

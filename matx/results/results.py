@@ -1,0 +1,166 @@
+"""results.json, schema 2: a flat list of scores beside one block that says how they were made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from matx.errors import RunError
+from matx.results.schema_1 import convert
+from matx.results.score import Score
+from matx.runtime.files import write_json
+
+__all__ = ["RESULTS", "SCHEMA", "AttackUsed", "MetricUsed", "Results", "SanityReason", "read_results", "write_results"]
+
+SCHEMA = 2
+"""The version of results.json that this code writes; it also reads schema 1."""
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackUsed:
+    """An attack of an evaluation with every setting."""
+
+    name: str
+    threat: str
+    options: Mapping[str, Any]
+    changed: Sequence[str] = ()
+    """The options that differ from the attack's defaults."""
+    reported: bool = True
+    """False: of the grid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricUsed:
+    """A metric of an evaluation with every setting."""
+
+    name: str
+    table: str
+    """The caption of its table; '': its columns stand in the first one."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SanityReason:
+    """A sanity check that did not pass."""
+
+    checkpoint: str
+    weights: str
+    model: str
+    check: str
+    threat: str | None
+    status: str
+    sentence: str
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The content of a results.json: the scores, and how they were made."""
+
+    experiment: str
+    scores: Sequence[Score]
+    dataset: Mapping[str, Any]
+    """`name`, `split`, `n` and `fingerprint` of the images."""
+    scored: Sequence[str] = ()
+    """The peers whose mean is the run's score."""
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    """{checkpoint: its epoch}; where two have the same, the scores are under one of them."""
+    passes: Mapping[str, float] = field(default_factory=dict)
+    """forward, backward_input and backward_weights passes per training image."""
+    attacks: Sequence[AttackUsed] | None = None
+    """None: results of schema 1, which did not say."""
+    metrics: Sequence[MetricUsed] = ()
+    seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else figures depend on: batch size, union_only."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Versions, device, processor, threads, and the date."""
+    effort: str = ""
+    """Of the sanity checks: 'quick', 'full', or '' where there were none."""
+    reasons: Sequence[SanityReason] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("scores", "scored", "attacks", "metrics", "reasons"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(value))
+
+    def content(self) -> dict[str, Any]:
+        """As results.json holds it."""
+        how = {
+            part.name: getattr(self, part.name) for part in fields(self) if part.name not in ("experiment", "scores")
+        }
+        for name in ("attacks", "metrics", "reasons"):
+            how[name] = None if how[name] is None else [asdict(entry) for entry in how[name]]
+        return {
+            "schema": SCHEMA,
+            "experiment": self.experiment,
+            "how": how,
+            "scores": [score.row() for score in self.scores],
+        }
+
+    def checkpoint_of(self, name: str) -> str:
+        """The checkpoint under which the scores of `name` are: another one of the same epoch, where it has none."""
+        scored = dict.fromkeys(score.checkpoint for score in self.scores)
+        if name in scored:
+            return name
+        epoch = self.epochs.get(name)
+        return next((c for c in scored if epoch is not None and self.epochs.get(c) == epoch), name)
+
+
+@cache
+def _validator() -> Any:
+    import jsonschema
+
+    schema = json.loads(files("matx.results").joinpath("schema_2.json").read_text(encoding="utf-8"))
+    return jsonschema.Draft202012Validator(schema)
+
+
+def _check(content: Any, where: str) -> None:
+    """Refuse what the published JSON Schema does not admit."""
+    error = next(iter(sorted(_validator().iter_errors(content), key=lambda e: list(map(str, e.absolute_path)))), None)
+    if error is not None:
+        at = "/".join(map(str, error.absolute_path)) or "the whole"
+        raise RunError(f"{where}: {at}: {error.message[:200]}; allowed: results as `matx eval` writes them")
+
+
+def write_results(path: Path, found: Results) -> None:
+    """Write results.json whole, as the same bytes for the same content."""
+    content = json.loads(json.dumps(found.content()))
+    _check(content, str(path))
+    write_json(path, content)
+
+
+def read_results(path: Path | str) -> Results:
+    """The content of a results.json, or of the one in a run folder; RunError where it is missing or of another form."""
+    file = Path(path)
+    file = file / RESULTS if file.is_dir() else file
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            f"{file} is not there; allowed: a run folder that has been evaluated, or a results.json"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read as JSON ({error})") from None
+    version = content.get("schema") if isinstance(content, dict) else None
+    if version not in (1, SCHEMA) or isinstance(version, bool):
+        raise RunError(f"{file}: got results of schema {version!r}, allowed: 1 or {SCHEMA}; evaluate the run again")
+    if version == 1:
+        content = convert(content, str(file))
+    _check(content, str(file))
+    how = dict(content["how"])
+    attacks = None if how["attacks"] is None else [AttackUsed(**entry) for entry in how.pop("attacks")]
+    return Results(
+        experiment=content["experiment"],
+        scores=[Score.from_row(row) for row in content["scores"]],
+        attacks=attacks,
+        metrics=[MetricUsed(**entry) for entry in how["metrics"]],
+        reasons=[SanityReason(**entry) for entry in how["reasons"]],
+        **{name: value for name, value in how.items() if name not in ("attacks", "metrics", "reasons")},
+    )
