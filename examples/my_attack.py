@@ -25,7 +25,7 @@ from matx.threat import ThreatModel
 @matx.attacks.register("spsa")
 @dataclass(frozen=True, kw_only=True)
 class SPSA:
-    """x <- P(x + a v(g)) along a gradient g that is guessed, never asked: a search that gradient masking cannot stop.
+    """x <- P(x + a v(g)) along a gradient g that is estimated from values: a search that gradient masking cannot stop.
 
     g = mean_k (L(x + d s_k) - L(x - d s_k)) / (2 d) s_k with random signs s_k; v is the steepest direction of the norm
     and P the projection onto ball and box. Spall 1992; as an attack Uesato et al. 2018 (arXiv 1802.05666). Costs
@@ -41,7 +41,7 @@ class SPSA:
     distance: float = 0.01
     """d, how far the probes lie from the image, on the pixel scale."""
     objective: str = "margin"
-    """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr."""
+    """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr."""
 
     def __post_init__(self) -> None:
         for option, value in (("steps", self.steps), ("probes", self.probes)):
@@ -54,24 +54,24 @@ class SPSA:
     def __call__(self, given: AttackInput) -> Tensor:
         length = 2.5 * self.threat.radius / self.steps
         with torch.no_grad():
-            climb = given.objective_for(self.objective)
+            objective = given.objective_for(self.objective)
             images = best = given.images
-            highest = climb(best)
+            highest = objective(best)
             for step in range(self.steps):
-                direction = self.threat.steepest(self._guess(given, climb, images, step))
+                direction = self.threat.steepest(self._guess(given, objective, images, step))
                 images = self.threat.project(images + length * direction, given.images)
-                value = climb(images)
+                value = objective(images)
                 higher = value > highest
                 best = torch.where(higher.reshape(-1, 1, 1, 1), images, best)
                 highest = torch.maximum(value, highest)
         return best
 
-    def _guess(self, given: AttackInput, climb: Objective, images: Tensor, step: int) -> Tensor:
+    def _guess(self, given: AttackInput, objective: Objective, images: Tensor, step: int) -> Tensor:
         """The gradient, from differences along random signs; draws are keyed by sample, so batches change nothing."""
         guess = torch.zeros_like(images)
         for probe in range(self.probes):
             signs = given.generator.at("spsa", step, probe).uniform(tuple(images.shape[1:])).sub(0.5).sign()
-            ahead, behind = (climb((images + way * self.distance * signs).clamp(0.0, 1.0)) for way in (1.0, -1.0))
+            ahead, behind = (objective((images + way * self.distance * signs).clamp(0.0, 1.0)) for way in (1.0, -1.0))
             guess += (ahead - behind).reshape(-1, 1, 1, 1) * signs
         return guess / (2.0 * self.distance * self.probes)
 

@@ -54,7 +54,7 @@ class Split(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class MemorySplit:
-    """Images and labels held in memory; uint8 (N, C, H, W) or fp32 in [0,1]."""
+    """Images and labels in memory; uint8 (N, C, H, W) or fp32 in [0,1]."""
 
     images: Tensor
     labels: Tensor
@@ -108,7 +108,7 @@ class Subset:
 class Data:
     """What a dataset gives: splits of one image shape, and what a normaliser needs.
 
-    `open_test` is called by evaluation alone: training and tuning never open the test split.
+    `open_test` is called by evaluation only: training and tuning never open the test split.
     """
 
     name: str
@@ -141,7 +141,7 @@ class Batch:
 def carve(data: Data, *, validation: float, train_limit: int | None = None) -> Data:
     """Take a share of train for validation where the dataset has none, then at most `train_limit` images of the rest.
 
-    The choice is stratified by class and hashed from the sample's index alone: it never depends on a seed, so runs are
+    The choice is stratified by class and hashed from the sample's index only: it never depends on a seed, so runs are
     paired. A limit takes the first of the same order, so a smaller training set is part of the larger one.
     """
     rows = stratified(data.train, "carve")

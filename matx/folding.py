@@ -20,12 +20,12 @@ _TOLERANCE = 1e-4
 
 
 def folded(module: nn.Module, images: Tensor) -> nn.Module:
-    """A frozen copy in eval mode with fewer operations, for attacks to climb.
+    """A frozen copy in eval mode with fewer operations, for attacks to search on.
 
     Batch norms are folded into the convolutions before them, W' = W gamma / sqrt(var + eps),
     b' = beta + (b - mean) gamma / sqrt(var + eps), a normaliser's division into the first convolution, W' = W / std,
-    and a ReLU overwrites its input where nobody else reads that: the same function up to the rounding of fp32, checked
-    on the images and on noise. Where there is nothing to do, or the copy answers otherwise (a network that cannot be
+    and a ReLU overwrites its input where nothing else reads that: the same function up to the rounding of fp32, checked
+    on the images and on noise. Where there is nothing to do, or the copy gives other logits (a network that cannot be
     traced, or that draws at random), the module itself is returned.
     What counts as broken is for the module to say.
     """
@@ -67,8 +67,13 @@ def _fold_norms(traced: fx.GraphModule) -> int:
         if node.op != "call_module" or before.op != "call_module":
             continue
         convolution, norm = parts[str(before.target)], parts[str(node.target)]
-        alone = len(before.users) == 1 and _uses(traced, before) == 1 and _uses(traced, node) == 1
-        if alone and isinstance(convolution, nn.Conv2d) and type(norm) is nn.BatchNorm2d and norm.track_running_stats:
+        only_use = len(before.users) == 1 and _uses(traced, before) == 1 and _uses(traced, node) == 1
+        if (
+            only_use
+            and isinstance(convolution, nn.Conv2d)
+            and type(norm) is nn.BatchNorm2d
+            and norm.track_running_stats
+        ):
             traced.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm).requires_grad_(False))
             node.replace_all_uses_with(before)
             traced.graph.erase_node(node)
@@ -99,7 +104,7 @@ def _fold_scales(traced: fx.GraphModule) -> int:
 
 
 def _overwrite(traced: fx.GraphModule) -> int:
-    """Let each ReLU overwrite the convolution's output, or the sum, that it alone reads; how many there were."""
+    """Let each ReLU overwrite the convolution's output, or the sum, that only it reads; how many there were."""
     parts: dict[str, Any] = dict(traced.named_modules())
     count = 0
     for node, before in _pairs(traced):
@@ -127,7 +132,7 @@ def _uses(traced: fx.GraphModule, node: fx.Node) -> int:
 
 @torch.no_grad()
 def _agree(module: nn.Module, light: nn.Module, images: Tensor) -> bool:
-    probes = torch.cat([images, (images * 7.31).frac()])  # far from the data, but a function of it alone
+    probes = torch.cat([images, (images * 7.31).frac()])  # far from the data, but a function of it only
     first, second = module(probes), light(probes)
     scale = first.abs().max().clamp_min(torch.finfo(first.dtype).tiny)
     return first.shape == second.shape and bool((first - second).abs().max() <= _TOLERANCE * scale)

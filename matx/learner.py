@@ -1,4 +1,4 @@
-"""A Peer brought to life: the model with its normaliser, an optimizer, a schedule, and a moving average."""
+"""A Learner, built of a Peer: the model with its normaliser, an optimizer, a schedule, and a moving average."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Learner:
 
 
 def forward(module: nn.Module, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """fp32 logits of one forward; autocast is entered for this forward alone, so that it never serves stale weights."""
+    """fp32 logits of one forward; autocast is entered for this forward only, so that it never serves stale weights."""
     if dtype == torch.float32:
         logits: Tensor = module(images)
         return logits
@@ -124,7 +124,7 @@ def precision_type(precision: str, device: torch.device | str) -> torch.dtype:
 def build_learner(
     name: str, peer: Peer, data: Data, *, seed: int, device: torch.device | str = "cpu", precision: str = "fp32"
 ) -> Learner:
-    """Build a declared peer. Its first weights depend on the seed and its name alone."""
+    """Build a declared peer. Its first weights depend on the seed and its name only."""
     with forked(seed_for(seed, "init", name), device):
         network = peer.architecture(data.image_shape, data.num_classes)
     module: nn.Module = Normalised(network, data.mean, data.std)
@@ -164,7 +164,9 @@ def read_weights(spec: str, name: str) -> Mapping[str, Tensor]:
     file, peer = weights_file(spec, name)
     try:
         stored = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a foreign file; each means the same to a user
+    except (
+        Exception
+    ) as error:  # torch raises many kinds for a file that it did not write; each means the same to a user
         raise CheckpointError(f"Peer.weights: {file} does not hold plain weights ({type(error).__name__})") from error
     learners = stored.get("training", stored).get("learners") if isinstance(stored, dict) else None
     if learners is None:

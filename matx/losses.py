@@ -62,7 +62,7 @@ def distillation(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) 
     """T^2 KL(teacher^T || student^T) per sample (Hinton et al. 2015, arXiv 1503.02531); its mean is the batch mean.
 
     Published weights of an element-wise mean (`KLDivLoss(reduction='mean')`) are this one's times 1/C. The teacher is
-    not detached here: exchanged answers already are.
+    not detached here: exchanged logits already are.
     """
     return temperature**2 * kl_divergence(teacher, student, temperature=temperature)
 
@@ -81,7 +81,7 @@ def mse(first: Tensor, second: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """max_{j != y} z_j - z_y: positive where the answer is wrong (Carlini and Wagner 2017, arXiv 1608.04644)."""
+    """max_{j != y} z_j - z_y: positive where misclassified (Carlini and Wagner 2017, arXiv 1608.04644)."""
     return _best_other(logits, labels) - _true(logits, labels)
 
 

@@ -94,15 +94,15 @@ class ThreatModel:
         rounding = {"linf": 1.0, "l2": count**0.5, "l1": float(count)}[self.norm] * 2.0**-24
         flat = images.flatten(1)
         boxed: Tensor = (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
-        held = self.size(images.double() - clean.double()) <= self.radius * (1 + 1e-5) + rounding
-        return torch.logical_and(boxed, held)
+        near = self.size(images.double() - clean.double()) <= self.radius * (1 + 1e-5) + rounding
+        return torch.logical_and(boxed, near)
 
     def project(self, images: Tensor, clean: Tensor) -> Tensor:
         """The Euclidean projection of (N, ...) images onto ball and box together (exact, not one after the other).
 
         linf: clamp. l2: delta_i = sign(y_i) min(cap_i, s |y_i|) with the largest s <= 1 whose norm fits. l1: delta_i =
         sign(y_i) min(cap_i, max(|y_i| - lambda, 0)) with the smallest lambda >= 0 whose norm fits (Croce and Hein 2021,
-        arXiv 2103.01208). cap_i is the room towards the side of the box that y_i points to.
+        arXiv 2103.01208). cap_i is the distance to the side of the box that y_i points to.
         """
         if self.norm == "linf":
             eps = self.radius
@@ -113,7 +113,7 @@ class ThreatModel:
         length = torch.linalg.vector_norm(moved - base, 2 if self.norm == "l2" else 1, dim=1)
         # Rounding leaves a projected image a little outside; that counts as inside, so that projecting is idempotent.
         rounding = torch.finfo(flat.dtype).eps * (8 * self.radius + 2 * flat.shape[1] ** 0.5)
-        rows = (length > self.radius + rounding).nonzero().squeeze(1)
+        rows = (length > self.radius + rounding).nonzero().squeeze(1)  # waits for the device: the others are done
         if len(rows) > 0:
             onto = _onto_l2 if self.norm == "l2" else _onto_l1
             moved[rows] = onto(flat[rows] - base[rows], base[rows], self.radius)
@@ -174,18 +174,18 @@ def _sparse_signs(flat: Tensor, sparsity: float | Tensor) -> Tensor:
 def _onto_l2(delta: Tensor, base: Tensor, eps: float) -> Tensor:
     """clip(base + s delta) with the largest s <= 1 of norm <= eps, for samples that do not fit as they are.
 
-    With the entries beyond s |delta| = room clipped, s = sqrt((eps^2 - clipped room^2) / (free delta^2)); each round
+    With the entries beyond s |delta| = cap clipped, s = sqrt((eps^2 - clipped cap^2) / (free delta^2)); each round
     clips more of them and raises s, so it ends after finitely many rounds (few in practice).
     """
-    room, size = torch.where(delta > 0, 1.0 - base, base), delta.abs()
+    cap, size = torch.where(delta > 0, 1.0 - base, base), delta.abs()
     scale = torch.zeros_like(size[:, :1])
     for _ in range(size.shape[1] + 1):
-        clipped = scale * size > room
-        used = torch.where(clipped, room, 0.0).square().sum(1, keepdim=True)
+        clipped = scale * size > cap
+        used = torch.where(clipped, cap, 0.0).square().sum(1, keepdim=True)
         free = size.masked_fill(clipped, 0.0).square().sum(1, keepdim=True)
         raised = ((eps**2 - used).clamp_min(0.0) / free.clamp_min(torch.finfo(free.dtype).tiny)).sqrt().clamp_max(1.0)
         raised = torch.maximum(scale, raised)
-        if torch.equal(raised, scale):
+        if torch.equal(raised, scale):  # waits for the device, as the number of rounds depends on the images
             break
         scale = raised
     return (base + scale * delta).clamp(0.0, 1.0)
@@ -194,21 +194,23 @@ def _onto_l2(delta: Tensor, base: Tensor, eps: float) -> Tensor:
 def _onto_l1(delta: Tensor, base: Tensor, eps: float) -> Tensor:
     """clip(base + sign(delta) max(|delta| - lambda, 0)) with the lambda of norm eps, for samples that do not fit.
 
-    The norm falls piecewise linearly in lambda, so Newton's method ends exactly once it stands on the right piece;
+    The norm falls piecewise linearly in lambda, so Newton's method ends exactly once it is on the right piece;
     steps out of the bracket, and every fourth one, are bisections, which bounds the search whatever the pieces.
     """
-    room, size = torch.where(delta > 0, 1.0 - base, base), delta.abs()
+    cap, size = torch.where(delta > 0, 1.0 - base, base), delta.abs()
+    # The norm is at least eps at `low` and at most eps at `high`. Projecting onto the ball and then clipping would end
+    # short of the sphere wherever the box clips: l1 attacks would lose a part of their budget at every step.
     low, high = torch.zeros_like(size[:, :1]), size.amax(1, keepdim=True)
     lam, exact = low, 2 * torch.finfo(size.dtype).eps * eps
     for turn in range(1, 200):
         rest = size - lam
-        excess = torch.minimum(rest, room).clamp_min(0.0).sum(1, keepdim=True) - eps
+        excess = torch.minimum(rest, cap).clamp_min(0.0).sum(1, keepdim=True) - eps
         low, high = torch.where(excess >= 0, lam, low), torch.where(excess <= 0, lam, high)
         middle = 0.5 * (low + high)
         done = (excess.abs() <= exact) | (middle <= low) | (middle >= high)
-        if bool(done.all()):
+        if bool(done.all()):  # waits for the device: how many turns there are depends on the images
             break
-        free = ((rest > 0) & (rest < room)).sum(1, keepdim=True)
+        free = ((rest > 0) & (rest < cap)).sum(1, keepdim=True)
         newton = lam + excess / free
         stray = (newton <= low) | (newton >= high) | (free == 0)
         guess = middle if turn % 4 == 0 else torch.where(stray, middle, newton)

@@ -151,15 +151,15 @@ def test_every_family_with_a_small_stem_is_tested():
 
 @pytest.mark.parametrize("name", STEMS)
 def test_small_images_get_small_stems(name: str):
-    plan = timm(name).plan(CIFAR, 10)
-    assert (plan.verdict, plan.stride) == ("adapted", STEMS[name]), f"{name}: {plan.sentence}"
-    assert "stem 3x3 with stride 1, no pooling" in plan.sentence, "the log must say what was done"
+    adaptation = timm(name).adaptation(CIFAR, 10)
+    assert (adaptation.verdict, adaptation.stride) == ("adapted", STEMS[name]), f"{name}: {adaptation.sentence}"
+    assert "stem 3x3 with stride 1, no pooling" in adaptation.sentence, "the log must say what was done"
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnetv2_18", "test_efficientnet"])
 def test_a_stem_can_be_left_as_it_is(name: str):
-    plan = timm(name, stem="as_is").plan(CIFAR, 10)
-    assert (plan.verdict, plan.stride) == ("as is", 32), f"{name} as it is: {plan.sentence}"
+    adaptation = timm(name, stem="as_is").adaptation(CIFAR, 10)
+    assert (adaptation.verdict, adaptation.stride) == ("as is", 32), f"{name} as it is: {adaptation.sentence}"
 
 
 def test_resnet18_for_cifar_has_the_published_size(caplog: pytest.LogCaptureFixture):
@@ -174,8 +174,8 @@ def test_resnet18_for_cifar_has_the_published_size(caplog: pytest.LogCaptureFixt
 
 @pytest.mark.parametrize("size", [96, 224])
 def test_larger_images_keep_the_stem_unless_asked(size: int):
-    assert timm("resnet18").plan((3, size, size), 10).stride == 32, "auto leaves larger images alone"
-    assert timm("resnet18", stem="small").plan((3, size, size), 10).stride == 8, "'small' adapts any size"
+    assert timm("resnet18").adaptation((3, size, size), 10).stride == 32, "auto leaves larger images alone"
+    assert timm("resnet18", stem="small").adaptation((3, size, size), 10).stride == 8, "'small' adapts any size"
 
 
 @pytest.mark.parametrize(
@@ -192,15 +192,15 @@ def test_larger_images_keep_the_stem_unless_asked(size: int):
 def test_networks_with_patches_get_image_and_patch_size(
     name: str, shape: tuple[int, int, int], patch: int, output_stride: int
 ):
-    plan = timm(name).plan(shape, 10)
-    assert plan.arguments["img_size"] == shape[1], "the image size is set"
-    assert plan.arguments["patch_size"] == patch, f"{name} for {shape}: {plan.sentence}"
-    assert plan.stride == output_stride, f"{name} for {shape}: {plan.sentence}"
+    adaptation = timm(name).adaptation(shape, 10)
+    assert adaptation.arguments["img_size"] == shape[1], "the image size is set"
+    assert adaptation.arguments["patch_size"] == patch, f"{name} for {shape}: {adaptation.sentence}"
+    assert adaptation.stride == output_stride, f"{name} for {shape}: {adaptation.sentence}"
 
 
 def test_the_native_patch_stays_where_it_fits_and_a_given_one_wins():
-    assert "patch_size" not in timm("vit_tiny_patch16_224").plan((3, 224, 224), 10).arguments, "16 divides 224"
-    assert timm("vit_tiny_patch16_224", patch_size=8).plan(CIFAR, 10).stride == 8, "8 was asked for"
+    assert "patch_size" not in timm("vit_tiny_patch16_224").adaptation((3, 224, 224), 10).arguments, "16 divides 224"
+    assert timm("vit_tiny_patch16_224", patch_size=8).adaptation(CIFAR, 10).stride == 8, "8 was asked for"
     with pytest.raises(ModelError, match=r"patch_size: got 4, but 'resnet18' has no patch size"):
         timm("resnet18", patch_size=4).check(CIFAR, 10)
 
@@ -242,7 +242,7 @@ def test_plan_and_network_agree_and_take_grey_images(name: str):
     assert model(torch.rand(2, 1, 16, 16)).shape == (2, 5), "grey 16x16 images and 5 classes"
     features: Tensor = model.forward_features(torch.rand(2, 1, 16, 16))
     side = features.shape[-1] if features.ndim == 4 else int(features.shape[1] ** 0.5)
-    assert 16 // side == architecture.plan((1, 16, 16), 5).stride, "the plan's stride is the network's"
+    assert 16 // side == architecture.adaptation((1, 16, 16), 5).stride, "the adaptation's stride is the network's"
 
 
 def test_under_the_meta_device_no_weights_are_made_or_fetched():
@@ -254,8 +254,8 @@ def test_under_the_meta_device_no_weights_are_made_or_fetched():
 
 @pytest.mark.parametrize("name", ["matx_tiny", "matx_small_resnet", "preact_resnet18", "wrn_28_10", "wrn_34_10"])
 def test_our_own_networks_are_registered_with_timm(name: str):
-    plan = timm(name).plan(CIFAR, 10)
-    assert plan.verdict == "as is", "made for small images: nothing to adapt, nothing to warn about"
+    adaptation = timm(name).adaptation(CIFAR, 10)
+    assert adaptation.verdict == "as is", "made for small images: nothing to adapt, nothing to warn about"
     ours = on_meta(name.removeprefix("matx_"))
     create = import_module("timm").create_model
     with torch.device("meta"):

@@ -158,8 +158,8 @@ def test_following_a_network_changes_nothing(key: str, monkeypatch: pytest.Monke
     draws = SampleGenerator(1, torch.arange(5))
     given = matx.AttackInput(model=network, images=images, labels=network(images).argmax(1), generator=draws)
     attack, found, followed = made("square", key, queries=150, rows=16), [], []
-    asked = Maps.answers
-    monkeypatch.setattr(Maps, "answers", lambda *given: followed.append(1) or asked(*given))
+    asked = Maps.logits
+    monkeypatch.setattr(Maps, "logits", lambda *given: followed.append(1) or asked(*given))
     for cost in (0.0, 10.0):
         monkeypatch.setattr("registry.attacks._proposals._WORTH_IT", cost)
         found.append(attack(given))

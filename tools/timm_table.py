@@ -42,11 +42,11 @@ class Row:
 
 def measure(family: str, name: str, size: int) -> Row:
     try:
-        plan = Timm(name=name).plan((3, size, size), 10)
+        adaptation = Timm(name=name).adaptation((3, size, size), 10)
     except ModelError as error:
         return Row(family, name, "refused", "", str(error).split("images: ")[-1])
-    done = plan.sentence.split(": ", 1)[1].split("; ")[0]
-    return Row(family, name, plan.verdict, "?" if plan.stride is None else str(plan.stride), done)
+    done = adaptation.sentence.split(": ", 1)[1].split("; ")[0]
+    return Row(family, name, adaptation.verdict, "?" if adaptation.stride is None else str(adaptation.stride), done)
 
 
 def chosen(family: str, each: int) -> list[str]:

@@ -115,7 +115,7 @@ class UsesSources(Protocol):
 
     @property
     def sources(self) -> Sequence[str]:
-        """The peers whose examples it reads; they are crafted first, and stand in `AttackInput.sources`."""
+        """The peers whose examples it reads; they are crafted first; `AttackInput.sources` holds them."""
         ...
 
 
@@ -173,7 +173,7 @@ class Strategy(Protocol):
         ...
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
-        """The loss of one trained peer, from declared entries alone."""
+        """The loss of one trained peer, from declared entries only."""
         ...
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
@@ -188,10 +188,10 @@ class Strategy(Protocol):
 
 @runtime_checkable
 class ObjectiveStrategy(Protocol):
-    """A strategy that also says what its peers' attacks climb (for the peers that `Needs.craft` names)."""
+    """A strategy that also says what its peers' attacks maximise (for the peers that `Needs.craft` names)."""
 
     def objective(self, peer: str, given: AttackInput, models: Mapping[str, Model]) -> Objective:
-        """What the attack on `peer` climbs; `models` holds the peer's own and those that `Needs.craft` names for it."""
+        """What the attack on `peer` maximises; `models` holds its own and those that `Needs.craft` names."""
         ...
 
 

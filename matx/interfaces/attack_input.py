@@ -1,4 +1,4 @@
-"""What an attack is given: the model, the images, and the objective that it climbs."""
+"""What an attack is given: the model, the images, and the objective that it maximises."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Model = Callable[[Tensor], Tensor]
 
 
 class Objective(Protocol):
-    """What an attack climbs, one value a sample."""
+    """What an attack maximises, one value a sample."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> (N,)."""
@@ -90,7 +90,7 @@ OBJECTIVES: Mapping[str, Callable[..., Tensor]] = {
     "dlr": losses.dlr,
     "kl": _kl_to_clean,
 }
-"""The objectives on labels that an attack may name: CE, margin, DLR, and KL(p(x) || p(x')) to the clean answer."""
+"""The objectives on labels that an attack may name: CE, margin, DLR, and KL(p(x) || p(x')) to the clean prediction."""
 
 
 def check_objective(name: str) -> None:
@@ -110,7 +110,7 @@ class AttackInput:
     """(N,) int64."""
     generator: SampleGenerator
     objective: Objective | None = None
-    """What to climb, where a strategy supplies it; None: the attack's own loss on the labels."""
+    """What to maximise, where a strategy supplies it; None: the attack's own loss on the labels."""
     sources: Mapping[str, Tensor] = field(default_factory=dict)
     """{peer: (views, N, C, H, W)}: finished examples of the peers that the attack names in its `sources`."""
     epoch: int = 0

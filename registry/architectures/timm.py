@@ -26,7 +26,7 @@ _STEMS = ", ".join(small.SMALL_STEMS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Adaptation:
     """How a network is built for some images, found out on the meta device."""
 
     name: str
@@ -65,7 +65,7 @@ class Timm:
 
     name: str
     stem: str = "auto"
-    """'auto': adapted for small images; 'small': adapted for any; 'as_is': left alone (`img_size` is still set)."""
+    """'auto': adapted for small images; 'small': adapted for any; 'as_is': unchanged (`img_size` is still set)."""
     patch_size: int | None = None
     """For ViT-like families: this patch size instead of the chosen one."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -83,13 +83,13 @@ class Timm:
                 raise OptionError(f"architectures.timm.options: got {given!r}, allowed: all but num_classes, in_chans")
 
     def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        plan = self.plan(image_shape, num_classes)
-        _LOG.log(logging.WARNING if plan.verdict == "warned" else logging.INFO, plan.sentence)
+        adaptation = self.adaptation(image_shape, num_classes)
+        _LOG.log(logging.WARNING if adaptation.verdict == "warned" else logging.INFO, adaptation.sentence)
         # Weights go where torch's default device is, so that under `torch.device("meta")` they cost nothing.
         device = torch.get_default_device()
         options = self.options if device.type != "meta" else self._unfetched()
         try:
-            return _fitted(_create(self.name, device, {**plan.arguments, **options}), plan, device)
+            return _fitted(_create(self.name, device, {**adaptation.arguments, **options}), adaptation, device)
         except Exception as error:
             raise ModelError(f"architectures.timm: {self.name!r} cannot be built: {_reason(error)}") from error
 
@@ -99,9 +99,9 @@ class Timm:
 
     def check(self, image_shape: tuple[int, int, int], num_classes: int) -> None:
         """ModelError where it cannot be built for such images; costs no memory for weights, and no download."""
-        self.plan(image_shape, num_classes)
+        self.adaptation(image_shape, num_classes)
 
-    def plan(self, image_shape: tuple[int, int, int], num_classes: int) -> Plan:
+    def adaptation(self, image_shape: tuple[int, int, int], num_classes: int) -> Adaptation:
         """The first way of building it whose meta-device forward works; ModelError where none does."""
         where = f"architectures.timm.name: {self.name!r}"
         family = _family(self.name)
@@ -112,15 +112,17 @@ class Timm:
         for arguments, model in self._ways(image_shape, num_classes, is_small):
             fitted = small_stem or "patch_size" in arguments
             verdict = "adapted" if fitted else "warned" if is_small and family != _OWN else "as is"
-            plan = Plan(name=self.name, arguments=arguments, family=family, small_stem=small_stem, verdict=verdict)
+            adaptation = Adaptation(
+                name=self.name, arguments=arguments, family=family, small_stem=small_stem, verdict=verdict
+            )
             try:
-                stride = small.output_stride(_fitted(model(), plan, _META), image_shape, num_classes)
+                stride = small.output_stride(_fitted(model(), adaptation, _META), image_shape, num_classes)
             except Exception as error:
                 failure = failure or error
                 continue
             if self.stem == "small" and verdict == "warned":
                 raise ModelError(f"{where} (family {family}) has no small stem; families with one: {_STEMS}")
-            return replace(plan, stride=stride)
+            return replace(adaptation, stride=stride)
         reason = _reason(failure) if failure else "unknown"
         raise ModelError(f"{where} (family {family}) does not take {height}x{width} images: {reason}") from failure
 
@@ -185,11 +187,11 @@ def _family(name: str) -> str:
     return next(module for module in list_modules() if is_model_in_modules(base, [module]))
 
 
-def _fitted(model: nn.Module, plan: Plan, device: torch.device) -> nn.Module:
+def _fitted(model: nn.Module, adaptation: Adaptation, device: torch.device) -> nn.Module:
     """The network with its small stem where planned."""
-    if plan.small_stem:
+    if adaptation.small_stem:
         with device:
-            small.use_small_stem(model, plan.family)
+            small.use_small_stem(model, adaptation.family)
     return model
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
-from registry.attacks._ascent import Found, Ledger, look, per_sample
+from registry.attacks._ascent import Found, ShrinkingBatch, evaluate, per_sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Run:
     sparsity: float
     warm: bool
     """l1: the start is already an example, and says how sparse to begin."""
-    judge: bool
+    flag_wrong: bool
     early_exit: bool
     eot: int = 1
     rho: float = 0.75
@@ -68,23 +68,23 @@ class State:
 def ascend(given: AttackInput, start: Tensor, run: Run) -> Found:
     """The highest example of `steps` steps from `start`; with `early_exit` the first one that fools the model."""
     state = _begin(given, start, run)
-    ledger = Ledger(done=state.best)
+    batch = ShrinkingBatch(done=state.best)
     checkpoints = _checkpoints(run)
     for iteration in range(run.steps + 1):
         if iteration > 0:
             state = _advance(given, state, run, iteration, gradient=iteration < run.steps)
-        if run.early_exit and bool(state.now.wrong.any()):
-            stay = ledger.retire(state.now.wrong, state.now)
+        if run.early_exit and bool(state.now.wrong.any()):  # waits for the device: a smaller batch is worth more
+            stay = batch.drop(state.now.wrong, state.now)
             given, state = given.select(stay), state.select(stay)
             if len(stay) == 0:
                 break
         if iteration in checkpoints and iteration < run.steps:
             state = _adapt(given, state, run, checkpoints[iteration])
-    return ledger.close(state.best)
+    return batch.results(state.best)
 
 
 def _begin(given: AttackInput, start: Tensor, run: Run) -> State:
-    now, gradient = _look(given, start, run, gradient=True)
+    now, gradient = _evaluate(given, start, run, gradient=True)
     count = given.images[0].numel()
     ones = torch.ones_like(now.values)
     moved = _entries_moved(start, given.images) if run.warm else ones * count
@@ -112,11 +112,11 @@ def _entries_moved(images: Tensor, clean: Tensor) -> Tensor:
     return (images != clean).flatten(1).sum(1).float()
 
 
-def _look(given: AttackInput, images: Tensor, run: Run, *, gradient: bool) -> tuple[Found, Tensor]:
+def _evaluate(given: AttackInput, images: Tensor, run: Run, *, gradient: bool) -> tuple[Found, Tensor]:
     """Value and gradient, averaged over `eot` forwards of a model that draws at random."""
-    found, slope = look(given, images, gradient=gradient, judge=run.judge)
+    found, slope = evaluate(given, images, gradient=gradient, flag_wrong=run.flag_wrong)
     for _ in range(run.eot - 1):
-        again, more = look(given, images, gradient=gradient, judge=run.judge)
+        again, more = evaluate(given, images, gradient=gradient, flag_wrong=run.flag_wrong)
         found, slope = replace(again, values=found.values + again.values), slope + more
     return replace(found, values=found.values / run.eot), slope / run.eot
 
@@ -144,7 +144,7 @@ def _advance(given: AttackInput, state: State, run: Run, iteration: int, *, grad
     there = _project(here + per_sample(state.step, here) * _direction(state, run), given.images, run)
     if threat.norm != "l1" and iteration > 1:
         there = _project(here + 0.75 * (there - here) + 0.25 * (here - state.previous), given.images, run)
-    now, slope = _look(given, there, run, gradient=gradient)
+    now, slope = _evaluate(given, there, run, gradient=gradient)
     higher = now.values > state.best.values
     return replace(
         state,

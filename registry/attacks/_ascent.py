@@ -1,4 +1,4 @@
-"""The search that first-order attacks share: ascend from a start, keep the best, drop who is beaten, start again."""
+"""The search of first-order attacks: ascend from a start, keep the best, drop broken samples, start again."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Move = Callable[[AttackInput, Tensor, Tensor, int], Tensor]
 
 
 _LONGEST_CYCLE = 8
-"""Every so many steps an iterate is remembered, to notice who comes back to it."""
+"""Every so many steps an iterate is remembered, to notice samples that come back to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How long and how often to search, and what to hand back."""
+class SearchOptions:
+    """How long and how often to search, and which iterate to return."""
 
     steps: int
     restarts: int = 1
@@ -31,28 +31,30 @@ class Plan:
     momentum: float = 0.0
     """The decay of the accumulated gradient g <- momentum g + gradient / mean|gradient|; 0: the gradient itself."""
     repeats: bool = False
-    """With early_exit: a step depends on the images alone, so a sample that comes back to an iterate has met them all
-    and leaves too. l_inf searches of many steps end in such short cycles, and nothing they return changes."""
+    """With early_exit: a step depends on the images only, so a sample that comes back to an iterate repeats itself from
+    then on, and leaves too. l_inf searches of many steps end in such short cycles, and nothing they return changes."""
 
     @property
-    def judge(self) -> bool:
-        """Whether anybody reads which examples fool the model."""
+    def flag_wrong(self) -> bool:
+        """Whether the search reads which examples are misclassified."""
         return self.early_exit or self.restarts > 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """Examples of N samples, how high they stand, and whether they fool the model (all False where nobody asked)."""
+    """Examples of N samples."""
 
     images: Tensor
     values: Tensor
+    """(N,): of the objective."""
     wrong: Tensor
+    """(N,): misclassified; all False where that was not evaluated."""
 
     def select(self, rows: Tensor) -> Found:
         return Found(images=self.images[rows], values=self.values[rows], wrong=self.wrong[rows])
 
     def better(self, other: Found) -> Found:
-        """Per sample the better of two: one that fools the model before one that does not, then the higher value."""
+        """Per sample the better of two: misclassified before correct, then the higher value."""
         return self.replaced(other, torch.where(self.wrong == other.wrong, other.values > self.values, other.wrong))
 
     def higher(self, other: Found) -> Found:
@@ -68,8 +70,8 @@ class Found:
 
 
 @dataclass(kw_only=True, eq=False)
-class Ledger:
-    """Who has left a shrinking batch, and with what; `rows` are the places, in the full batch, of those still in it."""
+class ShrinkingBatch:
+    """The results of samples that have left a batch; `rows` are the places, in the full batch, of the others."""
 
     done: Found
     rows: Tensor = field(init=False)
@@ -77,21 +79,21 @@ class Ledger:
     def __post_init__(self) -> None:
         self.rows = torch.arange(len(self.done.values), device=self.done.values.device)
 
-    def retire(self, leaving: Tensor, found: Found) -> Tensor:
-        """Book what was found for the samples that leave; the places in the batch of the others."""
-        self._book(self.rows[leaving], found.select(leaving))
+    def drop(self, leaving: Tensor, found: Found) -> Tensor:
+        """Store what was found for the samples that leave; the places in the batch of the others."""
+        self._store(self.rows[leaving], found.select(leaving))
         stay = (~leaving).nonzero().squeeze(1)
         self.rows = self.rows[stay]
         return stay
 
-    def close(self, best: Found) -> Found:
-        """Everybody's result, with `best` for those still in the batch."""
+    def results(self, best: Found) -> Found:
+        """Every sample's result, with `best` for those still in the batch."""
         if len(self.rows) == len(self.done.values):
             return best
-        self._book(self.rows, best)
+        self._store(self.rows, best)
         return self.done
 
-    def _book(self, rows: Tensor, part: Found) -> None:
+    def _store(self, rows: Tensor, part: Found) -> None:
         self.done.images[rows], self.done.values[rows], self.done.wrong[rows] = part.images, part.values, part.wrong
 
 
@@ -106,18 +108,18 @@ def nothing(images: Tensor) -> Found:
     return Found(images=images.detach().clone(), values=low, wrong=torch.zeros_like(low, dtype=torch.bool))
 
 
-def look(given: AttackInput, images: Tensor, *, gradient: bool, judge: bool) -> tuple[Found, Tensor]:
-    """One forward: what the images are worth to given.objective and, if asked, the gradient of the sum of their values.
+def evaluate(given: AttackInput, images: Tensor, *, gradient: bool, flag_wrong: bool) -> tuple[Found, Tensor]:
+    """One forward: the images' values under given.objective and, with `gradient`, the gradient of their sum.
 
-    `judge` asks for `wrong`; it costs a forward of its own only where the objective is not one of the model's logits.
+    `flag_wrong` costs a forward of its own only where the objective is not one of the model's logits.
     """
     objective = given.objective_for("cross_entropy")
     point = images.detach().requires_grad_(gradient)
     logits: Tensor | None = None
     with torch.set_grad_enabled(gradient):
         if isinstance(objective, LogitObjective):
-            values, answers = objective.evaluate(point)
-            logits = answers if objective.model is given.model else None
+            values, own = objective.evaluate(point)
+            logits = own if objective.model is given.model else None
         else:
             values = objective(point)
         total = values.sum()
@@ -126,7 +128,7 @@ def look(given: AttackInput, images: Tensor, *, gradient: bool, judge: bool) -> 
         (gradient_found,) = torch.autograd.grad(total, point, allow_unused=True)
         slope = slope if gradient_found is None else gradient_found
     wrong = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-    if judge:
+    if flag_wrong:
         with torch.no_grad():
             wrong = (given.model(images.detach()) if logits is None else logits).argmax(-1) != given.labels
     return Found(images=images.detach(), values=values.detach().float(), wrong=wrong), slope
@@ -140,9 +142,9 @@ def best_of(
     *,
     early_exit: bool,
 ) -> Tensor:
-    """The best example over objectives and restarts: one that fools the model first, then the one of the highest value.
+    """The best example over objectives and restarts: misclassified first, then the highest value.
 
-    With `early_exit` later runs see only the samples that still stand.
+    With `early_exit` later runs see only the samples that are still robust.
     """
     best: Found | None = None
     for index, objective in enumerate(objectives):
@@ -157,19 +159,19 @@ def best_of(
                 rows = (~best.wrong).nonzero().squeeze(1)
                 if len(rows) == 0:
                     return best.images
-                ledger = Ledger(done=best)
-                ledger.rows = rows
-                best = ledger.close(best.select(rows).better(run(here.select(rows), restart)))
+                batch = ShrinkingBatch(done=best)
+                batch.rows = rows
+                best = batch.results(best.select(rows).better(run(here.select(rows), restart)))
     return given.images if best is None else best.images
 
 
-def search(given: AttackInput, objective: str, start: Start, move: Move, plan: Plan) -> Tensor:
+def search(given: AttackInput, objective: str, start: Start, move: Move, options: SearchOptions) -> Tensor:
     """The best example of `restarts` plain ascents (see `best_of`)."""
 
     def run(here: AttackInput, restart: int) -> Found:
-        return _ascend(here, start(here, restart), move, plan)
+        return _ascend(here, start(here, restart), move, options)
 
-    return best_of(given, [given.objective_for(objective)], plan.restarts, run, early_exit=plan.early_exit)
+    return best_of(given, [given.objective_for(objective)], options.restarts, run, early_exit=options.early_exit)
 
 
 def _repeated(images: Tensor, anchor: Tensor) -> Tensor:
@@ -177,28 +179,28 @@ def _repeated(images: Tensor, anchor: Tensor) -> Tensor:
     return same
 
 
-def _ascend(given: AttackInput, images: Tensor, move: Move, plan: Plan) -> Found:
-    """One search of `steps` gradients, and one more forward only where somebody reads its values."""
-    ledger, best, velocity = Ledger(done=nothing(images)), nothing(images), torch.zeros_like(images)
+def _ascend(given: AttackInput, images: Tensor, move: Move, options: SearchOptions) -> Found:
+    """One search of `steps` gradients, and one more forward only where its values are read."""
+    batch, best, velocity = ShrinkingBatch(done=nothing(images)), nothing(images), torch.zeros_like(images)
     anchor = torch.full_like(images, -1.0)
-    for iteration in range(plan.steps):
-        now, gradient = look(given, images, gradient=True, judge=plan.judge)
-        best = best.higher(now) if plan.keep == "best" else now
-        leaving = now.wrong | _repeated(images, anchor) if plan.repeats and plan.keep == "best" else now.wrong
+    for iteration in range(options.steps):
+        now, gradient = evaluate(given, images, gradient=True, flag_wrong=options.flag_wrong)
+        best = best.higher(now) if options.keep == "best" else now
+        leaving = now.wrong | _repeated(images, anchor) if options.repeats and options.keep == "best" else now.wrong
         anchor = images if iteration % _LONGEST_CYCLE == 0 else anchor
-        if plan.early_exit and bool(leaving.any()):
-            stay = ledger.retire(leaving, best.better(now))
+        if options.early_exit and bool(leaving.any()):  # waits for the device: a smaller batch is worth more
+            stay = batch.drop(leaving, best.better(now))
             given, best, images = given.select(stay), best.select(stay), images[stay]
             gradient, velocity, anchor = gradient[stay], velocity[stay], anchor[stay]
             if len(stay) == 0:
                 break
-        if plan.momentum > 0:
+        if options.momentum > 0:
             size = per_sample(gradient.abs().flatten(1).mean(1), gradient)
-            velocity = plan.momentum * velocity + gradient / size.clamp_min(torch.finfo(size.dtype).tiny)
+            velocity = options.momentum * velocity + gradient / size.clamp_min(torch.finfo(size.dtype).tiny)
             gradient = velocity
         images = move(given, images, gradient, iteration)
-    if len(images) > 0 and (plan.keep == "best" or plan.restarts > 1):
-        now, _ = look(given, images, gradient=False, judge=plan.judge)
-        keep_higher = best.better(now) if plan.early_exit else best.higher(now)
-        best = now if plan.keep == "last" else keep_higher
-    return ledger.close(replace(best, images=images) if plan.keep == "last" else best)
+    if len(images) > 0 and (options.keep == "best" or options.restarts > 1):
+        now, _ = evaluate(given, images, gradient=False, flag_wrong=options.flag_wrong)
+        keep_higher = best.better(now) if options.early_exit else best.higher(now)
+        best = now if options.keep == "last" else keep_higher
+    return batch.results(replace(best, images=images) if options.keep == "last" else best)

@@ -28,11 +28,11 @@ def only_labels(name: str, given: AttackInput) -> None:
     if given.objective is not None:
         raise OptionError(
             f"attacks.{name}: got an objective from the strategy, but it searches for the boundary of the labels; "
-            "allowed: attacks that climb an objective, such as attacks.pgd"
+            "allowed: attacks that maximise an objective, such as attacks.pgd"
         )
 
 
-def answers(model: Model, images: Tensor, rows: int) -> Tensor:
+def logits_of(model: Model, images: Tensor, rows: int) -> Tensor:
     """(n, classes) fp32 logits without a graph, at most so many rows a forward."""
     with torch.no_grad():
         logits = torch.cat([model(images[at : at + rows]).float() for at in range(0, len(images), rows)])
@@ -88,7 +88,7 @@ def onto_plane(norm: str, points: Tensor, normals: Tensor, needs: Tensor) -> Ten
     """The smallest delta (in the norm) with normals . delta = needs and points + delta in [0,1]; exact, batched.
 
     (..., n, d), (n, d), (..., n) -> (..., n, d): several points may ask for the way to one plane. Every entry moves by
-    u_i in [0, cap_i] towards sign(need w_i), cap_i being the room up to that side of the box. With a = |w| and
+    u_i in [0, cap_i] towards sign(need w_i), cap_i being the distance to that side of the box. With a = |w| and
     c = |need| the optimum is
 
         linf: u_i = min(cap_i, lambda) where a_i > 0      l2: u_i = min(cap_i, lambda a_i)      with sum a_i u_i = c
@@ -97,41 +97,41 @@ def onto_plane(norm: str, points: Tensor, normals: Tensor, needs: Tensor) -> Ten
     Where the box does not reach the plane: the corner next to it, u_i = cap_i wherever a_i > 0.
     """
     towards = normals * torch.where(needs < 0, -1.0, 1.0)[..., None]
-    room = torch.gt(towards, 0, out=torch.empty_like(points)).sub_(points).abs_()
+    slack = torch.gt(towards, 0, out=torch.empty_like(points)).sub_(points).abs_()
     weight = normals.abs()
     unit = weight.amax(1, keepdim=True).clamp_min(_TINY)
     weight, need = weight / unit, (needs.abs()[..., None] / unit).clamp_max(1 / _TINY)
     if norm == "l1":
-        moved = _fill_in_order(weight, room, need)
+        moved = _fill_in_order(weight, slack, need)
     else:
-        moved = _fill_together((weight > 0).to(weight.dtype) if norm == "linf" else weight, weight, room, need)
+        moved = _fill_together((weight > 0).to(weight.dtype) if norm == "linf" else weight, weight, slack, need)
     return moved.copysign(towards)
 
 
-def _fill_together(rate: Tensor, weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
-    """u = min(room, level rate) with weight . u = need; room where even that is not enough.
+def _fill_together(rate: Tensor, weight: Tensor, slack: Tensor, need: Tensor) -> Tensor:
+    """u = min(slack, level rate) with weight . u = need; slack where even that is not enough.
 
     weight . u is concave and piecewise linear in the level, so Newton's method from 0 rises to the solution and meets
     it exactly as soon as the set of full entries no longer grows.
     """
-    pull, most = weight * rate, weight * room
+    pull, most = weight * rate, weight * slack
     level = (need / pull.sum(1, keepdim=True).clamp_min(_TINY)).clamp_max(1 / _TINY)
-    mask = torch.empty_like(room)  # fp32: on CPUs a product with it is several times as fast as torch.where
+    mask = torch.empty_like(slack)  # fp32: on CPUs a product with it is several times as fast as torch.where
     while True:
         filled = level * rate
-        used = (most * torch.ge(filled, room, out=mask)).sum(-1, keepdim=True)
-        slope = (pull * torch.lt(filled, room, out=mask)).sum(-1, keepdim=True)
+        used = (most * torch.ge(filled, slack, out=mask)).sum(-1, keepdim=True)
+        slope = (pull * torch.lt(filled, slack, out=mask)).sum(-1, keepdim=True)
         raised = torch.maximum(level, ((need - used) / slope.clamp_min(_TINY)).clamp_max(1 / _TINY))
         if not (raised > level).any():
-            return torch.minimum(room, filled)
+            return torch.minimum(slack, filled)
         level = raised
 
 
-def _fill_in_order(weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
-    """u filled to the room in falling order of the weight until weight . u = need."""
+def _fill_in_order(weight: Tensor, slack: Tensor, need: Tensor) -> Tensor:
+    """u filled to the slack in falling order of the weight until weight . u = need."""
     falling, order = weight.sort(dim=1, descending=True, stable=True)
-    order = order.expand_as(room)
-    cap = room.gather(-1, order)
+    order = order.expand_as(slack)
+    cap = slack.gather(-1, order)
     total = (falling * cap).cumsum(-1)
     before = torch.cat([torch.zeros_like(total[..., :1]), total[..., :-1]], -1)
     filled = torch.minimum(cap, ((need - before) / falling.clamp_min(_TINY)).clamp_min(0.0))

@@ -41,7 +41,7 @@ def check_norm(name: str, threat: ThreatModel, norm: str) -> None:
 
 
 def check_start(name: str, objective: str, *, random_start: bool) -> None:
-    """Refuse KL to the clean answer from the clean image, where its gradient is zero."""
+    """Refuse KL to the clean prediction from the clean image, where its gradient is zero."""
     if objective == "kl" and not random_start:
         raise OptionError(
             f"attacks.{name}.objective: got 'kl' with random_start=False, allowed: a random start, "

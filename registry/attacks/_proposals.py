@@ -1,4 +1,4 @@
-"""What Square proposes, and how it asks what a proposal is worth."""
+"""What Square proposes, and the logits of proposals by computing only what they change."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Proposal:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Follower:
-    """Asks about windows by computing only what they reach, where that is less work than a whole forward."""
+    """The logits of images with changed windows, computed only as far as those reach, where that is less work."""
 
     network: Network
     windows: int
@@ -79,16 +79,16 @@ class Follower:
         """For some of the images."""
         return self if self.maps is None else replace(self, maps=self.maps.select(rows))
 
-    def answers(self, rows: Tensor, x: Tensor, proposal: Proposal) -> Tensor | None:
-        """(p, classes): what the network answers to proposals for the rows (p,), now x (p, C, H, W); None where a whole
+    def logits(self, rows: Tensor, x: Tensor, proposal: Proposal) -> Tensor | None:
+        """(p, classes): the network's logits on proposals for the rows (p,), now x (p, C, H, W); None where a whole
         forward is due."""
         if self.maps is None:
             return None
         tops = torch.stack([window.top for window in proposal.windows])
         lefts = torch.stack([window.left for window in proposal.windows])
-        return self.maps.answers(rows, tops, lefts, torch.stack(proposal.agreed(x)))
+        return self.maps.logits(rows, tops, lefts, torch.stack(proposal.agreed(x)))
 
-    def accept(self, asked: Tensor) -> None:
-        """Rows were moved to these (k,) of the proposals last asked about."""
+    def accept(self, proposals: Tensor) -> None:
+        """Rows were moved to these (k,) of the proposals last evaluated."""
         if self.maps is not None:
-            self.maps.accept(asked)
+            self.maps.accept(proposals)

@@ -66,8 +66,8 @@ class Window:
 def pyramids(side: int, norm: str, device: torch.device) -> Tensor:
     """(side, side) of norm 1: a pyramid of ones on the upper half, of minus ones on the lower.
 
-    At Chebyshev distance r from the middle of its half a pyramid is as high as sum_{k>=r} 1 / (k+1)^p, p = 2 in l2 and
-    4 in l1, to the largest k that fits (Andriushchenko et al. 2020, algorithm 3; Croce and Hein 2021 for l1).
+    At Chebyshev distance r from the middle of its half the height of a pyramid is sum_{k>=r} 1 / (k+1)^p, p = 2 in l2
+    and 4 in l1, to the largest k that fits (Andriushchenko et al. 2020, algorithm 3; Croce and Hein 2021 for l1).
     """
     upper, lower = _pyramid(side // 2, side, norm), _pyramid(side - side // 2, side, norm)
     both = torch.cat([upper, -lower])

@@ -28,7 +28,7 @@ class APGD:
     """x <- P(x + 0.75 (P(x + s v) - x) + 0.25 (x - x_before)), with s halved where progress stalls.
 
     Croce and Hein 2020 (arXiv 2003.01690): s begins at 2 eps; at checkpoints (after 22 % of the steps, then in windows
-    shrinking to 6 %) a sample whose value rose in at most 75 % of the window, or whose best value stood still at an
+    shrinking to 6 %) a sample whose value rose in at most 75 % of the window, or whose best value stayed the same at an
     unhalved step, halves s and returns to its best point. l1 (Croce and Hein 2021, arXiv 2103.01208): no momentum, v
     moves the largest `sparsity` share of entries, which adapts to the entries moved so far, s between eps / 10 and eps.
     It takes the steps of the published code (docs/parity.md), in l2 P onto the ball and then onto the box, too.
@@ -40,7 +40,7 @@ class APGD:
     threat: ThreatModel
     steps: int = 100
     objective: str = "cross_entropy"
-    """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr, kl, or targeted_dlr, which runs
+    """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, kl, or targeted_dlr, which runs
     once for each of the likeliest wrong classes of the clean image (4 or more classes)."""
     targets: int = 9
     """targeted_dlr: how many classes, the likeliest first; all wrong ones where there are fewer."""
@@ -62,7 +62,7 @@ class APGD:
     Off, the highest iterate counts, as training wants it."""
     exact: bool = False
     """Unlike the published code: l2 projects onto ball and box together, and l1 leaves entries out that point out of
-    the box from its edge. Alone, that fools up to 3 in 100 images more in l1 where many pixels are 0 or 1."""
+    the box from its edge. On its own that fools up to 3 in 100 images more in l1 where many pixels are 0 or 1."""
 
     def __post_init__(self) -> None:
         for option in ("steps", "targets", "restarts", "eot"):
@@ -107,7 +107,7 @@ class APGD:
                 steps=steps,
                 sparsity=self.sparsity,
                 warm=self.epsilon_schedule and (moving or index > 0),
-                judge=final and (self.early_exit or self.restarts > 1 or self.objective == "targeted_dlr"),
+                flag_wrong=final and (self.early_exit or self.restarts > 1 or self.objective == "targeted_dlr"),
                 early_exit=final and self.early_exit,
                 eot=self.eot,
                 rho=self.rho,

@@ -1,4 +1,4 @@
-"""AutoAttack: four different searches in a row, each on the samples that withstood the ones before."""
+"""AutoAttack: four different searches in a row, each on the samples that are robust to the ones before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matx import losses
 from matx.errors import OptionError, did_you_mean
 from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
-from registry.attacks._boundary import answers, only_labels
+from registry.attacks._boundary import logits_of, only_labels
 from registry.attacks.apgd import APGD
 from registry.attacks.fab import FAB
 from registry.attacks.square import Square
@@ -35,8 +35,8 @@ class AutoAttack:
 
     A sample leaves with its first misclassified image inside the threat model; the others keep the image of the largest
     margin, clean or not. Targets are the likeliest other classes of the model's own logits, all of them where there are
-    fewer. DLR needs 3 classes and its targeted form 4: with fewer those members climb the margin instead, the targeted
-    one with a restart for each other class.
+    fewer. DLR needs 3 classes and its targeted form 4: with fewer those members maximise the margin instead, the
+    targeted one with a restart for each other class.
     """
 
     threat: ThreatModel
@@ -65,22 +65,22 @@ class AutoAttack:
         """(N, C, H, W)."""
         only_labels("autoattack", given)
         rows = max(1, len(given.images))
-        logits = answers(given.model, given.images, rows)
+        logits = logits_of(given.model, given.images, rows)
         best, value = given.images.clone(), losses.margin(logits, given.labels)
-        standing = logits.argmax(1) == given.labels
+        robust = logits.argmax(1) == given.labels
         for place, attack in enumerate(self.members(logits.shape[1], rows)):
-            left = standing.nonzero()[:, 0]
+            left = robust.nonzero()[:, 0]
             if len(left) == 0:
                 break
             part = given.select(left)
             found = attack(replace(part, generator=part.generator.at("autoattack", place)))
             inside = self.threat.contains(found, part.images)
             found = torch.where(inside.reshape(-1, 1, 1, 1), found, part.images)
-            logits = answers(given.model, found, rows)
+            logits = logits_of(given.model, found, rows)
             reached, fooled = losses.margin(logits, part.labels), logits.argmax(1) != part.labels
             better = fooled | (reached > value[left])
             best[left[better]], value[left[better]] = found[better], reached[better]
-            standing[left[fooled]] = False
+            robust[left[fooled]] = False
         return best
 
     def members(self, classes: int, rows: int = 0) -> tuple[APGD | FAB | Square, ...]:

@@ -15,7 +15,7 @@ from matx.errors import OptionError
 from matx.interfaces import AttackInput, FreeObjective, value_and_gradient
 from matx.losses import margin
 from matx.threat import ThreatModel
-from registry.attacks._boundary import answers, only_labels
+from registry.attacks._boundary import logits_of, only_labels
 
 _SHRINK = 1.0 - 1e-6
 _UNBOUNDED = 1e9
@@ -33,8 +33,8 @@ class CarliniWagner:
     at a time. With ten searches or more the last one takes the smallest c that succeeded, as published.
 
     `abort_early` saves some steps at a price: where a loss rises for a while, as after crossing the boundary, the
-    search ends although it would have fallen further. Others abort by default, but look at the loss of the whole batch,
-    which hardly ever stands still.
+    search ends although its loss would have decreased further. Others abort by default, but on the loss of the whole
+    batch, which hardly ever stays the same.
 
     Returns the closest misclassified image found, inside the threat model or not; the clean image where none was found.
     """
@@ -46,7 +46,7 @@ class CarliniWagner:
     lr: float = 0.01
     confidence: float = 0.0
     abort_early: bool = False
-    """True: a sample ends a search when its loss fell by less than 0.01 % in a tenth of the steps."""
+    """True: a sample ends a search when its loss decreased by less than 0.01 % in a tenth of the steps."""
     kind: ClassVar[Literal["minimum_norm"]] = "minimum_norm"
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class CarliniWagner:
         """(N, C, H, W)."""
         only_labels("cw", given)
         result = given.images.clone()
-        correct = answers(given.model, given.images, max(1, len(result))).argmax(1) == given.labels
+        correct = logits_of(given.model, given.images, max(1, len(result))).argmax(1) == given.labels
         left = correct.nonzero()[:, 0]
         if len(left) == 0:
             return result

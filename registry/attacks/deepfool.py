@@ -1,4 +1,4 @@
-"""DeepFool: steps onto the nearest linearised boundary until the answer changes."""
+"""DeepFool: steps onto the nearest linearised boundary until the predicted class changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import matx
 from matx.errors import OptionError
 from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
-from registry.attacks._boundary import answers, nearest_plane, only_labels, onto_plane
+from registry.attacks._boundary import logits_of, nearest_plane, only_labels, onto_plane
 
 
 @matx.attacks.register("deepfool")
@@ -55,7 +55,7 @@ class DeepFool:
         only_labels("deepfool", given)
         count = max(1, len(given.images))
         result = given.images.clone()
-        left = (answers(given.model, given.images, count).argmax(1) == given.labels).nonzero()[:, 0]
+        left = (logits_of(given.model, given.images, count).argmax(1) == given.labels).nonzero()[:, 0]
         x = given.images[left]
         for _ in range(self.steps):
             if len(left) == 0:
@@ -64,19 +64,19 @@ class DeepFool:
             plane = nearest_plane(given.model, x, labels, self.candidates, norm)
             delta = onto_plane(norm, x.flatten(1), plane.normal, -plane.gap).reshape(x.shape)
             x = (x + (1.0 + self.overshoot) * delta).clamp(0.0, 1.0)
-            fooled = answers(given.model, x, count).argmax(1) != labels
+            fooled = logits_of(given.model, x, count).argmax(1) != labels
             result[left[fooled]] = x[fooled]
             left, x = left[~fooled], x[~fooled]
         return self._shortened(given, result, count)
 
     def _shortened(self, given: AttackInput, found: Tensor, count: int) -> Tensor:
-        """The point on the way from the clean image to what was found at which the answer is seen to change."""
+        """The point on the way from the clean image to what was found at which the predicted class changes."""
         low, high = torch.zeros_like(given.labels, dtype=found.dtype), torch.ones_like(given.labels, dtype=found.dtype)
         best = found
         for _ in range(self.halvings):
             middle = 0.5 * (low + high)
             x = torch.lerp(given.images, found, middle.reshape(-1, 1, 1, 1))
-            fooled = answers(given.model, x, count).argmax(1) != given.labels
+            fooled = logits_of(given.model, x, count).argmax(1) != given.labels
             best = torch.where(fooled.reshape(-1, 1, 1, 1), x, best)
             low, high = torch.where(fooled, low, middle), torch.where(fooled, middle, high)
         return best

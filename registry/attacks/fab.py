@@ -14,7 +14,7 @@ import matx
 from matx.errors import OptionError
 from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
-from registry.attacks._boundary import Plane, answers, likeliest, nearest_plane, only_labels, onto_plane
+from registry.attacks._boundary import Plane, likeliest, logits_of, nearest_plane, only_labels, onto_plane
 
 
 @matx.attacks.register("fab")
@@ -64,13 +64,13 @@ class FAB:
         """(N, C, H, W)."""
         only_labels("fab", given)
         rows = self.rows or max(1, len(given.images))
-        logits = answers(given.model, given.images, rows)
-        standing = logits.argmax(1) == given.labels
+        logits = logits_of(given.model, given.images, rows)
+        correct = logits.argmax(1) == given.labels
         targets = likeliest(logits, given.labels, self.targets) if self.targets else None
         best = given.images.clone()
-        size = torch.full_like(standing, torch.inf, dtype=torch.float64)
+        size = torch.full_like(correct, torch.inf, dtype=torch.float64)
         for restart in range(self.restarts):
-            left = (standing & (size > self.threat.radius) if self.stop_inside else standing).nonzero()[:, 0]
+            left = (correct & (size > self.threat.radius) if self.stop_inside else correct).nonzero()[:, 0]
             if len(left) == 0:
                 break
             found, distance = self._run(given.select(left), None if targets is None else targets[left], restart, rows)
@@ -91,7 +91,7 @@ class FAB:
         others = None if targets is None else targets.T.reshape(-1, 1)
         for _ in range(self.steps):
             x = self._advance(given, x, clean, labels, others, rows)
-            fooled = answers(given.model, x, rows).argmax(1) != labels
+            fooled = logits_of(given.model, x, rows).argmax(1) != labels
             _keep_closest(best, size, here, x, self._distance(x, clean, fooled))
             x = torch.lerp(clean, x, torch.where(fooled, self.beta, 1.0).reshape(-1, 1, 1, 1))
             stays = size[here] > self.threat.radius

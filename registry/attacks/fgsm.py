@@ -33,7 +33,7 @@ class FGSM:
     random_start: bool = False
     """False: from the clean image; True: from a random point of the ball."""
     objective: str = "cross_entropy"
-    """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr, or kl (to the clean answer)."""
+    """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, or kl (to the clean prediction)."""
     sparsity: float = 0.05
     """l1 only: the share of coordinates that the step moves."""
 

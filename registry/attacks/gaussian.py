@@ -24,12 +24,13 @@ class Gaussian:
         x' = project( x + eps n / ||n|| ),  n ~ N(0, I)        (l2, l1)
         x' = project( x + eps n ),          n ~ N(0, I)        (linf: two thirds of the pixels strictly inside)
 
-    It asks the model only to choose the worst of several `draws`; a robust accuracy that noise lowers is no robustness.
+    It evaluates the model only to choose the worst of several `draws`; a robust accuracy that noise lowers is no
+    robustness.
     """
 
     threat: ThreatModel
     draws: int = 1
-    """Keep, a sample, the draw of the highest objective; 1: the model is not asked."""
+    """Keep, a sample, the draw of the highest objective; 1: the model is not evaluated."""
     objective: str = "cross_entropy"
     kind: ClassVar[Literal["maximise"]] = "maximise"
 
@@ -44,11 +45,11 @@ class Gaussian:
         if self.draws == 1:
             return best
         with torch.no_grad():
-            climb = given.objective_for(self.objective)
-            value = climb(best)
+            objective = given.objective_for(self.objective)
+            value = objective(best)
             for draw in range(1, self.draws):
                 other = self._draw(given, draw)
-                reached = climb(other)
+                reached = objective(other)
                 best = torch.where((reached > value).reshape(-1, 1, 1, 1), other, best)
                 value = torch.maximum(value, reached)
         return best

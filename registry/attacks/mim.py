@@ -13,7 +13,7 @@ import matx
 from matx.errors import OptionError
 from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
-from registry.attacks._ascent import Plan, search
+from registry.attacks._ascent import SearchOptions, search
 from registry.attacks._options import check_search, check_share, check_start, length, start_of, warn_if_short
 
 
@@ -39,7 +39,7 @@ class MIM:
     keep: str = "best"
     """'best': the iterate of the highest loss; 'last': the last one, as published."""
     objective: str = "cross_entropy"
-    """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr, or kl (to the clean answer)."""
+    """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, or kl (to the clean prediction)."""
     sparsity: float = 0.05
     """l1 only: the share of coordinates that a step moves."""
     early_exit: bool = False
@@ -55,14 +55,14 @@ class MIM:
         warn_if_short("mim", self.threat, self.steps)
 
     def __call__(self, given: AttackInput) -> Tensor:
-        plan = Plan(
+        options = SearchOptions(
             steps=self.steps,
             restarts=self.restarts,
             keep=self.keep,
             early_exit=self.early_exit,
             momentum=self.decay,
         )
-        return search(given, self.objective, self._start, self._step, plan)
+        return search(given, self.objective, self._start, self._step, options)
 
     @property
     def _length(self) -> float:

@@ -13,7 +13,7 @@ import matx
 from matx.errors import OptionError
 from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
-from registry.attacks._ascent import Plan, search
+from registry.attacks._ascent import SearchOptions, search
 from registry.attacks._options import check_search, check_share, check_start, length, start_of, warn_if_short
 
 
@@ -45,7 +45,7 @@ class PGD:
     keep: str = "best"
     """'best': the iterate of the highest loss; 'last': the last one, as most papers train on."""
     objective: str = "cross_entropy"
-    """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr, or kl (to the clean answer)."""
+    """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, or kl (to the clean prediction)."""
     sparsity: float = 0.05
     """l1 only: the share of coordinates that a step moves."""
     early_exit: bool = False
@@ -64,8 +64,10 @@ class PGD:
         warn_if_short("pgd", self.threat, self.steps)
 
     def __call__(self, given: AttackInput) -> Tensor:
-        plan = Plan(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit, repeats=True)
-        return search(given, self.objective, self._start, self.step, plan)
+        options = SearchOptions(
+            steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit, repeats=True
+        )
+        return search(given, self.objective, self._start, self.step, options)
 
     def init(self, given: AttackInput) -> Tensor:
         """Where the first search starts."""

@@ -14,7 +14,7 @@ import matx
 from matx.errors import OptionError
 from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
-from registry.attacks._ascent import Plan, search
+from registry.attacks._ascent import SearchOptions, search
 from registry.attacks._options import check_norm, check_search, check_start, length, start_of, warn_if_short
 
 
@@ -45,7 +45,7 @@ class PGDTopK:
     keep: str = "best"
     """'best': the iterate of the highest loss; 'last': the last one."""
     objective: str = "cross_entropy"
-    """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr, or kl (to the clean answer)."""
+    """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, or kl (to the clean prediction)."""
     early_exit: bool = False
     """For evaluation: a sample's search ends at its first misclassified iterate, and the batch shrinks to the rest."""
 
@@ -61,15 +61,15 @@ class PGDTopK:
         warn_if_short("pgd_topk", self.threat, self.steps)
 
     def __call__(self, given: AttackInput) -> Tensor:
-        plan = Plan(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit)
-        return search(given, self.objective, self._start, self.step, plan)
+        options = SearchOptions(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit)
+        return search(given, self.objective, self._start, self.step, options)
 
     def init(self, given: AttackInput) -> Tensor:
         """Where the first search starts."""
         return self._start(given, 0)
 
     def step(self, given: AttackInput, images: Tensor, gradient: Tensor, iteration: int) -> Tensor:
-        """One step along the signs of the k largest entries that have room, projected."""
+        """One step along the signs of the k largest entries that can still move, projected."""
         blocked = ((images <= self.gap) & (gradient < 0)) | ((images >= 1 - self.gap) & (gradient > 0))
         counts = given.generator.at("k", iteration).integers(self.lowest, self.highest)
         shares = counts.to(torch.float32) / gradient[0].numel()

@@ -13,7 +13,7 @@ import matx
 from matx.errors import OptionError
 from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
-from registry.attacks._ascent import Plan, search
+from registry.attacks._ascent import SearchOptions, search
 from registry.attacks._options import check_norm, check_search, check_start, length, start_of, warn_if_short
 
 
@@ -23,8 +23,8 @@ class SLIDE:
     """x <- P(x + a v), v the signs of the entries of |g| at or above its q-th percentile, over their number.
 
     The sparse l1 descent of Tramer and Boneh 2019 (arXiv 1904.13000): entries at the edge of the box that point
-    outwards are left out first; it climbs the margin. The published code projects onto the ball first and clips to the
-    box then; here the projection onto both together is exact. Costs as pgd does.
+    outwards are left out first; it maximises the margin. The published code projects onto the ball first and clips to
+    the box then; here the projection onto both together is exact. Costs as pgd does.
     """
 
     kind: ClassVar[Literal["maximise"]] = "maximise"
@@ -42,7 +42,7 @@ class SLIDE:
     keep: str = "best"
     """'best': the iterate of the highest loss; 'last': the last one, as published."""
     objective: str = "margin"
-    """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr, or kl (to the clean answer)."""
+    """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, or kl (to the clean prediction)."""
     early_exit: bool = False
     """For evaluation: a sample's search ends at its first misclassified iterate, or (keep='best') where its iterates
     begin to repeat, and the batch shrinks to the rest."""
@@ -62,8 +62,10 @@ class SLIDE:
         warn_if_short("slide", self.threat, self.steps)
 
     def __call__(self, given: AttackInput) -> Tensor:
-        plan = Plan(steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit, repeats=True)
-        return search(given, self.objective, self._start, self.step, plan)
+        options = SearchOptions(
+            steps=self.steps, restarts=self.restarts, keep=self.keep, early_exit=self.early_exit, repeats=True
+        )
+        return search(given, self.objective, self._start, self.step, options)
 
     def init(self, given: AttackInput) -> Tensor:
         """Where the first search starts."""

@@ -1,4 +1,4 @@
-"""Square: random search with squares that shrink, from the answers alone."""
+"""Square: random search with squares that shrink, from logits only."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from registry.attacks._proposals import Follower, Proposal
 from registry.attacks._squares import Window, pyramids, tiles, turned
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-_IN_VAIN = 0.25
-"""Ask so many queries ahead that about so many of them are accepted; those that follow one are asked again."""
+_AHEAD = 0.25
+"""Evaluate so many queries ahead that about so many of them are accepted; those behind an accepted one are repeated."""
 _BLOCK = 64
 """Numbers are drawn for so many queries at once: on small networks drawing costs as much as the forward."""
 
@@ -40,7 +40,7 @@ class Square:
               of the budget, into another one, as its old direction plus a pyramid of random sign and turn
         l1:   the same with steeper pyramids and l1 lengths, projected onto ball ∩ box
 
-    It needs no gradient. A sample whose answer is wrong takes no more queries, unless the strategy supplied an
+    It needs no gradient. A misclassified sample takes no more queries, unless the strategy supplied an
     objective. Windows are drawn for each sample (the published code draws one for the whole batch): the batch size
     changes nothing.
     """
@@ -51,7 +51,8 @@ class Square:
     p: float = 0.8
     """The share of the image that the first windows cover."""
     rows: int = 0
-    """Where fewer samples are left, several queries are asked at once, in up to so many images: the same, sooner."""
+    """Where fewer samples are left, several queries are evaluated in one forward of up to so many images; the result is
+    the same."""
     rescale_schedule: bool = False
     """True: stretch the schedule of p, made for 10,000 queries, to the number of queries."""
     kind: ClassVar[Literal["maximise"]] = "maximise"
@@ -91,7 +92,7 @@ class Square:
             if query % _BLOCK == 0:
                 numbers = draws.at("block", query // _BLOCK).uniform((_BLOCK, 5 + x.shape[1]))
             stays = _wanted(given, value)
-            if not bool(stays.all()):
+            if not bool(stays.all()):  # waits for the device: a smaller batch is worth more
                 best[here], reached[here] = x, value
                 given, draws = given.select(stays), draws.select(stays)
                 x, value, here, numbers = x[stays], value[stays], here[stays], numbers[stays]
@@ -102,7 +103,7 @@ class Square:
             if follower is not None and side != before:
                 follower = follower.at(side, x, max(1, self.rows // len(x)))
             count = self._alike(query, *x.shape[2:])
-            self._ask(given, x, value, numbers[:, query % _BLOCK :][:, :count], side, follower)
+            self._evaluate(given, x, value, numbers[:, query % _BLOCK :][:, :count], side, follower)
             query += count
         best[here], reached[here] = x, value
         return best, reached
@@ -113,20 +114,21 @@ class Square:
         side = self._side(query, height, width)
         return 1 + sum(takewhile(bool, (self._side(query + k, height, width) == side for k in range(1, most))))
 
-    def _ask(
+    def _evaluate(
         self, given: AttackInput, x: Tensor, value: Tensor, numbers: Tensor, side: int, follower: Follower | None
     ) -> None:
         """Move x and value, in place, through the queries of `numbers` (n, q, 5 + C).
 
-        Where few samples are left each is asked several queries ahead, in `rows` images in all. What follows an
-        accepted proposal is asked again: the results are those of one query after the other.
+        Where few samples are left, several queries of each are evaluated ahead, on `rows` images in all. Those behind
+        an accepted proposal are evaluated again: the results are those of one query after the other.
         """
         objective, count = given.objective_for("margin"), numbers.shape[1]
         order, following = torch.arange(count, device=x.device), torch.zeros_like(given.labels)
-        asked_of, accepted = 1, 1.0
+        tried, accepted = 1, 1.0
         while True:
             left = _wanted(given, value) & (following < count)
-            ahead = min(self.rows // max(int(left.sum()), 1), int(_IN_VAIN * asked_of / max(accepted, 1.0)))
+            # Waits for the device: how many queries fit in a forward depends on how many samples are left.
+            ahead = min(self.rows // max(int(left.sum()), 1), int(_AHEAD * tried / max(accepted, 1.0)))
             ahead = max(ahead, 1)
             steps = order - following[:, None]
             rows, queries = ((steps >= 0) & (steps < ahead) & left[:, None]).nonzero(as_tuple=True)
@@ -134,12 +136,12 @@ class Square:
                 return
             base = x[rows]
             proposal = self._propose(base, given.images[rows], numbers[rows, queries], side)
-            asked = objective.select(rows)
-            logits = None if follower is None else follower.answers(rows, base, proposal)
-            if logits is None or not isinstance(asked, LogitObjective):
-                new = asked(proposal.images(base)).float()
+            here = objective.select(rows)
+            logits = None if follower is None else follower.logits(rows, base, proposal)
+            if logits is None or not isinstance(here, LogitObjective):
+                new = here(proposal.images(base)).float()
             else:
-                new = asked.of(logits).float()
+                new = here.of(logits).float()
             following += ahead * left
             taken = _first_of_each(rows, (new > value[rows]).nonzero()[:, 0])
             if len(taken) > 0:
@@ -148,7 +150,7 @@ class Square:
                 following[moved] = queries[taken] + 1
                 if follower is not None:
                     follower.accept(taken)
-            asked_of, accepted = asked_of + len(rows), accepted + len(taken)
+            tried, accepted = tried + len(rows), accepted + len(taken)
 
     def _start(self, clean: Tensor, draws: SampleGenerator) -> Tensor:
         channels, height, width = clean.shape[1:]
@@ -161,6 +163,7 @@ class Square:
     def _propose(self, x: Tensor, clean: Tensor, numbers: Tensor, side: int) -> Proposal:
         """`numbers` (n, 5 + C) in [0, 1): the corners of two windows, a flip, and a sign for each channel."""
         into = Window.at(numbers[:, :2], side, *clean.shape[2:])
+        # From the clean pixels, not from those of x: so each proposal lies on the edge of the threat model.
         old, signs = into.cut(clean), numbers[:, 5:, None, None] < 0.5
         if self.threat.norm == "linf":
             eps = self.threat.radius
@@ -173,16 +176,16 @@ class Square:
         return Proposal(whole=self._scaled(delta, clean))
 
     def _moved(self, delta: Tensor, into: Window, out: Window, flips: Tensor, signs: Tensor) -> Tensor:
-        """What a window comes to hold: its own mass, that of a second one, which is emptied, and the unused budget."""
+        """The new content of a window: its own mass, that of a second one, which is emptied, and the unused budget."""
         order = 2 if self.threat.norm == "l2" else 1
         old, taken = into.cut(delta), out.cut(delta)
-        held = _norm(old, order)
+        before = _norm(old, order)
         left = old * (1.0 - into.covered(out))
         mass = _norm(torch.cat([taken.flatten(2), left.flatten(2)], 2)[..., None], order)
         unused = (self.threat.radius**order - _norm(delta, order).pow(order).sum(1, keepdim=True)).clamp_min(0.0)
         bump = pyramids(into.side, self.threat.norm, delta.device).expand(*flips.shape, into.side, into.side)
         bump = turned(bump, flips)
-        new = torch.where(signs, bump, -bump) + old / held.clamp_min(1e-12)
+        new = torch.where(signs, bump, -bump) + old / before.clamp_min(1e-12)
         length = (unused / delta.shape[1] + mass.pow(order)).pow(1.0 / order)
         return new / _norm(new, order).clamp_min(1e-12) * length
 
@@ -200,7 +203,7 @@ class Square:
         share = self.p / 2 ** sum(spent > bound for bound in _HALVINGS)
         side = max(round(math.sqrt(share * height * width)), 1)
         if self.threat.norm != "linf":
-            side = max(side, 3) | 1
+            side = max(side, 3) | 1  # odd: a pyramid has a pixel in its middle
         return min(side, height, width)
 
     @classmethod
@@ -216,7 +219,7 @@ def _first_of_each(rows: Tensor, places: Tensor) -> Tensor:
 
 
 def _wanted(given: AttackInput, value: Tensor) -> Tensor:
-    """(n,) bool: still to be climbed; all where a strategy supplied the objective."""
+    """(n,) bool: still to be searched for; all where a strategy supplied the objective."""
     return value <= 0 if given.objective is None else torch.ones_like(value, dtype=torch.bool)
 
 

@@ -24,7 +24,7 @@ class Transfer:
         x' = argmax_{v in views of the sources} objective(project(v))        one choice a sample
 
     With the margin max_{j != y} z_j - z_y as the objective a misclassified view always goes before one that is not. The
-    gradient of this model is never asked, so gradient masking cannot help it.
+    gradient of this model is never used, so gradient masking cannot help it.
     """
 
     threat: ThreatModel
@@ -43,18 +43,18 @@ class Transfer:
         """(N, C, H, W)."""
         missing = [name for name in self.sources if name not in given.sources]
         if missing:
-            known = ", ".join(given.sources) or "nobody"
+            known = ", ".join(given.sources) or "none"
             raise OptionError(f"attacks.transfer.sources: got {', '.join(missing)}, allowed here: {known}")
         with torch.no_grad():
-            climb = given.objective_for(self.objective)
+            objective = given.objective_for(self.objective)
             views = [view for name in self.sources for view in given.sources[name]]
             best = self.threat.project(views[0], given.images)
             if len(views) == 1:
                 return best
-            value = climb(best)
+            value = objective(best)
             for view in views[1:]:
                 other = self.threat.project(view, given.images)
-                reached = climb(other)
+                reached = objective(other)
                 best = torch.where((reached > value).reshape(-1, 1, 1, 1), other, best)
                 value = torch.maximum(value, reached)
         return best

@@ -20,9 +20,9 @@ from matx.randomness import hashed
 class Adaptive:
     """One view, of one attack a batch, drawn in proportion to 1 - its running robust accuracy (E-AT).
 
-    Croce and Hein 2022 (arXiv 2105.12508), who face l_inf and l1 alone: their hull covers the l2 ball. Accuracies count
+    Croce and Hein 2022 (arXiv 2105.12508), who face l_inf and l1 only: their hull covers the l2 ball. Accuracies count
     all training examples since the start; until every attack has been used once, all are equally likely. The published
-    code takes them from the training forward; here they are the attacked model's own answers, in its attack mode.
+    code takes them from the training forward; here they are the attacked model's predictions, in its attack mode.
     State: {"right.0": correct examples of attack 0, "seen.0": all of them, ...}. Costs one attack's passes and one
     forward.
     """

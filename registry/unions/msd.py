@@ -22,7 +22,7 @@ class MSD:
 
     Multi steepest descent (Maini, Wong and Kolter 2020, arXiv 1909.04068): per sample, one gradient serves every
     attack, each moves along its own steepest direction into its own ball, and the candidate of the highest loss is
-    kept. The candidates are judged in one batched forward. The attacks' own numbers of steps do not count, their step
+    kept. The candidates are compared in one batched forward. The attacks' own numbers of steps do not count, their step
     sizes do; a single attack runs as it is. Costs per step one forward and backward, and one forward of all candidates.
     """
 
@@ -30,7 +30,7 @@ class MSD:
     random_start: bool = False
     """True: each sample starts where an attack drawn for it would; False: at the clean image, as published."""
     objective: str = "cross_entropy"
-    """What to climb where the strategy supplies nothing: cross_entropy, margin, dlr, or kl (to the clean answer)."""
+    """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, or kl (to the clean prediction)."""
 
     def __post_init__(self) -> None:
         check_objective(self.objective)
@@ -52,14 +52,14 @@ class MSD:
         size, count = len(given.images), len(members)
         objective = given.objective_for(self.objective)
         places = torch.arange(size, device=given.images.device)
-        judges = objective.select(places.repeat(count))
+        stacked = objective.select(places.repeat(count))
         images = self._start(members, given)
         best, best_values = images, torch.full((size,), -torch.inf, device=images.device)
         for iteration in range(self.steps):
             _, gradient = value_and_gradient(objective, images)
             candidates = torch.stack([member.step(given, images, gradient, iteration) for member in members])
             with torch.no_grad():
-                values = judges(candidates.flatten(0, 1)).reshape(count, size)
+                values = stacked(candidates.flatten(0, 1)).reshape(count, size)
             highest = values.max(0)
             images = candidates[highest.indices, places]
             higher = highest.values > best_values

@@ -46,22 +46,22 @@ class WorstCase:
         if len(views) == 1:
             return views, state
         with torch.no_grad():
-            values, wrong = self._judge(views, given)
+            values, wrong = self._evaluated(views, given)
         if self.misclassified_first:
             values = values.masked_fill(~wrong & wrong.any(0), -torch.inf)
         worst = values.argmax(0)
         return views[worst, torch.arange(views.shape[1], device=views.device)].unsqueeze(0), state
 
-    def _judge(self, views: Tensor, given: AttackInput) -> tuple[Tensor, Tensor]:
-        """(views, N) losses and flags of misclassification (all False where they are not asked for)."""
+    def _evaluated(self, views: Tensor, given: AttackInput) -> tuple[Tensor, Tensor]:
+        """(views, N) losses and flags of misclassification (all False where `misclassified_first` is False)."""
         count, size = views.shape[:2]
         rows = torch.arange(size, device=views.device).repeat(count)
         objective = given.objective_for(self.objective).select(rows)
         flat = views.flatten(0, 1)
         logits: Tensor | None = None
         if isinstance(objective, LogitObjective):
-            values, answers = objective.evaluate(flat)
-            logits = answers if objective.model is given.model else None
+            values, own = objective.evaluate(flat)
+            logits = own if objective.model is given.model else None
         else:
             values = objective(flat)
         wrong = torch.zeros_like(values, dtype=torch.bool)

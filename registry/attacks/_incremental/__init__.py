@@ -1,15 +1,15 @@
-"""Asking a network again after a small change: only what the change can reach is computed.
+"""Evaluating a network again after a small change: only what the change can reach is computed.
 
 A window of an image that changes reaches a small area of the first maps, a larger one of the next, and so on (Nakandala
 et al. 2019, "Incremental and approximate inference for faster occlusion-based deep CNN explanations"). With the maps of
-the unchanged image at hand, a convolution computes that area alone. The answers are those of a whole forward up to
+the unchanged image at hand, a convolution computes that area only. The logits are those of a whole forward up to
 rounding.
 
     network = follow(model, images)            # None: a model that is no traced graph, or images on an accelerator
     plan = plan_for(network, side)             # for windows of this side
     maps = Maps.of(plan, images)
-    logits = maps.answers(rows, tops, lefts, content)  # as if windows of these images held that content
-    maps.accept(asked)                         # from now on they do, for these of the questions
+    logits = maps.logits(rows, tops, lefts, content)  # as if windows of these images held that content
+    maps.accept(rows)                          # from now on they do, for these rows
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor, fx
 
 from registry.attacks._incremental.maps import Maps
 from registry.attacks._incremental.network import Network
-from registry.attacks._incremental.plan import Plan, plan_for
+from registry.attacks._incremental.plan import WindowPlan, plan_for
 
-__all__ = ["Maps", "Network", "Plan", "follow", "plan_for"]
+__all__ = ["Maps", "Network", "WindowPlan", "follow", "plan_for"]
 
 
 def follow(model: object, images: Tensor) -> Network | None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from registry.attacks._incremental.plan import Plan
+from registry.attacks._incremental.plan import WindowPlan
 from registry.attacks._incremental.reach import Area
 
 __all__ = ["Maps"]
@@ -98,8 +98,8 @@ class _Kept:
         """(p, C, H, W), with the patches in it, in channels_last memory."""
         grid = self.flat.reshape(-1, self.height * self.width, self.flat.shape[1])
         flat = grid.index_select(0, change.images[: change.count]).flatten(0, 1)
-        asked = torch.arange(change.count).repeat(change.views)
-        flat.index_copy_(0, self.places(own, change.at, asked).flatten(), _rows(patch))
+        rows = torch.arange(change.count).repeat(change.views)
+        flat.index_copy_(0, self.places(own, change.at, rows).flatten(), _rows(patch))
         grid = flat.reshape(-1, self.height, self.width, flat.shape[1]).permute(0, 3, 1, 2)
         inside = slice(self.border, -self.border or None)
         return grid[:, :, inside, inside]
@@ -116,16 +116,16 @@ def _rows(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Maps:
-    """What a network makes of n images, and what it would answer if windows of them changed."""
+    """What a network makes of n images, and its logits if windows of them changed."""
 
-    plan: Plan
+    plan: WindowPlan
     kept: dict[fx.Node, _Kept]
     constants: dict[fx.Node, Any]
-    _asked: dict[str, Any] = field(default_factory=dict)
+    _last: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     @torch.no_grad()
-    def of(cls, plan: Plan, images: Tensor) -> Maps:
+    def of(cls, plan: WindowPlan, images: Tensor) -> Maps:
         """Computed once, whole."""
         recorder = _Recorder(plan)
         recorder.run(images)
@@ -133,12 +133,12 @@ class Maps:
 
     def select(self, rows: Tensor) -> Maps:
         """Of some of the images: indices or a mask."""
-        return replace(self, kept={node: one.select(rows) for node, one in self.kept.items()}, _asked={})
+        return replace(self, kept={node: one.select(rows) for node, one in self.kept.items()}, _last={})
 
     @torch.no_grad()
-    def answers(self, images: Tensor, tops: Tensor, lefts: Tensor, content: Tensor) -> Tensor:
+    def logits(self, images: Tensor, tops: Tensor, lefts: Tensor, content: Tensor) -> Tensor:
         """(p, classes): the logits of changed images: of the images (p,), each as often as one likes, if their windows
-        at (tops, lefts), each (v, p), held the content (v, p, C, side, side).
+        at (tops, lefts), each (v, p), had the content (v, p, C, side, side).
 
         Where windows of one changed image overlap they must hold the same.
         """
@@ -149,19 +149,19 @@ class Maps:
             if node.op == "placeholder":
                 values[node] = content.flatten(0, 1)
             elif node.op == "output":
-                self._asked.update(change=change, patches={kept: values[kept] for kept in self.kept})
-                answer: Tensor = values[node.all_input_nodes[0]]
-                return answer
+                self._last.update(change=change, patches={kept: values[kept] for kept in self.kept})
+                logits: Tensor = values[node.all_input_nodes[0]]
+                return logits
             else:
                 values[node] = self._value(node, values, whole, change)
         raise AssertionError("a graph without an output")
 
-    def accept(self, asked: Tensor) -> None:
-        """From now on their images are as some (k,) of the p changed ones last asked about, at most one an image."""
-        last: _Change = self._asked["change"]
-        rows = torch.cat([asked + view * last.count for view in range(last.views)])
+    def accept(self, changed: Tensor) -> None:
+        """From now on their images are as some (k,) of the p changed ones last evaluated, at most one an image."""
+        last: _Change = self._last["change"]
+        rows = torch.cat([changed + view * last.count for view in range(last.views)])
         for node, kept in self.kept.items():
-            kept.write(last.select(rows), self.plan.areas[node], self._asked["patches"][node][rows])
+            kept.write(last.select(rows), self.plan.areas[node], self._last["patches"][node][rows])
 
     def _value(self, node: fx.Node, values: dict[fx.Node, Any], whole: dict[fx.Node, Tensor], change: _Change) -> Any:
         areas, local = self.plan.areas, node in self.plan.areas
@@ -189,7 +189,7 @@ class Maps:
 class _Recorder(fx.Interpreter):
     """Runs a graph and keeps a copy of the maps that the plan needs, and what no image changes."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: WindowPlan) -> None:
         super().__init__(plan.network.traced)
         self.plan = plan
         self.kept: dict[fx.Node, _Kept] = {}

@@ -38,13 +38,13 @@ class Network:
     @classmethod
     @torch.no_grad()
     def of(cls, traced: fx.GraphModule, image: Tensor) -> Network | None:
-        """`image` (1, C, H, W); None where the graph has several inputs, several answers, or hidden orders."""
+        """`image` (1, C, H, W); None where the graph has several inputs, several outputs, or hidden orders."""
         inputs = [node for node in traced.graph.nodes if node.op == "placeholder"]
         if len(inputs) != 1 or any(_overwrites_what_others_read(traced, node) for node in traced.graph.nodes):
             return None
         recorder = _Recorder(traced)
-        answer = recorder.run(image)
-        return cls(traced=traced, shapes=recorder.shapes) if isinstance(answer, Tensor) else None
+        output = recorder.run(image)
+        return cls(traced=traced, shapes=recorder.shapes) if isinstance(output, Tensor) else None
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """The module that the node calls."""
@@ -62,7 +62,7 @@ class Network:
         return _by_axis(module.kernel_size, module.stride, 0, getattr(module, "dilation", 1))
 
     def pointwise(self, node: fx.Node) -> bool:
-        """Whether an entry of the output depends on that entry of the input maps alone."""
+        """Whether an entry of the output depends on that entry of the input maps only."""
         if any(self._mixes(other) for other in node.all_input_nodes):
             return False
         if node.op == "call_module":

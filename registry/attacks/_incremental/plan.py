@@ -10,7 +10,7 @@ from torch import fx, nn
 from registry.attacks._incremental.network import Network
 from registry.attacks._incremental.reach import Area
 
-__all__ = ["Plan", "plan_for"]
+__all__ = ["WindowPlan", "plan_for"]
 
 _LOCAL_BELOW = 0.7
 """A map of which a change touches a larger share is computed anew."""
@@ -19,7 +19,7 @@ _PER_ENTRY, _PER_STEP = 45, 3_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Plan:
+class WindowPlan:
     """For a window of one side anywhere in the image."""
 
     network: Network
@@ -45,7 +45,7 @@ class Plan:
         return len(self.areas[image].columns.starts)
 
     def cost(self, images: int, windows: int) -> float:
-        """Of asking about so many images, of each of which so many windows change, in whole forwards: an estimate."""
+        """Of evaluating so many images, of each of which so many windows change, in whole forwards: an estimate."""
         moved: float = sum(self._entries(other, area) for (_, other), area in self.reads.items())
         moved += sum(self._entries(node, self.areas[node]) for node in self.borders)
         steps = len(self.areas) * _PER_STEP / images
@@ -63,7 +63,7 @@ class Plan:
         return area.rows.size * area.columns.size * self.network.shapes[node][1]
 
 
-def plan_for(network: Network, side: int) -> Plan:
+def plan_for(network: Network, side: int) -> WindowPlan:
     """The plan for square windows of this side."""
     nodes = list(network.traced.graph.nodes)
     constants: set[fx.Node] = set()
@@ -80,7 +80,7 @@ def plan_for(network: Network, side: int) -> Plan:
                 areas[node] = area
     reads = {pair: area for node in areas for pair, area in _reads(network, node, areas).items()}
     steps = [node for node in nodes if node not in constants]
-    return Plan(
+    return WindowPlan(
         network=network, areas=areas, reads=reads, borders=_borders(network, areas, reads),
         constants=frozenset(constants), steps=steps,
         modules={node: module for node in steps if (module := network.module(node)) is not None},
@@ -122,7 +122,7 @@ def _reads(network: Network, node: fx.Node, areas: Mapping[fx.Node, Area]) -> di
 def _borders(
     network: Network, areas: Mapping[fx.Node, Area], reads: Mapping[tuple[fx.Node, fx.Node], Area]
 ) -> dict[fx.Node, int]:
-    """The maps that must be at hand, read beyond the change or by what is whole, with the padding of who reads them."""
+    """The maps to keep, being read beyond the change or by what is computed whole, with their readers' padding."""
     borders: dict[fx.Node, int] = {}
     for node in network.traced.graph.nodes:
         for other in node.all_input_nodes:

@@ -95,7 +95,7 @@ def test_the_answers_are_those_of_a_whole_forward(name: str, side: int) -> None:
         for one, top, left, inside in zip(whole, tops, lefts, content, strict=True):
             one[:, top : top + side, left : left + side] = inside
         torch.testing.assert_close(
-            maps.answers(rows, tops[None], lefts[None], content[None]), traced(whole), rtol=1e-4, atol=1e-5,
+            maps.logits(rows, tops[None], lefts[None], content[None]), traced(whole), rtol=1e-4, atol=1e-5,
             msg=f"{name}, side {side}, turn {turn}: the answers are not those of a whole forward",
         )  # fmt: skip
         asked = torch.stack([(rows == image).nonzero()[turn % 2, 0] for image in (0, 3, 5)])
@@ -130,7 +130,7 @@ def test_two_windows_of_an_image_may_change_at_once_wherever_they_lie(name: str,
                 values[:] = one[:, top : top + side, left : left + side]
         tops, lefts = torch.stack([first[0], second[0]]), torch.stack([first[1], second[1]])
         torch.testing.assert_close(
-            maps.answers(torch.arange(20), tops, lefts, content), traced(whole), rtol=1e-4, atol=1e-5,
+            maps.logits(torch.arange(20), tops, lefts, content), traced(whole), rtol=1e-4, atol=1e-5,
             msg=f"{name}, side {side}, turn {turn}: the answers are not those of a whole forward",
         )  # fmt: skip
         maps.accept(torch.arange(0, 20, 2))
