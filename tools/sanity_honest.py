@@ -97,9 +97,10 @@ def measured(
     ]
     boxes = [made("square", threat=THREAT, queries=200 if effort.searches else 500)]
     module = trained(images, seed, width, key, epochs)
-    flags = flags_of({"model": module}, split, EvaluationSettings(attacks=suite, seed=seed))["model"]
+    settings = EvaluationSettings(attacks=suite, seed=seed)
+    flags = flags_of({"model": module}, split, settings)["model"]
     began = time.process_time()
-    found = inspect(module, split, suite, flags, seed=seed, black_boxes=boxes, others=before, effort=effort)
+    found = inspect(module, split, settings, flags, black_boxes=boxes, others=before, effort=effort)
     row = {
         "model": f"seed {seed}, width {width}, trained on {key or 'clean images'}",
         "images": len(images.test),

@@ -17,8 +17,9 @@ from matx.evaluation.target import Target
 from matx.measure import EvaluationSettings
 from matx.results import FLAGS, RESULTS
 from matx.runtime.environment import provenance
-from matx.runtime.files import plain, write_json
+from matx.runtime.files import write_json
 from matx.runtime.folder import RunFolder, create, refuse_existing
+from matx.runtime.identity import differences, identity_of
 from matx.runtime.progress import Display
 
 __all__ = ["EVALS", "EvalFolder", "identity_of_evaluation", "open_evaluation"]
@@ -70,30 +71,23 @@ class EvalFolder:
         return self.results.is_file()
 
 
-def identity_of_evaluation(target: Target, settings: EvaluationSettings) -> dict[str, Any]:
-    """What makes two evaluations the same: models, images, metrics, attacks, seed, batch size, versions."""
+def identity_of_evaluation(target: Target, settings: EvaluationSettings) -> dict[str, str]:
+    """What makes two evaluations the same, as `{path: text}`: models, images, metrics, attacks, seed, versions."""
     versions = {name: value for name, value in provenance(target.device).items() if name != "threads"}
     models = {
-        "/".join((*which, model)): _hash(weights)
+        ".".join((*which, model)): _hash(weights)
         for which, states in target.states.items()
         for model, weights in states.items()
     }
-    found = {
+    found: dict[str, Any] = {
         "schema": _SCHEMA,
         "name": target.name,
-        "models": models,
         "images": f"{settings.count(target.data.test)} of {target.data.test.fingerprint()}",
-        "seed": settings.seed,
-        "batch_size": settings.batch_size,
-        "metrics": [repr(metric) for metric in settings.metrics],
-        "attacks": [repr(attack) for attack in settings.attacks],
-        "grid": [repr(attack) for attack in settings.grid],
-        "union_only": settings.union_only,
         "ensemble": target.ensemble,
-        "provenance": versions,
+        **{f"models.{name}": content for name, content in models.items()},
+        **{f"provenance.{name}": value for name, value in versions.items()},
     }
-    content: dict[str, Any] = plain(found)
-    return content
+    return {name: str(value) for name, value in found.items()} | identity_of(settings, "settings")
 
 
 def _hash(weights: Mapping[str, Tensor]) -> str:
@@ -104,7 +98,7 @@ def _hash(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def open_evaluation(out: Path | None, wanted: Mapping[str, Any], display: Display) -> EvalFolder:
+def open_evaluation(out: Path | None, wanted: Mapping[str, str], display: Display) -> EvalFolder:
     """The folder of this evaluation: a new one, or the one in which it was stopped; another's is refused."""
     if out is None:
         candidates = sorted(EVALS.glob(f"{wanted['name']}-*")) if EVALS.is_dir() else []
@@ -120,25 +114,22 @@ def open_evaluation(out: Path | None, wanted: Mapping[str, Any], display: Displa
         def fill(new: RunFolder) -> None:
             write_json(EvalFolder(new.path).identity, wanted)
 
-        return EvalFolder(create(out, str(wanted["name"]), fill, home=EVALS).path)
+        return EvalFolder(create(out, wanted["name"], fill, home=EVALS).path)
     display.say(f"{found.path}: " + ("finished already" if found.finished else "continuing where it was stopped"))
     return found
 
 
-def _read(folder: EvalFolder) -> dict[str, Any]:
+def _read(folder: EvalFolder) -> dict[str, str]:
     try:
-        found: dict[str, Any] = json.loads(folder.identity.read_text(encoding="utf-8"))
+        found: dict[str, str] = json.loads(folder.identity.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found
 
 
-def _differing(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    names = [name for name in wanted if stored.get(name) != wanted[name]]
-    shown = [f"{name}: {_short(stored.get(name))} -> {_short(wanted[name])}" for name in names]
-    return "; ".join(shown[:3])
+def _differing(stored: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    return "; ".join(map(_short, differences(stored, wanted)[:3]))
 
 
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 120 else text[:117] + "..."
+def _short(text: str) -> str:
+    return text if len(text) <= 160 else text[:157] + "..."

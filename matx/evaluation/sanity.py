@@ -66,13 +66,11 @@ def inspect_scores(
                     found.findings[which, name] = inspect(
                         module,
                         target.data.test,
-                        settings.attacks,
+                        settings,
                         _reported(one.flags[name], settings.attacks, union_only=settings.union_only),
-                        seed=settings.draws,
                         black_boxes=_black_boxes(settings.attacks, effort),
                         others={other: models[other] for other in models if other not in (name, ENSEMBLE)},
                         effort=effort,
-                        batch_size=settings.batch_size,
                         device=target.device,
                     )
                     found.seconds[which, name] = round(time.monotonic() - began, 3)

@@ -153,7 +153,7 @@ def test_an_evaluation_is_finished_once_and_is_nobody_elses(home: Path, capsys: 
     assert "finished already" in capsys.readouterr().err, "it says so"
     assert Path("calls").stat().st_size == calls, "nothing is attacked again"
     assert main([*command, "--seed", "1"]) == 2, "another evaluation does not go into this folder"
-    assert "holds another evaluation (seed:" in capsys.readouterr().err, "the difference is named"
+    assert "holds another evaluation (settings.seed:" in capsys.readouterr().err, "the difference is named"
     results = json.loads(Path("mine/results.json").read_text())
     Path("mine/results.json").write_text(json.dumps({**results, "schema": 7}))
     assert main(command) == 2, "results of another schema are refused"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -79,7 +80,7 @@ def inspected(
     flags = flags_of({"model": module}, split, settings)["model"]
     boxes = [made("square", threat=LINF, queries=100)]
     named = {f"other{place}": other for place, other in enumerate(others)}
-    return inspect(module, split, suite, flags, seed=2, black_boxes=boxes, others=named, effort=effort)
+    return inspect(module, split, settings, flags, black_boxes=boxes, others=named, effort=effort)
 
 
 def failing(findings: Sequence[Finding]) -> set[str]:
@@ -245,9 +246,9 @@ def test_copies_fill_batches_and_do_not_exceed_them() -> None:
     attack = made("pgd", threat=LINF, steps=2)
     settings = EvaluationSettings(attacks=[attack], seed=1, images=30, batch_size=16)
     flags = flags_of({"model": module}, split, settings)["model"]
-    found = inspect(module, split, [attack], flags, seed=2, effort=QUICK, batch_size=16)
+    found = inspect(module, split, settings, flags, effort=QUICK)
     handle.remove()
     assert max(seen) <= 16, f"a forward of {max(seen)} images is more than a batch holds"
-    larger = inspect(module, split, [attack], flags, seed=2, effort=QUICK, batch_size=64)
+    larger = inspect(module, split, replace(settings, batch_size=64), flags, effort=QUICK)
     again = [[one.sentence for one in both if one.check == "more steps"] for both in (found, larger)]
     assert again[0] == again[1], "the size of the batches changes what more steps find"

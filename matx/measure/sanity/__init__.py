@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from matx.craft import attackable, forked
 from matx.data import Split, batches
-from matx.interfaces import Attack
+from matx.interfaces import Attack, Composite
 from matx.measure.answers import plain_fp32
 from matx.measure.rates import Flags
 from matx.measure.sanity.effort import EFFORTS, FULL, QUICK, Effort
 from matx.measure.sanity.finding import Finding, Status, worst
 from matx.measure.sanity.model_checks import model_checks
 from matx.measure.sanity.searches import Bench, black_box, growth, huge_radius, more_steps, noise, transfer
+from matx.measure.settings import EvaluationSettings
 from matx.measure.threats import by_threat
 from matx.randomness import seed_for
 
@@ -27,17 +27,15 @@ __all__ = ["EFFORTS", "FULL", "QUICK", "Effort", "Finding", "Status", "inspect",
 def inspect(
     module: nn.Module,
     split: Split,
-    attacks: Sequence[Attack],
+    settings: EvaluationSettings,
     flags: Flags,
     *,
-    seed: int,
     black_boxes: Sequence[Attack] = (),
     others: Mapping[str, nn.Module] | None = None,
     effort: Effort = FULL,
-    batch_size: int = 256,
     device: torch.device | str = "cpu",
 ) -> tuple[Finding, ...]:
-    """Every check of one model's score: `flags` of `attacks` on the first images of the split.
+    """Every check of one model's score: `flags` of the settings' attacks on the first images of the split.
 
     `black_boxes` are attacks that ask no gradient, one for each threat model whose scores they check; `others` are
     models to transfer from. Without them these two checks are left out, as is 'more steps' where no attack has steps.
@@ -45,19 +43,19 @@ def inspect(
     as they were.
     """
     place, others = torch.device(device), others or {}
-    sample = torch.arange(min(len(flags.clean), batch_size, 128))
-    with plain_fp32(place), forked(seed_for(seed, "sanity"), place):
+    sample = torch.arange(min(len(flags.clean), settings.batch_size, 128))
+    with plain_fp32(place), forked(seed_for(settings.draws, "sanity"), place):
         (batch,) = batches(split, sample, len(sample), device=place)
         found = model_checks(module, batch.images, batch.labels)
         with ExitStack() as stack:
             model = stack.enter_context(attackable(module))
             sources = {name: stack.enter_context(attackable(other)) for name, other in others.items()}
             bench = Bench(
-                model=model, split=split, clean=flags.clean, robust=flags.threats, seed=seed, batch_size=batch_size,
-                device=place, effort=effort,
+                model=model, split=split, clean=flags.clean, robust=flags.threats, seed=settings.draws,
+                batch_size=settings.batch_size, device=place, effort=effort,
             )  # fmt: skip
             found.append(huge_radius(bench))
-            for threat, members in by_threat(attacks).items():
+            for threat, members in by_threat(settings.attacks).items():
                 found += [growth(bench, threat), noise(bench, threat)]
                 found += [black_box(bench, attack) for attack in black_boxes if attack.threat == threat]
                 if sources:
@@ -74,8 +72,7 @@ def _first(members: Sequence[Attack], bench: Bench, images: Tensor) -> Sequence[
     with torch.no_grad():
         classes = bench.model(images[:1]).shape[1]
     for attack in members:
-        composed: Any = attack
-        searches = composed.members(classes, bench.batch_size) if hasattr(attack, "members") else (attack,)
+        searches = attack.members(classes, bench.batch_size) if isinstance(attack, Composite) else (attack,)
         found: list[Attack] = [search for search in searches if hasattr(search, "steps")]
         if found:
             return found[:1]

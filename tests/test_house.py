@@ -1,0 +1,37 @@
+"""Lengths that keep the code readable: of functions, and of their lists of parameters."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+LINES, PARAMETERS = 50, 8
+
+
+def functions(folders: tuple[str, ...]) -> Iterator[tuple[str, Function]]:
+    """Every function of these folders, the command line's left out, with its place."""
+    for folder in folders:
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            if "cli" in file.relative_to(ROOT).parts:
+                continue
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, Function):
+                    yield f"{file.relative_to(ROOT)}:{node.lineno} {node.name}", node
+
+
+def test_functions_are_short() -> None:
+    lengths = {where: (f.end_lineno or f.lineno) - f.lineno + 1 for where, f in functions(("matx", "registry"))}
+    assert len(lengths) > 1000, "the functions were not found"
+    assert [where for where, length in lengths.items() if length >= LINES] == [], f"functions of {LINES} lines or more"
+
+
+def test_functions_take_few_parameters() -> None:
+    def count(function: Function) -> int:
+        names = [a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+        return len(names) - (names[:1] in (["self"], ["cls"]))
+
+    many = [where for where, function in functions(("matx", "registry")) if count(function) > PARAMETERS]
+    assert many == [], f"functions of more than {PARAMETERS} parameters outside the command line"
