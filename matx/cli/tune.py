@@ -10,7 +10,7 @@ import click
 from matx.cli.options import common, device, display, load, results_console, settings
 
 if TYPE_CHECKING:
-    from matx.tune.final import Verdict
+    from matx.tune.final import FinalComparison
     from matx.tune.folder import StudyFolder
 
 __all__ = ["tune"]
@@ -47,7 +47,7 @@ def tune(
     if show is not None:
         if files or bindings:
             raise click.UsageError("--show shows a study that is there: leave FILE and -s away")
-        from matx.tune.look import look
+        from matx.tune.show import look
 
         _tell(*look(show, storage))
         return 0
@@ -62,14 +62,14 @@ def tune(
     except flow.Stopped as stop:
         click.echo(f"stopped; the same command continues the study {stop}", err=True)
         return 130
-    from matx.tune.look import look
+    from matx.tune.show import look
 
     _tell(*look(folder.path, storage))
     return 0
 
 
 def _tell(
-    folder: StudyFolder, told: list[str], ranking: tuple[list[str], list[list[str]]], verdict: Verdict | None
+    folder: StudyFolder, told: list[str], ranking: tuple[list[str], list[list[str]]], final: FinalComparison | None
 ) -> None:
     """The best trials, what matters, and where everything lies."""
     from matx.cli.tables import show_table, text_table
@@ -81,5 +81,5 @@ def _tell(
         click.echo(line)
     click.echo(f"report      {folder.page}")
     click.echo(f"trials      {folder.table}")
-    if verdict is not None:
+    if final is not None:
         click.echo(f"best        {folder.best} (matx run {folder.best})")

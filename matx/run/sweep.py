@@ -15,7 +15,7 @@ from matx.runtime.folder import RUNS, RunFolder
 from matx.runtime.identity import identity_of, refuse_other
 from matx.runtime.progress import Display
 from matx.runtime.stored import load_own, named
-from matx.runtime.workers import Crew, usable_cores
+from matx.runtime.workers import WorkerPool, usable_cores
 
 __all__ = ["Planned", "Swept", "parse_seeds", "plan", "sweep"]
 
@@ -118,21 +118,21 @@ def sweep(
     failed: dict[Path, str] = {}
     if len(left) < len(planned):
         display.say(f"{len(planned) - len(left)} of {len(planned)} runs are finished already and are skipped")
-    crew: Crew[Planned] = Crew(work or do, min(jobs or usable_cores(), max(1, len(left))))
+    pool: WorkerPool[Planned] = WorkerPool(work or do, min(jobs or usable_cores(), max(1, len(left))))
     done = len(planned) - len(left)
     try:
         with display.bar("runs", len(planned), done) as bar:
-            while left or crew.busy():
-                while left and crew.idle():
+            while left or pool.busy():
+                while left and pool.idle():
                     task = left.pop(0)
-                    crew.give(task, task)
-                for event in crew.wait(1.0):
+                    pool.give(task, task)
+                for event in pool.wait(1.0):
                     done += 1
                     if event.kind != "done":
                         failed[event.job.folder] = str(event.content)
                     bar(done, f"{event.job.folder.name}: {event.kind}", line=True)
     finally:
-        crew.dismiss()
+        pool.dismiss()
     return Swept(tuple(one.folder for one in planned if one.folder not in failed), failed)
 
 

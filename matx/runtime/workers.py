@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from matx.errors import MatxError, RunError
 
-__all__ = ["Crew", "Event", "Work", "Worker", "usable_cores"]
+__all__ = ["Event", "Work", "Worker", "WorkerPool", "usable_cores"]
 
 Job = TypeVar("Job")
 Work = Callable[[Any, Callable[[Any], Any]], Any]
@@ -52,7 +52,7 @@ class Worker(Generic[Job]):
 
 
 @dataclass(eq=False)
-class Crew(Generic[Job]):
+class WorkerPool(Generic[Job]):
     """Up to `size` workers, started when first needed."""
 
     work: Work

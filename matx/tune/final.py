@@ -17,18 +17,18 @@ from matx.config import load_experiment
 from matx.errors import RunError
 from matx.experiment.tune import Tune
 from matx.runtime.files import write_json, write_text
-from matx.tune.drive import Ended, Hand
 from matx.tune.folder import StudyFolder, write_trial
-from matx.tune.ledger import Ledger, results
 from matx.tune.storage import open_study
 from matx.tune.study import Context
+from matx.tune.study_worker import Hand, TrialEnd
 from matx.tune.trial import Task, bindings_for
+from matx.tune.trial_queue import TrialQueue, finished_trials
 
-__all__ = ["Comparison", "Verdict", "best_trial", "conclude", "paired", "read_verdict", "score"]
+__all__ = ["FinalComparison", "PairedDifference", "best_trial", "conclude", "paired_difference", "read_final", "score"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class PairedDifference:
     """One configuration against another on the same seeds; positive: the first is better."""
 
     first: str
@@ -46,7 +46,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class FinalComparison:
     """What a study ends with."""
 
     best: int
@@ -54,7 +54,7 @@ class Verdict:
     params: Mapping[str, Any]
     scores: Mapping[str, Mapping[str, float]]
     """{configuration: {seed: score}}; higher is better."""
-    comparisons: Sequence[Comparison]
+    comparisons: Sequence[PairedDifference]
     takes: bool
     """Whether best.gin takes the best trial's values; otherwise it keeps the recipe's."""
     why: str
@@ -68,7 +68,7 @@ def score(values: Sequence[float], tune: Tune) -> float:
 
 def best_trial(trials: Sequence[FrozenTrial], tune: Tune) -> FrozenTrial:
     """The complete trial of the highest score; RunError with what went wrong where there is none."""
-    over = results(trials)
+    over = finished_trials(trials)
     complete = [trial for trial in over if trial.state == TrialState.COMPLETE]
     if not complete:
         reasons = dict.fromkeys(trial.user_attrs["outcome"].get("reason", "") for trial in over)
@@ -76,17 +76,23 @@ def best_trial(trials: Sequence[FrozenTrial], tune: Tune) -> FrozenTrial:
     return max(complete, key=lambda trial: (score(trial.values, tune), -trial.number))
 
 
-def paired(first: Mapping[str, float], second: Mapping[str, float], names: tuple[str, str]) -> Comparison | None:
+def paired_difference(
+    first: Mapping[str, float], second: Mapping[str, float], names: tuple[str, str]
+) -> PairedDifference | None:
     """The mean of the paired differences with its 95 % t interval; None with fewer than two common seeds."""
     differences = np.array([first[seed] - second[seed] for seed in first if seed in second])
     interval = paired_t(differences)
     if interval is None:
         return None
     mean, count = float(differences.mean()), len(differences)
-    return Comparison(first=names[0], second=names[1], mean=mean, low=interval.low, high=interval.high, seeds=count)
+    return PairedDifference(
+        first=names[0], second=names[1], mean=mean, low=interval.low, high=interval.high, seeds=count
+    )
 
 
-def conclude(context: Context, trials: Sequence[FrozenTrial], starts: Mapping[str, Mapping[str, Any]]) -> Verdict:
+def conclude(
+    context: Context, trials: Sequence[FrozenTrial], starts: Mapping[str, Mapping[str, Any]]
+) -> FinalComparison:
     """Run the best, the recipe's own values and the first corner again, compare them, and write best.gin."""
     best = best_trial(trials, context.tune)
     corner = next((label for label in starts if label.startswith("corner ")), None)
@@ -95,9 +101,9 @@ def conclude(context: Context, trials: Sequence[FrozenTrial], starts: Mapping[st
         chosen[corner] = dict(starts[corner])
     found = _rerun(context, chosen)
     pairs = [("best", "recipe"), *([("best", corner), ("recipe", corner)] if corner else [])]
-    comparisons = [paired(found[first], found[second], (first, second)) for first, second in pairs]
+    comparisons = [paired_difference(found[first], found[second], (first, second)) for first, second in pairs]
     takes, why = _decide(best, chosen, comparisons[0])
-    verdict = Verdict(
+    final = FinalComparison(
         best=best.number,
         params=best.params,
         scores=found,
@@ -105,21 +111,21 @@ def conclude(context: Context, trials: Sequence[FrozenTrial], starts: Mapping[st
         takes=takes,
         why=why,
     )
-    _write_best(context, verdict)
+    _write_best(context, final)
     _write_front(context, trials)
-    write_json(context.folder.verdict, asdict(verdict))
-    return verdict
+    write_json(context.folder.final, asdict(final))
+    return final
 
 
-def read_verdict(folder: StudyFolder) -> Verdict | None:
+def read_final(folder: StudyFolder) -> FinalComparison | None:
     """The final comparison of a finished study; None where there is none yet."""
-    if not folder.verdict.is_file():
+    if not folder.final.is_file():
         return None
-    stored = json.loads(folder.verdict.read_text(encoding="utf-8"))
-    return Verdict(**{**stored, "comparisons": [Comparison(**entry) for entry in stored["comparisons"]]})
+    stored = json.loads(folder.final.read_text(encoding="utf-8"))
+    return FinalComparison(**{**stored, "comparisons": [PairedDifference(**entry) for entry in stored["comparisons"]]})
 
 
-def _decide(best: FrozenTrial, chosen: Mapping[str, Any], against: Comparison | None) -> tuple[bool, str]:
+def _decide(best: FrozenTrial, chosen: Mapping[str, Any], against: PairedDifference | None) -> tuple[bool, str]:
     if chosen["best"] == chosen["recipe"]:
         return False, "the recipe's own values were the best; best.gin keeps them"
     if against is None:
@@ -141,12 +147,12 @@ def _rerun(context: Context, chosen: Mapping[str, Mapping[str, Any]]) -> dict[st
     study.sampler, study.pruner = optuna.samplers.RandomSampler(seed=0), optuna.pruners.NopPruner()
     starts = {_label(params, seed): params for seed in tune.seeds for params in chosen.values()}
     known = {trial.user_attrs["start"] for trial in study.get_trials(deepcopy=False)}
-    ledger = Ledger(study, total=len(known | set(starts)), space={}, lease=context.lease)
-    ledger.enqueue(starts)
-    total, done = ledger.total, [len(results(ledger.trials()))]
+    queue = TrialQueue(study, total=len(known | set(starts)), space={}, lease=context.lease)
+    queue.enqueue(starts)
+    total, done = queue.total, [len(finished_trials(queue.trials()))]
     with context.display.bar("final runs", total, done[0]) as bar:
 
-        def ended(how: Ended) -> None:
+        def ended(how: TrialEnd) -> None:
             done[0] += how.state != "lost"
             bar(done[0], f"{how.attrs['start']} {how.state}", line=True)
             write_trial(context.folder.rerun(how.attrs["start"]), how)
@@ -165,10 +171,10 @@ def _rerun(context: Context, chosen: Mapping[str, Mapping[str, Any]]) -> dict[st
                 train_limit=tune.train_limit,
             )
 
-        Hand(ledger, context.crew, task, ended, context.epochs, stopped=context.stopped).work()
+        Hand(queue, context.pool, task, ended, context.epochs, stopped=context.stopped).work()
     scores = {
         trial.user_attrs["start"]: score(trial.values, tune)
-        for trial in results(ledger.trials())
+        for trial in finished_trials(queue.trials())
         if trial.state == TrialState.COMPLETE
     }
     return {
@@ -183,13 +189,13 @@ def _label(params: Mapping[str, Any], seed: int) -> str:
     return f"{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()} seed {seed}"
 
 
-def _write_best(context: Context, verdict: Verdict) -> None:
-    bindings = bindings_for(verdict.params) if verdict.takes else ()
+def _write_best(context: Context, final: FinalComparison) -> None:
+    bindings = bindings_for(final.params) if final.takes else ()
     head = [
-        f"# The end of the study {context.folder.path.resolve().name}: {verdict.why}.",
+        f"# The end of the study {context.folder.path.resolve().name}: {final.why}.",
         "# Paired differences on validation, higher is better, with their 95 % t interval:",
-        *(f"#   {comparison.sentence()}" for comparison in verdict.comparisons),
-        f"# The values of trial {verdict.best}: {', '.join(bindings_for(verdict.params))}",
+        *(f"#   {comparison.sentence()}" for comparison in final.comparisons),
+        f"# The values of trial {final.best}: {', '.join(bindings_for(final.params))}",
         "#",
         f"#   matx run {context.folder.best.name}",
         "#",
@@ -207,7 +213,7 @@ def _write_front(context: Context, trials: Sequence[FrozenTrial]) -> None:
     for old in folder.glob("trial-*.gin"):
         old.unlink()
     front = {trial.number for trial in context.study.best_trials}
-    for trial in results(trials):
+    for trial in finished_trials(trials):
         if trial.number in front:
             values = zip(context.tune.objectives, trial.values, strict=True)
             head = f"# Trial {trial.number}: " + ", ".join(f"{name} {value:.4f}" for name, value in values) + "\n"

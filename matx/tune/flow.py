@@ -22,16 +22,16 @@ from matx.runtime.environment import find_device
 from matx.runtime.interrupt import held_back
 from matx.runtime.progress import Bar, Display
 from matx.runtime.workers import Work, usable_cores
-from matx.tune.drive import Ended, Hand
-from matx.tune.final import Verdict, best_trial, conclude
+from matx.tune.final import FinalComparison, best_trial, conclude
 from matx.tune.folder import StudyFolder, open_folder, write_trial
-from matx.tune.ledger import LEASE, Ledger, results
 from matx.tune.report import write_reports
 from matx.tune.sampling import distributions
 from matx.tune.space import own_values, starting_points
 from matx.tune.storage import close_storage, storage_errors
 from matx.tune.study import Context, opened
+from matx.tune.study_worker import Hand, TrialEnd
 from matx.tune.trial import Task, bindings_for, check_objectives, train
+from matx.tune.trial_queue import LEASE, TrialQueue, finished_trials
 
 __all__ = ["Request", "Stopped", "tune"]
 
@@ -61,7 +61,7 @@ class Request:
 
 def tune(
     loaded: Loaded, request: Request, *, display: Display | None = None, work: Work = train
-) -> tuple[StudyFolder, Verdict]:
+) -> tuple[StudyFolder, FinalComparison]:
     """Search until the study holds `trials` results, run the best again, and write the reports and best.gin.
 
     Bad input is refused before anything is written. `work`: what a worker does with a Task.
@@ -85,24 +85,24 @@ def tune(
             work=work,
             stopped=stopped,
         )
-        ledger = Ledger(
+        queue = TrialQueue(
             context.study,
             total=_total(request.trials, context, len(starts)),
             space=distributions(context.tune.axes),
             lease=request.lease,
         )
-        ledger.enqueue(starts)
+        queue.enqueue(starts)
         try:
-            _search(context, ledger)
-            verdict = conclude(context, ledger.trials(), starts)
-            write_reports(folder, context.study, context.tune, verdict)
+            _search(context, queue)
+            final = conclude(context, queue.trials(), starts)
+            write_reports(folder, context.study, context.tune, final)
         except KeyboardInterrupt as stop:
             write_reports(folder, context.study, context.tune)
             raise Stopped(str(folder.path)) from stop
         finally:
-            context.crew.dismiss()
+            context.pool.dismiss()
             close_storage(context.storage)
-    return folder, verdict
+    return folder, final
 
 
 def _check(experiment: Experiment, request: Request) -> tuple[str, int]:
@@ -137,15 +137,15 @@ def _total(trials: int, context: Context, starts: int) -> int:
     return starts
 
 
-def _search(context: Context, ledger: Ledger) -> None:
-    done = results(ledger.trials(), ledger.total)
+def _search(context: Context, queue: TrialQueue) -> None:
+    done = finished_trials(queue.trials(), queue.total)
     if done:
-        context.display.say(f"continuing {context.folder.path} with {len(done)} of {ledger.total} trials done")
-    with context.display.bar("trials", ledger.total, len(done)) as bar:
+        context.display.say(f"continuing {context.folder.path} with {len(done)} of {queue.total} trials done")
+    with context.display.bar("trials", queue.total, len(done)) as bar:
 
-        def ended(how: Ended) -> None:
+        def ended(how: TrialEnd) -> None:
             write_trial(context.folder.trial(how.number), how)
-            _show(context, ledger, bar, how)
+            _show(context, queue, bar, how)
 
         def task(trial: Trial, position: int) -> Task:
             return Task(
@@ -159,18 +159,18 @@ def _search(context: Context, ledger: Ledger) -> None:
                 train_limit=context.tune.train_limit,
             )
 
-        hand = Hand(ledger, context.crew, task, ended, context.epochs, stopped=context.stopped)
+        hand = Hand(queue, context.pool, task, ended, context.epochs, stopped=context.stopped)
         try:
             hand.work()
         finally:
-            trained = sum(t.user_attrs.get("outcome", {}).get("seconds", 0.0) for t in ledger.trials())
+            trained = sum(t.user_attrs.get("outcome", {}).get("seconds", 0.0) for t in queue.trials())
             log.info("the tuner itself took %.1f s; all trials together trained %.1f s", hand.own_seconds, trained)
 
 
-def _show(context: Context, ledger: Ledger, bar: Bar, how: Ended) -> None:
+def _show(context: Context, queue: TrialQueue, bar: Bar, how: TrialEnd) -> None:
     """One line: the trial, the best so far, what was pruned and failed."""
-    trials = ledger.trials()
-    over = results(trials, ledger.total)
+    trials = queue.trials()
+    over = finished_trials(trials, queue.total)
     count = {state: sum(trial.state == state for trial in over) for state in TrialState}
     values = ", ".join(f"{value:.4f}" for value in how.values) if how.values else how.reason
     parts = [f"trial {how.number} {how.state}{f' {values}' if values else ''}"]

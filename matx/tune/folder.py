@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matx.errors import RunError
 from matx.runtime.files import write_json
-from matx.tune.drive import Ended
+from matx.tune.study_worker import TrialEnd
 from matx.tune.trial import bindings_for
 
 __all__ = ["STUDIES", "StudyFolder", "find_folder", "open_folder", "write_trial"]
@@ -44,7 +44,7 @@ class StudyFolder:
         return self.path / "best.gin"
 
     @property
-    def verdict(self) -> Path:
+    def final(self) -> Path:
         """The final comparison."""
         return self.path / "final.json"
 
@@ -103,7 +103,7 @@ def find_folder(path: Path) -> StudyFolder:
     return folder
 
 
-def write_trial(folder: Path, ended: Ended) -> None:
+def write_trial(folder: Path, ended: TrialEnd) -> None:
     """trial.json: what was tried, how it ended, and why."""
     folder.mkdir(parents=True, exist_ok=True)
     told = {

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from matx.experiment.tune import Tune
 from matx.runtime.files import write_text
 from matx.tune.charts import Point, front, history, importance, parallel, slices
-from matx.tune.final import Verdict, score
+from matx.tune.final import FinalComparison, score
 from matx.tune.folder import StudyFolder
-from matx.tune.ledger import results
+from matx.tune.trial_queue import finished_trials
 
 __all__ = ["importances", "lines", "ranking", "write_reports"]
 
@@ -35,16 +35,16 @@ svg text { font: 11px system-ui, sans-serif; fill: #444; paint-order: stroke; st
 """
 
 
-def write_reports(folder: StudyFolder, study: optuna.Study, tune: Tune, verdict: Verdict | None = None) -> None:
+def write_reports(folder: StudyFolder, study: optuna.Study, tune: Tune, final: FinalComparison | None = None) -> None:
     """Write trials.csv and study.html from the record."""
-    over = results(study.get_trials(deepcopy=False))
+    over = finished_trials(study.get_trials(deepcopy=False))
     write_text(folder.table, _csv(over, tune))
-    write_text(folder.page, _page(folder.path.resolve().name, study, over, tune, verdict))
+    write_text(folder.page, _page(folder.path.resolve().name, study, over, tune, final))
 
 
-def lines(study: optuna.Study, tune: Tune, verdict: Verdict | None) -> list[str]:
+def lines(study: optuna.Study, tune: Tune, final: FinalComparison | None) -> list[str]:
     """The study in words: what was tried, what matters, what the final comparison says."""
-    over = results(study.get_trials(deepcopy=False))
+    over = finished_trials(study.get_trials(deepcopy=False))
     count = {state: sum(trial.state == state for trial in over) for state in _STATES}
     answered = sum("answered_by" in trial.user_attrs["outcome"] for trial in over)
     told = [
@@ -55,10 +55,10 @@ def lines(study: optuna.Study, tune: Tune, verdict: Verdict | None) -> list[str]
         told.append("Two objectives: the Pareto front is what counts, and no trial was pruned.")
     for objective, name in enumerate(tune.objectives):
         told += _in_words(importances(study, over, objective), over, tune, objective, name)
-    if verdict is not None:
+    if final is not None:
         told += ["On fresh seeds, higher is better, 95 % t interval of the paired differences on validation:"]
-        told += [f"  {comparison.sentence()}" for comparison in verdict.comparisons]
-        told.append(f"So {verdict.why}.")
+        told += [f"  {comparison.sentence()}" for comparison in final.comparisons]
+        told.append(f"So {final.why}.")
     return told
 
 
@@ -82,7 +82,7 @@ def importances(study: optuna.Study, over: Sequence[FrozenTrial], objective: int
 
 def ranking(study: optuna.Study, tune: Tune) -> tuple[list[str], list[list[str]]]:
     """(head, rows) of the trials that have a result, the best first."""
-    points = _points(results(study.get_trials(deepcopy=False)), tune)
+    points = _points(finished_trials(study.get_trials(deepcopy=False)), tune)
     ordered = sorted(points, key=lambda p: (not p.complete, -p.score if p.complete else 0.0, p.number))
     head = ["trial", "state", *tune.objectives, *tune.space, "start"]
     rows = [
@@ -152,11 +152,13 @@ def _csv(over: Sequence[FrozenTrial], tune: Tune) -> str:
     return text.getvalue()
 
 
-def _page(name: str, study: optuna.Study, over: Sequence[FrozenTrial], tune: Tune, verdict: Verdict | None) -> str:
+def _page(
+    name: str, study: optuna.Study, over: Sequence[FrozenTrial], tune: Tune, final: FinalComparison | None
+) -> str:
     points, axes = _points(over, tune), tune.axes
-    body = [f"<h1>{escape(name)}</h1>", *_prose(lines(study, tune, verdict))]
-    if verdict is not None:
-        head, rows = _final(verdict)
+    body = [f"<h1>{escape(name)}</h1>", *_prose(lines(study, tune, final))]
+    if final is not None:
+        head, rows = _final(final)
         body += ["<h2>Fresh seeds</h2>", _table(head, rows)]
     if len(tune.objectives) == 2:
         members = [trial.number for trial in study.best_trials]
@@ -192,11 +194,11 @@ def _why(trial: FrozenTrial) -> str:
     return str(outcome.get("reason", answered))
 
 
-def _final(verdict: Verdict) -> tuple[list[str], list[list[str]]]:
-    seeds = list(dict.fromkeys(seed for found in verdict.scores.values() for seed in found))
+def _final(final: FinalComparison) -> tuple[list[str], list[list[str]]]:
+    seeds = list(dict.fromkeys(seed for found in final.scores.values() for seed in found))
     rows = [
         [f"{found[seed]:.4f}" if seed in found else "failed" for seed in seeds] + [name]
-        for name, found in verdict.scores.items()
+        for name, found in final.scores.items()
     ]
     return [*(f"seed {seed}" for seed in seeds), "configuration"], rows
 

@@ -19,11 +19,11 @@ from matx.experiment.tune import Tune
 from matx.runtime.files import plain, write_json, write_text
 from matx.runtime.identity import identity_of, refuse_other, upgraded
 from matx.runtime.progress import Display
-from matx.runtime.workers import Crew, Work
+from matx.runtime.workers import Work, WorkerPool
 from matx.tune.folder import StudyFolder
-from matx.tune.ledger import LEASE
 from matx.tune.sampling import pruner, sampler
 from matx.tune.storage import is_url, open_storage, open_study, shown
+from matx.tune.trial_queue import LEASE
 
 __all__ = ["Context", "declared", "opened", "refuse_others"]
 
@@ -43,7 +43,7 @@ class Context:
     study: optuna.Study
     device: str
     display: Display
-    crew: Crew[Trial]
+    pool: WorkerPool[Trial]
     stopped: Callable[[], bool]
     lease: float = LEASE
 
@@ -110,7 +110,7 @@ def opened(
         study=study,
         device=device,
         display=display,
-        crew=Crew(work, jobs),
+        pool=WorkerPool(work, jobs),
         stopped=stopped,
     )
     study.sampler = sampler(context.tune)

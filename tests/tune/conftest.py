@@ -12,7 +12,7 @@ from sample_runs import QUICK
 
 from matx.config import load_experiment
 from matx.runtime.workers import Work
-from matx.tune.final import Verdict
+from matx.tune.final import FinalComparison
 from matx.tune.flow import Request, tune
 from matx.tune.folder import StudyFolder
 from matx.tune.storage import open_storage
@@ -32,7 +32,7 @@ Tune.seeds = [1001, 1002, 1003]
 """
 )
 
-Tuned = Callable[..., tuple[StudyFolder, Verdict]]
+Tuned = Callable[..., tuple[StudyFolder, FinalComparison]]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def tuned(recipe: Path) -> Tuned:
 
     def run(
         trials: int, *bindings: str, work: Work = synthetic.train, jobs: int = 1, **request: Any
-    ) -> tuple[StudyFolder, Verdict]:
+    ) -> tuple[StudyFolder, FinalComparison]:
         loaded = load_experiment([recipe], bindings)
         return tune(loaded, Request(trials=trials, jobs=jobs, **request), work=work)
 

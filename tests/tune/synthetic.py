@@ -75,25 +75,25 @@ def main() -> None:
     import optuna
 
     from matx.experiment.tune import Tune
-    from matx.runtime.workers import Crew
-    from matx.tune import ledger as ledgers
-    from matx.tune.drive import Hand
+    from matx.runtime.workers import WorkerPool
+    from matx.tune import trial_queue
     from matx.tune.sampling import distributions, sampler
     from matx.tune.storage import open_storage, open_study
+    from matx.tune.study_worker import Hand
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if given.host:
-        ledgers.HOST = given.host
+        trial_queue.HOST = given.host
     tune = Tune(space=SPACE, sampler="random", pruner="none")
     study = open_study(open_storage(given.storage), given.study, ["maximize"], given.storage)
     study.sampler, study.pruner = sampler(tune), optuna.pruners.NopPruner()
-    ledger = ledgers.Ledger(study, total=given.total, space=distributions(tune.axes), lease=given.lease)
-    ledger.enqueue({"recipe": {"x": 0.5, "y": 1.0, "kind": "good"}, "plain": {"x": 0.0, "y": 1.0, "kind": "good"}})
+    queue = trial_queue.TrialQueue(study, total=given.total, space=distributions(tune.axes), lease=given.lease)
+    queue.enqueue({"recipe": {"x": 0.5, "y": 1.0, "kind": "good"}, "plain": {"x": 0.0, "y": 1.0, "kind": "good"}})
 
     def task(trial: Any, position: int) -> dict[str, Any]:
         return {"number": trial.number, "log": given.log, "seconds": given.seconds, **trial.params}
 
-    Hand(ledger, Crew(work, 1), task, lambda ended: None, epochs=1).work(poll=1.0)
+    Hand(queue, WorkerPool(work, 1), task, lambda ended: None, epochs=1).work(poll=1.0)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from matx.tune.ledger import results
 from matx.tune.storage import close_storage, open_storage
+from matx.tune.trial_queue import finished_trials
 from tune import synthetic
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ class Crowd:
 
 def check_nothing_lost_and_nothing_doubled(crowd: Crowd, kills: int) -> None:
     trials = crowd.trials()
-    over = results(trials, crowd.total)
+    over = finished_trials(trials, crowd.total)
     assert len(over) == crowd.total, "every slot has one result"
     assert not [trial for trial in trials if trial.state in (TrialState.RUNNING, TrialState.WAITING)], "nothing is left"
     originals = [

@@ -11,8 +11,8 @@ import pytest
 from matx.cli import main
 from matx.errors import ConfigError, MatxError, OptionError, RunError
 from matx.tune.folder import StudyFolder
-from matx.tune.ledger import results
 from matx.tune.storage import open_storage
+from matx.tune.trial_queue import finished_trials
 from tune.conftest import Tuned, record
 
 NO_CORNERS = "Tune.corners={}"
@@ -96,7 +96,7 @@ def test_a_study_whose_folder_was_renamed_goes_on(tuned: Tuned, tmp_path: Path) 
     moved = tmp_path / "studies" / "renamed"
     folder.path.rename(moved)
     folder, _ = tuned(3, folder=moved)
-    assert len(results(record(folder))) == 3, "the same study goes on under its own name"
+    assert len(finished_trials(record(folder))) == 3, "the same study goes on under its own name"
     assert len(folder.table.read_text().splitlines()) == 4, "three trials and the head, none of them begun anew"
 
 
@@ -110,7 +110,7 @@ def test_another_record_than_the_folder_s_is_refused(tuned: Tuned, tmp_path: Pat
     assert content(folder) == before, "nothing was changed"
     assert not (tmp_path / "other.log").exists(), "and no record begun"
     tuned(3, storage=str(folder.journal))
-    assert len(results(record(folder))) == 3, "the same record by its path is the same"
+    assert len(finished_trials(record(folder))) == 3, "the same record by its path is the same"
     shutil.move(folder.journal, tmp_path / "moved.log")
     with pytest.raises(RunError, match="has lost its record"):
         tuned(4)

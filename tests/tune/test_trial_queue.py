@@ -10,10 +10,10 @@ import pytest
 from optuna.trial import TrialState
 
 from matx.experiment.tune import Tune
-from matx.tune import ledger as ledgers
-from matx.tune.ledger import Ledger, results, standing
+from matx.tune import trial_queue
 from matx.tune.sampling import distributions, pruner, sampler
 from matx.tune.storage import open_storage, open_study
+from matx.tune.trial_queue import TrialQueue, counted_trials, finished_trials
 
 AXES = Tune(space={"x": ("float", 0.0, 1.0), "n": ("int", 0, 5)})
 GRID = {"x": ("float", 0.0, 1.0, 0.25), "n": ("int", 0, 5)}
@@ -25,11 +25,11 @@ def quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def hand(where: Path, total: int, tune: Tune = AXES, lease: float = 60.0) -> Ledger:
+def hand(where: Path, total: int, tune: Tune = AXES, lease: float = 60.0) -> TrialQueue:
     """One hand on the study in a journal; each call is as if from a new process."""
     study = open_study(open_storage(str(where)), "study", tune.headings, str(where))
     study.sampler, study.pruner = sampler(tune), pruner(tune, epochs=9, every=1)
-    return Ledger(study, total=total, space=distributions(tune.axes), lease=lease)
+    return TrialQueue(study, total=total, space=distributions(tune.axes), lease=lease)
 
 
 def test_two_hands_share_the_slots_and_make_no_more(tmp_path: Path) -> None:
@@ -38,13 +38,13 @@ def test_two_hands_share_the_slots_and_make_no_more(tmp_path: Path) -> None:
     two.enqueue({"recipe": {"x": 0.5, "n": 1}})
     claimed = 0
     for _ in range(4):
-        for ledger, trial in [(ledger, ledger.claim()) for ledger in (one, two)]:
+        for queue, trial in [(queue, queue.claim()) for queue in (one, two)]:
             if trial is not None:
                 claimed += 1
-                assert ledger.complete(trial, [trial.params["x"]]), "the trial is still its claimant's"
+                assert queue.complete(trial, [trial.params["x"]]), "the trial is still its claimant's"
     assert claimed == 5, "five slots are five claims"
     assert one.finished(), "every slot has its result"
-    assert len(results(one.trials(), 5)) == 5, "five results"
+    assert len(finished_trials(one.trials(), 5)) == 5, "five results"
 
 
 def test_a_starting_point_queued_twice_is_run_once(tmp_path: Path) -> None:
@@ -89,10 +89,12 @@ def test_a_retry_counts_where_what_it_repeats_counts(tmp_path: Path) -> None:
     again = one.claim()
     assert again is not None, "the other is run again"
     assert one.complete(again, [0.5]), "and ends"
-    assert [trial.number for trial in results(one.trials(), 2)] == [first.number, again.number], (
+    assert [trial.number for trial in finished_trials(one.trials(), 2)] == [first.number, again.number], (
         "two slots, two results"
     )
-    assert [trial.number for trial in results(one.trials(), 1)] == [first.number], "of one slot the retry is no part"
+    assert [trial.number for trial in finished_trials(one.trials(), 1)] == [first.number], (
+        "of one slot the retry is no part"
+    )
 
 
 def test_a_retry_that_two_hands_queued_is_run_once(tmp_path: Path) -> None:
@@ -102,21 +104,21 @@ def test_a_retry_that_two_hands_queued_is_run_once(tmp_path: Path) -> None:
     one.study.tell(trial, state=TrialState.FAIL)
     for _ in range(2):
         one.study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number, "fixed": trial.params})
-    one.held.clear()
+    one.leased.clear()
     first = one.claim()
     assert first is not None, "the first retry runs"
     assert one.claim() is None, "the second does not"
     one.complete(first, [1.0])
-    assert len(results(one.trials(), 1)) == 1, "one slot, one result"
+    assert len(finished_trials(one.trials(), 1)) == 1, "one slot, one result"
 
 
 def test_a_lease_that_stands_still_is_noticed_on_the_observers_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledgers, "HOST", "elsewhere")
+    monkeypatch.setattr(trial_queue, "HOST", "elsewhere")
     lost = hand(tmp_path / "j", 1).claim()
     assert lost is not None, "a slot is free"
-    monkeypatch.setattr(ledgers, "HOST", "here")
+    monkeypatch.setattr(trial_queue, "HOST", "here")
     watcher = hand(tmp_path / "j", 1, lease=0.3)
     assert watcher.reap() == [], "at first sight nobody knows whether the owner lives"
     time.sleep(0.4)
@@ -127,10 +129,10 @@ def test_a_lease_that_stands_still_is_noticed_on_the_observers_clock(
 
 
 def test_a_renewed_lease_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledgers, "HOST", "elsewhere")
+    monkeypatch.setattr(trial_queue, "HOST", "elsewhere")
     owner = hand(tmp_path / "j", 1, lease=0.1)
     owner.claim()
-    monkeypatch.setattr(ledgers, "HOST", "here")
+    monkeypatch.setattr(trial_queue, "HOST", "here")
     watcher = hand(tmp_path / "j", 1, lease=0.3)
     for _ in range(5):
         assert watcher.reap() == [], "a living owner keeps its trial"
@@ -142,7 +144,7 @@ def test_a_dead_process_of_this_machine_is_noticed_at_once(tmp_path: Path) -> No
     one = hand(tmp_path / "j", 1)
     trial = one.claim()
     assert trial is not None, "a slot is free"
-    trial.set_user_attr("lease", f"{ledgers.HOST} 999999999 0")  # no such process
+    trial.set_user_attr("lease", f"{trial_queue.HOST} 999999999 0")  # no such process
     two = hand(tmp_path / "j", 1)
     assert two.reap() == [trial.number], "nobody has to wait for the lease of a process that is gone"
     assert not one.complete(trial, [1.0]), "its old owner, were it still there, is told that it lost the trial"
@@ -156,7 +158,7 @@ def test_a_configuration_that_kills_its_workers_is_recorded_as_failed(tmp_path: 
         assert trial is not None, "it is run again"
         one.died(trial, "killed by signal 9 (SIGKILL)")
     assert one.reap() == [], "three times are enough"
-    (last,) = results(one.trials(), 1)
+    (last,) = finished_trials(one.trials(), 1)
     assert "died 3 times" in last.user_attrs["outcome"]["reason"], "the record says why"
     assert one.finished(), "and the study goes on"
 
@@ -169,7 +171,7 @@ def test_a_larger_total_makes_use_of_what_is_there(tmp_path: Path) -> None:
     assert not two.finished(), "two slots are new"
     while (trial := two.claim()) is not None:
         two.complete(trial, [0.0])
-    assert len(standing(two.trials(), 4)) == 4, "four in all, not six"
+    assert len(counted_trials(two.trials(), 4)) == 4, "four in all, not six"
 
 
 @pytest.mark.parametrize("name", ["tpe", "random", "gp", "cmaes", "nsgaii", "grid"])

@@ -12,17 +12,17 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from matx.runtime.workers import Crew, Event
-from matx.tune.ledger import Ledger, results, standing
+from matx.runtime.workers import Event, WorkerPool
+from matx.tune.trial_queue import TrialQueue, counted_trials, finished_trials
 
-__all__ = ["Ended", "Hand"]
+__all__ = ["Hand", "TrialEnd"]
 
 _POLL = 5.0
 """At least so often (seconds) lost trials are looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class TrialEnd:
     """How a trial ended: `complete`, `pruned`, `failed`, or `lost` (to be run again)."""
 
     number: int
@@ -39,13 +39,13 @@ class Ended:
 
 @dataclass(eq=False)
 class Hand:
-    """One process that works on a study, with its crew."""
+    """One process that works on a study, with its pool."""
 
-    ledger: Ledger
-    crew: Crew[Trial]
+    queue: TrialQueue
+    pool: WorkerPool[Trial]
     task: Callable[[Trial, int], Any]
     """(trial, position of the worker) -> what the worker is given."""
-    ended: Callable[[Ended], None]
+    ended: Callable[[TrialEnd], None]
     epochs: int
     """Of a whole trial, for reasons in words."""
     exempt: Callable[[Trial], bool] = lambda trial: "start" in trial.user_attrs
@@ -61,7 +61,7 @@ class Hand:
     def work(self, *, poll: float = _POLL) -> None:
         """Until every slot has its result; on Ctrl-C or an error what is under way is given back to the queue.
 
-        The crew stays, for the next ledger; after an error it is dismissed.
+        The pool stays, for the next queue; after an error it is dismissed.
         """
         try:
             while True:
@@ -70,39 +70,39 @@ class Hand:
                 began = time.monotonic()
                 self._look_around(poll)
                 self._hand_out()
-                self.ledger.renew()
-                busy = bool(self.crew.busy())
-                if not busy and self.ledger.finished():
+                self.queue.renew()
+                busy = bool(self.pool.busy())
+                if not busy and self.queue.finished():
                     return
                 self.own_seconds += time.monotonic() - began
                 if not busy:
                     time.sleep(min(poll, 0.5))
                     continue
-                for event in self.crew.wait(min(poll, 0.5, self.ledger.lease / 8)):
+                for event in self.pool.wait(min(poll, 0.5, self.queue.lease / 8)):
                     began = time.monotonic()
                     self._hear(event)
                     self.own_seconds += time.monotonic() - began
         except BaseException:
-            self.crew.dismiss()
-            self.ledger.release()
+            self.pool.dismiss()
+            self.queue.release()
             raise
 
     def _look_around(self, poll: float) -> None:
         if time.monotonic() - self._looked < poll:
             return
         self._looked = time.monotonic()
-        self.ledger.reap()
+        self.queue.reap()
 
     def _hand_out(self) -> None:
         """Take what waited for an equal trial, then new claims; no more may wait than there are workers."""
         waiting, self._waiting = self._waiting, []
         if waiting:
-            self.ledger.trials()
+            self.queue.trials()
         for held in waiting:
-            if held.number in self.ledger.held:
+            if held.number in self.queue.leased:
                 self._take(held)
-        while self.crew.idle() and len(self._waiting) < self.crew.size:
-            trial = self.ledger.claim()
+        while self.pool.idle() and len(self._waiting) < self.pool.size:
+            trial = self.queue.claim()
             if trial is None:
                 return
             self._take(trial)
@@ -112,8 +112,8 @@ class Hand:
         twin = self._twin(trial)
         if twin is not None and twin.state.is_finished():
             self._answer(trial, twin)
-        elif twin is None and self.crew.idle():
-            self.crew.give(trial, self.task(trial, self.crew.free_position()))
+        elif twin is None and self.pool.idle():
+            self.pool.give(trial, self.task(trial, self.pool.free_position()))
         else:
             self._waiting.append(trial)
 
@@ -122,11 +122,13 @@ class Hand:
 
         What a worker's death decided is no result. Of two under way the later waits, so that never both do.
         """
-        if not self.ledger.space:
+        if not self.queue.space:
             return None
-        view = self.ledger.view
-        over = [t for t in results(view) if t.state != TrialState.FAIL or "deaths" not in t.user_attrs]
-        under_way = [t for t in standing(view, len(view)) if t.state == TrialState.RUNNING and t.number < trial.number]
+        view = self.queue.view
+        over = [t for t in finished_trials(view) if t.state != TrialState.FAIL or "deaths" not in t.user_attrs]
+        under_way = [
+            t for t in counted_trials(view, len(view)) if t.state == TrialState.RUNNING and t.number < trial.number
+        ]
         return next((t for t in [*over, *under_way] if t.params == trial.params and t.number != trial.number), None)
 
     def _answer(self, trial: Trial, twin: FrozenTrial) -> None:
@@ -139,11 +141,11 @@ class Hand:
         if twin.state == TrialState.PRUNED:
             for step, value in twin.intermediate_values.items():
                 trial.report(value, step)
-            self._end(self.ledger.prune(trial, **outcome), trial, "pruned", values=values, **outcome)
+            self._end(self.queue.prune(trial, **outcome), trial, "pruned", values=values, **outcome)
         elif twin.state == TrialState.COMPLETE:
-            self._end(self.ledger.complete(trial, twin.values, **outcome), trial, "complete", values=values, **outcome)
+            self._end(self.queue.complete(trial, twin.values, **outcome), trial, "complete", values=values, **outcome)
         else:
-            self._end(self.ledger.fail(trial, **outcome), trial, "failed", **outcome)
+            self._end(self.queue.fail(trial, **outcome), trial, "failed", **outcome)
 
     def _hear(self, event: Event[Trial]) -> None:
         trial, content = event.job, event.content
@@ -152,16 +154,16 @@ class Hand:
         elif event.kind == "done":
             self._done(trial, content)
         elif event.kind == "failed":
-            self._end(self.ledger.fail(trial, reason=content), trial, "failed", reason=content)
+            self._end(self.queue.fail(trial, reason=content), trial, "failed", reason=content)
         else:
-            kept = self.ledger.died(trial, content)
+            kept = self.queue.died(trial, content)
             self._looked = 0.0
             self._end(kept, trial, "lost", reason=f"its worker was {content}")
 
     def _goes_on(self, trial: Trial, told: Mapping[str, Any]) -> bool:
         """Whether a trial is worth its next epoch."""
         values, epoch = told["values"], told["epoch"]
-        if not all(map(math.isfinite, values)) or trial.number not in self.ledger.held:
+        if not all(map(math.isfinite, values)) or trial.number not in self.queue.leased:
             return False
         if len(values) > 1:
             return True
@@ -176,28 +178,28 @@ class Hand:
         outcome: dict[str, Any] = {"epochs": epochs, "seconds": seconds}
         if not all(map(math.isfinite, values)):
             outcome["reason"] = f"its score after epoch {epochs} is {', '.join(map(str, values))}"
-            self._end(self.ledger.fail(trial, **outcome), trial, "failed", **outcome)
+            self._end(self.queue.fail(trial, **outcome), trial, "failed", **outcome)
         elif content["stopped"]:
             outcome["reason"] = self._why(trial, values[0], epochs)
-            self._end(self.ledger.prune(trial, **outcome), trial, "pruned", values=values, **outcome)
+            self._end(self.queue.prune(trial, **outcome), trial, "pruned", values=values, **outcome)
         else:
-            self._end(self.ledger.complete(trial, values, **outcome), trial, "complete", values=values, **outcome)
+            self._end(self.queue.complete(trial, values, **outcome), trial, "complete", values=values, **outcome)
 
     def _end(self, kept: bool, trial: Trial, state: str, **how: Any) -> None:
         """Tell how a trial ended; nothing where it had been taken away, since somebody else tells it."""
         if kept:
-            self.ended(Ended(number=trial.number, state=state, params=trial.params, attrs=trial.user_attrs, **how))
+            self.ended(TrialEnd(number=trial.number, state=state, params=trial.params, attrs=trial.user_attrs, **how))
 
     def _why(self, trial: Trial, value: float, epoch: int) -> str:
         """Why a trial was pruned, in words."""
         others = [
             other.intermediate_values[epoch]
-            for other in self.ledger.trials()
+            for other in self.queue.trials()
             if other.number != trial.number and epoch in other.intermediate_values
         ]
-        pruner = type(self.ledger.study.pruner).__name__.removesuffix("Pruner").lower()
+        pruner = type(self.queue.study.pruner).__name__.removesuffix("Pruner").lower()
         said = f"pruned by {pruner} after epoch {epoch} of {self.epochs}: {value:.4f} there"
-        return f"{said}; {_compared(others, self.ledger.study.directions)}" if others else said
+        return f"{said}; {_compared(others, self.queue.study.directions)}" if others else said
 
 
 def _compared(others: Sequence[float], directions: Sequence[StudyDirection]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import optuna
 
 from matx.errors import RunError
-from matx.tune.final import Verdict, read_verdict
+from matx.tune.final import FinalComparison, read_final
 from matx.tune.folder import StudyFolder, find_folder
 from matx.tune.report import lines, ranking, write_reports
 from matx.tune.storage import close_storage, is_url, open_storage, shown, storage_errors, stored_studies
@@ -18,8 +18,8 @@ __all__ = ["look"]
 
 def look(
     path: Path, storage: str | None = None
-) -> tuple[StudyFolder, list[str], tuple[list[str], list[list[str]]], Verdict | None]:
-    """(folder, the study in words, its ranking, its verdict); study.html and trials.csv are written anew."""
+) -> tuple[StudyFolder, list[str], tuple[list[str], list[list[str]]], FinalComparison | None]:
+    """(folder, the study in words, its ranking, its final); study.html and trials.csv are written anew."""
     folder = find_folder(path)
     about = folder.told
     where = storage or str(folder.path / about["storage"] if not is_url(about["storage"]) else about["storage"])
@@ -36,9 +36,9 @@ def look(
             if about["study"] not in known:
                 raise RunError(f"--show: {shown(where)} holds no study {about['study']!r}; it holds {', '.join(known)}")
             study = optuna.load_study(study_name=about["study"], storage=record)
-            tune, verdict = declared(study, shown(where)), read_verdict(folder)
-            write_reports(folder, study, tune, verdict)
-            return folder, lines(study, tune, verdict), ranking(study, tune), verdict
+            tune, final = declared(study, shown(where)), read_final(folder)
+            write_reports(folder, study, tune, final)
+            return folder, lines(study, tune, final), ranking(study, tune), final
     finally:
         close_storage(record)
         optuna.logging.set_verbosity(verbosity)

@@ -21,7 +21,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-__all__ = ["HOST", "LEASE", "Ledger", "results", "standing"]
+__all__ = ["HOST", "LEASE", "TrialQueue", "counted_trials", "finished_trials"]
 
 LEASE = 60.0
 """Seconds without a sign of life after which a trial is run again by somebody else."""
@@ -33,7 +33,7 @@ _NEAR = 16
 _OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-def standing(trials: Sequence[FrozenTrial], total: int) -> list[FrozenTrial]:
+def counted_trials(trials: Sequence[FrozenTrial], total: int) -> list[FrozenTrial]:
     """The trials that count, retries included: one for each claim, and `total` slots."""
     claims: set[tuple[str, Any]] = set()
     numbers: set[int] = set()
@@ -52,9 +52,9 @@ def standing(trials: Sequence[FrozenTrial], total: int) -> list[FrozenTrial]:
     return found
 
 
-def results(trials: Sequence[FrozenTrial], total: int | None = None) -> list[FrozenTrial]:
+def finished_trials(trials: Sequence[FrozenTrial], total: int | None = None) -> list[FrozenTrial]:
     """The trials that are over and stand: complete, pruned, or failed for a reason; one for each slot at most."""
-    counted = standing(trials, len(trials) if total is None else total)
+    counted = counted_trials(trials, len(trials) if total is None else total)
     retried = {trial.user_attrs.get("retry_of") for trial in counted}
     return [t for t in counted if t.state in _OVER and not _lost(t) and t.number not in retried]
 
@@ -71,7 +71,7 @@ def _lost(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and "outcome" not in trial.user_attrs
 
 
-class Ledger:
+class TrialQueue:
     """One hand's view of a study: claims trials, keeps their leases, tells their outcomes, and finds lost ones."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Ledger:
         self.total = total
         self.space = dict(space)
         self.lease = lease
-        self.held: dict[int, Trial] = {}
+        self.leased: dict[int, Trial] = {}
         self.view: list[FrozenTrial] = []
         self._beats = itertools.count()
         self._renewed = time.monotonic()
@@ -103,9 +103,9 @@ class Ledger:
         """A trial to run, its values drawn and its lease begun; None where nothing is free now."""
         while self._free():
             trial = self.study.ask(fixed_distributions=self.space)
-            if any(trial.number == other.number for other in standing(self.trials(), self.total)):
+            if any(trial.number == other.number for other in counted_trials(self.trials(), self.total)):
                 trial.set_user_attr("lease", self._beat())
-                self.held[trial.number] = trial
+                self.leased[trial.number] = trial
                 return trial
             trial.set_user_attr("surplus", True)
             self.study.tell(trial, state=TrialState.FAIL)
@@ -113,23 +113,23 @@ class Ledger:
 
     def finished(self) -> bool:
         """Whether every slot has its result."""
-        return len(results(self.trials(), self.total)) >= self.total
+        return len(finished_trials(self.trials(), self.total)) >= self.total
 
     def renew(self) -> None:
         """Sign of life of the trials held, where it is due."""
         if time.monotonic() - self._renewed < self.lease / 4:
             return
         self._renewed = time.monotonic()
-        for trial in list(self.held.values()):
+        for trial in list(self.leased.values()):
             try:
                 trial.set_user_attr("lease", self._beat())
             except UpdateFinishedTrialError:
-                del self.held[trial.number]
+                del self.leased[trial.number]
 
     def reap(self) -> list[int]:
         """Fail the trials whose owner is gone, and queue every lost trial again; the numbers of the lost."""
         for trial in self.trials():
-            if trial.state == TrialState.RUNNING and trial.number not in self.held and self._expired(trial):
+            if trial.state == TrialState.RUNNING and trial.number not in self.leased and self._expired(trial):
                 self._tell(trial.number, TrialState.FAIL)
         return self._queue_lost()
 
@@ -154,7 +154,7 @@ class Ledger:
 
     def release(self) -> None:
         """Give back what is held, to be run again by whoever continues."""
-        for trial in list(self.held.values()):
+        for trial in list(self.leased.values()):
             self._finish(trial, TrialState.FAIL)
         self._queue_lost()
 
@@ -163,11 +163,11 @@ class Ledger:
         if 0 < len(self.view) < self.total - _NEAR:
             return True
         trials = self.trials()
-        slots = [t for t in standing(trials, self.total) if _claim(t)[0] != "retry"]
+        slots = [t for t in counted_trials(trials, self.total) if _claim(t)[0] != "retry"]
         return len(slots) < self.total or any(t.state == TrialState.WAITING for t in trials)
 
     def _queue_lost(self) -> list[int]:
-        counted = standing(self.trials(), self.total)
+        counted = counted_trials(self.trials(), self.total)
         retried = {trial.user_attrs.get("retry_of") for trial in counted}
         lost = [trial for trial in counted if _lost(trial) and trial.number not in retried]
         for trial in lost:
@@ -193,7 +193,7 @@ class Ledger:
         return f"{HOST} {os.getpid()} {next(self._beats)}"
 
     def _finish(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None, **attrs: Any) -> bool:
-        self.held.pop(trial.number, None)
+        self.leased.pop(trial.number, None)
         try:
             for name, value in attrs.items():
                 trial.set_user_attr(name, value)
