@@ -47,11 +47,11 @@ def test_apgd_does_what_the_original_does(wanted: dict[str, Any]) -> None:
     )
     found = APGD(threat=threat, steps=wanted["steps"], **wanted["options"])(given)
     logits = model(found)
-    if "stands" in wanted:
-        stands = "".join("01"[int(right)] for right in logits.argmax(1) == labels)
-        others = sum(mine != its for mine, its in zip(stands, wanted["stands"], strict=True))
-        assert others <= 1, f"{others} of {IMAGES} images do not end as under the original: {stands}"
-        assert 0.1 < stands.count("1") / IMAGES < 0.9, "the case shows nothing: nearly all stand, or nearly none"
+    if "robust" in wanted:
+        robust = "".join("01"[int(right)] for right in logits.argmax(1) == labels)
+        others = sum(mine != its for mine, its in zip(robust, wanted["robust"], strict=True))
+        assert others <= 1, f"{others} of {IMAGES} images do not end as under the original: {robust}"
+        assert 0.1 < robust.count("1") / IMAGES < 0.9, "the case shows nothing: nearly all are robust, or nearly none"
         return
     values = getattr(losses, wanted["options"]["objective"])(logits, labels).double()
     near = torch.isclose(values, torch.tensor(wanted["values"], dtype=torch.float64), rtol=1e-3, atol=1e-4)

@@ -29,7 +29,7 @@ def network(classes: int = 5) -> nn.Module:
     return model.requires_grad_(False).eval()
 
 
-def goal_for(model: nn.Module, count: int = 12, **more: Any) -> matx.AttackInput:
+def attack_input(model: nn.Module, count: int = 12, **more: Any) -> matx.AttackInput:
     images = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     draws = SampleGenerator(2, torch.arange(count))
     return matx.AttackInput(model=model, images=images, labels=model(images).argmax(1), generator=draws, **more)
@@ -86,7 +86,7 @@ def test_standard_in_l1_has_its_own_settings() -> None:
 @pytest.mark.parametrize("threat", [LINF, L2, L1], ids=["linf", "l2", "l1"])
 def test_it_is_at_least_as_strong_as_each_member_and_stays_inside(threat: matx.ThreatModel) -> None:
     model = network()
-    given = goal_for(model)
+    given = attack_input(model)
     attack = small(threat)
     found = run_attack(attack, given)
     assert bool(threat.contains(found, given.images).all()), "outside of the threat model"
@@ -101,7 +101,7 @@ def test_it_is_at_least_as_strong_as_each_member_and_stays_inside(threat: matx.T
 @pytest.mark.parametrize("version", ["standard", "rand"])
 def test_few_and_many_classes_work(classes: int, version: str) -> None:
     model = network(classes)
-    given = goal_for(model, 3)
+    given = attack_input(model, 3)
     found = small(LINF, version=version, steps=2, queries=2, eot=2)(given)
     assert bool(LINF.contains(found, given.images).all()), f"outside with {classes} classes"
 
@@ -124,7 +124,7 @@ def test_members_see_only_what_still_stands() -> None:
         logits: Tensor = model(images)
         return logits
 
-    given = goal_for(model)
+    given = attack_input(model)
     wrong = replace(
         given, model=watched, labels=torch.where(torch.arange(12) < 4, (given.labels + 1) % 5, given.labels)
     )
@@ -137,7 +137,7 @@ def test_members_see_only_what_still_stands() -> None:
 
 def test_the_verdicts_do_not_depend_on_the_batch_and_repeat() -> None:
     model = network()
-    given, attack = goal_for(model), small(LINF, steps=5)
+    given, attack = attack_input(model), small(LINF, steps=5)
     whole = attack(given)
     assert torch.equal(attack(given), whole), "the same given gives another result the second time"
     for rows in (torch.tensor([3]), torch.tensor([10, 1, 6, 2])):
@@ -148,4 +148,4 @@ def test_the_verdicts_do_not_depend_on_the_batch_and_repeat() -> None:
 def test_it_has_its_own_objectives() -> None:
     objective = FreeObjective(lambda images: images.flatten(1).sum(1))
     with pytest.raises(OptionError, match=r"attacks\.autoattack: got an objective"):
-        small(LINF)(goal_for(network(), 2, objective=objective))
+        small(LINF)(attack_input(network(), 2, objective=objective))

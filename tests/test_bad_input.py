@@ -147,13 +147,13 @@ def test_test_images_of_another_size_are_found_before_training(home: Path, capsy
 
 
 def test_a_plug_in_without_examples_fails_its_check(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from plugin_room import plugin_room
+    from isolation import isolated_plugins
 
     (home / "bare_one.py").write_text(
         'import matx\nfrom dataclasses import dataclass\n@matx.attacks.register("bare_one")\n'
         '@dataclass(frozen=True, kw_only=True)\nclass Bare:\n    """Bare."""\n'
     )
-    with plugin_room():
+    with isolated_plugins():
         found = refused(home, capsys, ["check", "attacks.bare_one", "--plugin", "bare_one.py"])
     assert "attacks.bare_one has no examples" in found, found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from plugin_room import plugin_room
+from isolation import isolated_plugins
 from scored import scores
 
 from matx import attacks
@@ -29,8 +29,8 @@ PLUGIN, RECIPE = EXAMPLES / "my_attack.py", EXAMPLES / "my_attack.gin"
 
 
 @pytest.fixture(autouse=True)
-def room() -> Iterator[None]:
-    with plugin_room():
+def isolated() -> Iterator[None]:
+    with isolated_plugins():
         yield
 
 
@@ -60,7 +60,7 @@ def test_it_finds_what_gradients_find() -> None:
         int(flags_of({"a": trial.module}, split, EvaluationSettings(attacks=[attack]))["a"].union.sum())
         for attack in (pgd, spsa)
     ]
-    assert left[0] <= left[1] <= left[0] + 3, f"of 24 images {left[0]} withstand PGD and {left[1]} SPSA"
+    assert left[0] <= left[1] <= left[0] + 3, f"of 24 images {left[0]} are robust to PGD and {left[1]} to SPSA"
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,4 @@ def test_more_probes_are_worth_more() -> None:
         trial.margins(trial.examples(attacks["spsa"](threat=ThreatModel(norm="l2", eps=0.3), steps=5, probes=probes)))
         for probes in (1, 64)
     )
-    assert torch.mean(many) > torch.mean(few), "64 probes climb no higher than one"
+    assert torch.mean(many) > torch.mean(few), "64 probes reach no higher loss than one"

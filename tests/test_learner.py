@@ -1,4 +1,4 @@
-"""A peer brought to life: normaliser, optimizer, schedule, moving average, given weights."""
+"""A learner: normaliser, optimizer, schedule, moving average, given weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SGD = matx.optimizers["sgd"]
 DATA = matx.datasets["digits"]()()
 
 
-def alive(name: str = "a", seed: int = 0, **options: Any) -> Any:
+def learner_of(name: str = "a", seed: int = 0, **options: Any) -> Any:
     settings = {"architecture": matx.architectures["tiny"](width=4), "optimizer": SGD(), **options}
     return build_learner(name, Peer(**settings), DATA, seed=seed)
 
 
 def test_the_normaliser_is_inside_the_model() -> None:
-    learner = alive().module.eval()
+    learner = learner_of().module.eval()
     images = torch.rand(3, 1, 8, 8)
     mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (DATA.mean, DATA.std))
     expected = learner.network((images - mean) / std)
@@ -50,7 +50,7 @@ def test_schedules_at_start_middle_and_end(name: str, options: dict[str, Any], e
 
 
 def test_sgd_follows_torch_s_convention_with_bare_norms_and_biases() -> None:
-    learner = alive(optimizer=SGD(lr=0.1, momentum=0.0, weight_decay=0.5, decay_norm_and_bias=False))
+    learner = learner_of(optimizer=SGD(lr=0.1, momentum=0.0, weight_decay=0.5, decay_norm_and_bias=False))
     before = {name: value.clone() for name, value in learner.module.named_parameters()}
     for parameter in learner.module.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -63,7 +63,7 @@ def test_sgd_follows_torch_s_convention_with_bare_norms_and_biases() -> None:
 
 
 def test_clipping_bounds_the_step() -> None:
-    learner = alive(optimizer=SGD(lr=1.0, momentum=0.0, weight_decay=0.0, clip=0.1))
+    learner = learner_of(optimizer=SGD(lr=1.0, momentum=0.0, weight_decay=0.0, clip=0.1))
     before = [p.clone() for p in learner.module.parameters()]
     for parameter in learner.module.parameters():
         parameter.grad = torch.full_like(parameter, 9.0)
@@ -75,7 +75,7 @@ def test_clipping_bounds_the_step() -> None:
 
 
 def test_the_moving_average_follows_its_formula() -> None:
-    learner = alive(ema=0.9, optimizer=SGD(lr=1.0, momentum=0.0, weight_decay=0.0))
+    learner = learner_of(ema=0.9, optimizer=SGD(lr=1.0, momentum=0.0, weight_decay=0.0))
     start = {name: value.clone() for name, value in learner.module.named_parameters()}
     for parameter in learner.module.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -86,38 +86,38 @@ def test_the_moving_average_follows_its_formula() -> None:
 
 def test_first_weights_depend_on_seed_and_name_alone() -> None:
     torch.manual_seed(5)
-    first = alive().module.state_dict()
+    first = learner_of().module.state_dict()
     torch.manual_seed(6)
-    second = alive(optimizer=matx.optimizers["adam"](), ema=0.5).module.state_dict()
+    second = learner_of(optimizer=matx.optimizers["adam"](), ema=0.5).module.state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first), "weights depend on more than seed and name"
-    for other in (alive("b"), alive(seed=1)):
+    for other in (learner_of("b"), learner_of(seed=1)):
         same = all(torch.equal(first[key], value) for key, value in other.module.state_dict().items())
         assert not same, "another name or seed gives the same weights"
 
 
 def test_weights_are_read_from_files_and_refused_with_a_sentence(tmp_path: Path) -> None:
-    source = alive(seed=3)
+    source = learner_of(seed=3)
     plain = tmp_path / "plain.pt"
     torch.save({f"module.{key}": value for key, value in source.module.network.state_dict().items()}, plain)
-    frozen = alive(frozen=True, weights=str(plain))
+    frozen = learner_of(frozen=True, weights=str(plain))
     assert frozen.optimizer is None, "a frozen peer has an optimizer"
     assert not any(p.requires_grad for p in frozen.module.parameters()), "a frozen peer's weights want gradients"
     images = torch.rand(2, 1, 8, 8)
     assert torch.equal(frozen.module(images), source.module.eval()(images)), "other weights than the file's"
 
-    other = alive(architecture=matx.architectures["tiny"](width=8))
+    other = learner_of(architecture=matx.architectures["tiny"](width=8))
     torch.save(other.module.state_dict(), tmp_path / "wide.pt")
     (tmp_path / "text.pt").write_text("no weights")
     cases = {"wide.pt": "do not fit", "text.pt": "does not hold plain weights", "none.pt": "is not there"}
     for name, sentence in cases.items():
         with pytest.raises(CheckpointError, match=sentence):
-            alive(frozen=True, weights=str(tmp_path / name))
+            learner_of(frozen=True, weights=str(tmp_path / name))
     with pytest.raises(OptionError, match=r"Peer\.weights: got None for a frozen peer"):
-        alive(frozen=True)
+        learner_of(frozen=True)
 
 
 def test_bf16_is_autocast_around_one_forward_and_gives_fp32() -> None:
-    learner = alive()
+    learner = learner_of()
     images = torch.rand(4, 1, 8, 8)
     learner.module.eval().requires_grad_(False)
     exact, rough = (forward(learner.module, images, dtype) for dtype in (torch.float32, torch.bfloat16))

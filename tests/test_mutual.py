@@ -49,7 +49,7 @@ def distillation(z: Tensor, answers: Sequence[Tensor], temperature: float) -> fl
 
 PAIR = (peer("a", "linf"), peer("b", "linf"))
 TRIO = (peer("a", "linf"), peer("b", "l2", "l1"), peer("c", "linf"))
-TAUGHT = (*PAIR, peer("t", "linf", frozen=True))
+WITH_TEACHER = (*PAIR, peer("t", "linf", frozen=True))
 SILENT = (*PAIR, peer("t", frozen=True))
 
 
@@ -79,7 +79,7 @@ def mat_by_loops(
 
 
 @pytest.mark.parametrize("reading", ["owner", "others", "clean", "examples_only", "answers_only"])
-@pytest.mark.parametrize("peers", [PAIR, TRIO, TAUGHT, SILENT], ids=["pair", "trio", "taught", "silent"])
+@pytest.mark.parametrize("peers", [PAIR, TRIO, WITH_TEACHER, SILENT], ids=["pair", "trio", "teacher", "silent"])
 def test_mat_equals_its_loop(reading: str, peers: tuple[PeerInfo, ...]) -> None:
     strategy = matx.strategies["mat"](reading=reading, alpha=0.3, beta=0.4, temperature=2.0, warmup=0.5)
     if reading == "owner" and peers is SILENT:
@@ -154,8 +154,8 @@ def specialists_by_loops(
 def test_specialists_equal_their_loop(
     of: str, frozen: bool, norms: tuple[str, ...], count: int, views: dict[str, list[int]]
 ) -> None:
-    taught = [peer(p.name, p.name, frozen=frozen) for p in SPECIALISTS]
-    peers = (*taught[:1], peer("g", *norms, views=count), *taught[1:])
+    specialists = [peer(p.name, p.name, frozen=frozen) for p in SPECIALISTS]
+    peers = (*specialists[:1], peer("g", *norms, views=count), *specialists[1:])
     strategy = matx.strategies["specialists"](
         examples_of=of, alpha=0.3, temperature=3.0, clean=0.5, feedback=0.25, weights={"l1": 2.0}
     )
@@ -202,5 +202,5 @@ def _smoothed(values: Logits) -> float:
 
 def _self(values: Logits, asked: str, ramp: float) -> float:
     z = values.train["e", "e"]
-    taught = 0.4 * ramp * distillation(z, [values.ema["e", asked]], 2.0)
-    return 0.6 * cross_entropy(z) + taught + 0.1 * cross_entropy(values.train["e", CLEAN])
+    distilled = 0.4 * ramp * distillation(z, [values.ema["e", asked]], 2.0)
+    return 0.6 * cross_entropy(z) + distilled + 0.1 * cross_entropy(values.train["e", CLEAN])

@@ -107,8 +107,8 @@ def test_the_wheel_works_from_another_directory(elsewhere: tuple[Path, dict[str,
 
 
 def test_gin_holds_recipes_and_no_python() -> None:
-    foreign = [path.as_posix() for path in sources("gin", "*") if path.suffix != ".gin"]
-    assert foreign == [], "gin/ holds .gin files alone: a module there would shadow gin-config"
+    others = [path.as_posix() for path in sources("gin", "*") if path.suffix != ".gin"]
+    assert others == [], "gin/ holds .gin files alone: a module there would shadow gin-config"
 
 
 def test_importing_matx_touches_no_disk_and_loads_no_torch(tmp_path: Path) -> None:

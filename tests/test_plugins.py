@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from plugin_room import plugin_room
+from isolation import isolated_plugins
 
 import matx
 from matx.errors import PluginError, RegistrationError
@@ -33,7 +33,7 @@ def write(tmp_path: Path) -> Iterator[Write]:
         path.write_text(text)
         return path
 
-    with plugin_room():
+    with isolated_plugins():
         yield put
 
 
@@ -87,7 +87,7 @@ except matx.errors.PluginError as error:
 
 
 def test_the_built_ins_come_through_the_door_that_anyone_uses() -> None:
-    with plugin_room():
+    with isolated_plugins():
         names = import_all()
         assert "builtin" in names, "the built-in plug-in is an entry point like any other"
         assert import_all() == names, "a second call changes nothing"

@@ -29,7 +29,7 @@ def read(path: Path) -> tuple[dict[str, Any], tuple[PeerInfo, ...], Logits]:
     golden = json.loads(path.read_text())
     peers = tuple(peer(p["name"], *p["norms"], frozen=p.get("frozen", False)) for p in golden["peers"])
     labels = torch.tensor(golden["labels"])
-    return golden, peers, Logits(train=_table(golden["trained"]), teach=_table(golden["taught"]), ema={}, labels=labels)
+    return golden, peers, Logits(train=_table(golden["trained"]), teach=_table(golden["teach"]), ema={}, labels=labels)
 
 
 def _table(rows: dict[str, Any]) -> dict[Key, Tensor]:

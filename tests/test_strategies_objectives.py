@@ -1,4 +1,4 @@
-"""What strategies let attacks climb, on small linear models in float64: values, gradients, and choice of samples."""
+"""What strategies let attacks maximise, on small linear models in float64: values, gradients, and choice of samples."""
 
 from __future__ import annotations
 
@@ -103,5 +103,5 @@ def test_every_objective_is_tested_here() -> None:
 def test_the_attack_climbs_its_own_where_told() -> None:
     for name in {case[0] for case in CASES}:
         told = [s for s in matx.strategies[name].examples(Path()) if getattr(s, "crafting", "") == "attack"]
-        assert told, f"{name} has an example whose attacks climb their own objective"
+        assert told, f"{name} has an example whose attacks maximise their own objective"
         assert all(not s.needs(peers).craft for s in told for peers in s.example_peers()), "then it supplies none"

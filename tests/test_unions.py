@@ -95,7 +95,7 @@ def test_worst_case_costs_one_forward() -> None:
     given = attack_input(10)
     clean: list[Attack] = [_Still(threat=threat) for threat in THREATS]
     views_of(union("worst_case"), clean, given)
-    assert given.model.batches == [30], "the views are not judged in one batched forward"
+    assert given.model.batches == [30], "the views are not compared in one batched forward"
 
 
 def test_worst_case_for_evaluation_prefers_misclassified() -> None:
@@ -110,9 +110,9 @@ def test_worst_case_for_evaluation_prefers_misclassified() -> None:
     given = matx.AttackInput(model=model, images=images, labels=torch.zeros(2, dtype=torch.int64), generator=generator)
     pair: list[Attack] = [_Still(threat=ANYTHING, at=0.25), _Still(threat=ANYTHING, at=0.75)]
     trained = views_of(union("worst_case"), pair, given)
-    judged = views_of(union("worst_case", misclassified_first=True), pair, given)
+    found = views_of(union("worst_case", misclassified_first=True), pair, given)
     assert (trained == 0.25).all(), "training wants the highest loss"
-    assert (judged == 0.75).all(), "evaluation wants the misclassified example"
+    assert (found == 0.75).all(), "evaluation wants the misclassified example"
 
 
 def test_worst_case_compares_by_a_supplied_objective() -> None:

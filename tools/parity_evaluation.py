@@ -7,7 +7,7 @@ The original runs as it is, standard, all three norms. 'above' is our mean robus
 within the range of theirs over the seeds, and within 3 samples in 1,000. With --same-starts the APGD of the original
 draws its random starts as ours does, so that single flags can be compared; Square still draws its own numbers.
 
-Every run's flags (who stands) are kept in --flags as soon as it is done, and what is there is not run again: the
+Every run's flags (which images are robust) are kept in --flags as soon as it is done, and what is there is not run again: the
 comparison may be stopped, and made row by row (--models, --norms). --again runs ours anew, after a change.
 """
 
@@ -33,7 +33,7 @@ from matx.randomness import SampleGenerator
 from matx.threat import NORMS, ThreatModel
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
-"""(images,) or (seeds, images): who stands."""
+"""(images,) or (seeds, images): True where robust."""
 HEADS = {
     False: (
         "| model | threat | clean | seeds | ours: mean [lowest, highest] | original | above | only ours breaks, always "
@@ -61,13 +61,13 @@ def called(module: nn.Module, images: Tensor, labels: Tensor, threat: ThreatMode
     attack: Any = matx.attacks["autoattack"]
     draws = SampleGenerator(seed, torch.arange(len(labels)))
     given = matx.AttackInput(model=module, images=images, labels=labels, generator=draws)
-    return _stands(module, attack(threat=threat, queries=queries)(given), labels)
+    return _robust(module, attack(threat=threat, queries=queries)(given), labels)
 
 
 def original(module: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, queries: int, seed: int) -> Flags:
     """Theirs, as it is."""
     found: Tensor = whole(module, threat, queries, seed).run_standard_evaluation(images, labels, bs=len(labels))
-    return _stands(module, found, labels)
+    return _robust(module, found, labels)
 
 
 def started(module: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, queries: int, seed: int) -> Flags:
@@ -75,13 +75,13 @@ def started(module: nn.Module, images: Tensor, labels: Tensor, threat: ThreatMod
     made, draws = whole(module, threat, queries, seed), SampleGenerator(seed, torch.arange(len(labels)))
     start_like_ours(made.apgd, images, draws.at("autoattack", 0), of_restart)
     start_like_ours(made.apgd_targeted, images, draws.at("autoattack", 1), of_target)
-    return _stands(module, made.run_standard_evaluation(images, labels, bs=len(labels)), labels)
+    return _robust(module, made.run_standard_evaluation(images, labels, bs=len(labels)), labels)
 
 
-def _stands(module: nn.Module, found: Tensor, labels: Tensor) -> Flags:
+def _robust(module: nn.Module, found: Tensor, labels: Tensor) -> Flags:
     with torch.no_grad():
-        stands: Flags = (module(found).argmax(1) == labels).numpy()
-    return stands
+        robust: Flags = (module(found).argmax(1) == labels).numpy()
+    return robust
 
 
 RUNS = {"ours": evaluated, "original": original, "ours, called": called, "original, our starts": started}
@@ -162,7 +162,7 @@ def main() -> None:
     print("\n".join(lines), flush=True)
     for threat in (threat for threat in images.threats if threat.norm in options.norms.split(",")):
         for name in options.models.split(","):
-            module, clean = found[name], _stands(found[name], images.test, images.test_labels).mean()
+            module, clean = found[name], _robust(found[name], images.test, images.test_labels).mean()
             label = f"{images.name} {name} {fingerprint(module, images.test)}"
             mine, its = (
                 measured(side, count, module, label, threat, images, options)

@@ -99,7 +99,7 @@ def _drawn(draws: SampleGenerator) -> Iterator[None]:
 
 
 def golden(threat: ThreatModel, steps: int, options: dict[str, Any]) -> dict[str, Any]:
-    """What the original does on the case of tests/test_attacks_golden.py: who stands, or the highest losses."""
+    """What the original does on the case of tests/test_attacks_golden.py: which images stay robust, or the highest losses."""
     model, images, labels = import_module("test_attacks_golden").case()
     objective, valued = options["objective"], not options.get("early_exit", False)
     targeted = objective == "targeted_dlr"
@@ -113,7 +113,7 @@ def golden(threat: ThreatModel, steps: int, options: dict[str, Any]) -> dict[str
     if valued:
         values: Tensor = getattr(losses, objective)(logits, labels)
         return {"values": [round(value, 6) for value in values.tolist()]}
-    return {"stands": "".join("01"[int(right)] for right in logits.argmax(1) == labels)}
+    return {"robust": "".join("01"[int(right)] for right in logits.argmax(1) == labels)}
 
 
 def composition(norm: str, version: str) -> list[dict[str, Any]]:

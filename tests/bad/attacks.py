@@ -160,7 +160,7 @@ class FindingNothing(Bad):
 
 @dataclass(frozen=True, kw_only=True)
 class DeafToStrategies(Bad):
-    """Climbs the labels whatever a strategy supplies."""
+    """Maximises the loss on the labels whatever a strategy supplies."""
 
     def __call__(self, given: AttackInput) -> Tensor:
         objective = LogitObjective(given.model, OBJECTIVES["cross_entropy"], {"labels": given.labels})

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from plugin_room import plugin_room
+from isolation import isolated_plugins
 
 PLUGIN = '''
 from __future__ import annotations
@@ -128,12 +128,12 @@ Peer.optimizer = @optimizers.sgd()
 
 
 @pytest.fixture(autouse=True)
-def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A working directory with the plug-in `probing.py` and the configuration `base.gin`."""
     (tmp_path / "probing.py").write_text(PLUGIN)
     (tmp_path / "base.gin").write_text(BASE)
     monkeypatch.chdir(tmp_path)
-    with plugin_room():
+    with isolated_plugins():
         yield
 
 

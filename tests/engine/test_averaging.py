@@ -93,7 +93,7 @@ def test_a_soup_is_handed_back_and_remembers(launch: Launch) -> None:
     training = launch(matx.strategies["soup"](redistribute=2, memory=0.5), peers, epochs=2)
     run(training, 4)
     once = {name: weights(training, name) for name in peers}
-    assert not same(once["linf"], once["generalist"]), "nothing is handed back after the first epoch"
+    assert not same(once["linf"], once["generalist"]), "the mix is copied to nobody after the first epoch"
     run(training)
     twice = {name: weights(training, name) for name in peers}
     assert same(twice["linf"], twice["generalist"]), "after the second, specialists have the generalist's weights"

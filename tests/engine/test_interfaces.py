@@ -28,7 +28,7 @@ L1 = ThreatModel(norm="l1", eps=2.0)
 
 @dataclass(frozen=True, kw_only=True)
 class SoftTarget:
-    """RSLAD's shape: the student's examples climb KL(p_t(x) || p_s(x')), the loss is that KL."""
+    """RSLAD's shape: the student's examples maximise KL(p_t(x) || p_s(x')), the loss is that KL."""
 
     moving: bool = False
     neutral: ClassVar[None] = None
@@ -52,8 +52,8 @@ class SoftTarget:
     def loss(self, exchange: Exchange, name: str) -> PeerLoss:
         if name == "teacher":
             return PeerLoss(total=cross_entropy(exchange.logits(name, CLEAN), exchange.labels).mean())
-        taught = distillation(exchange.logits(name, name), exchange.teacher_logits("teacher", CLEAN)).mean()
-        return PeerLoss(total=taught, terms={"taught": taught})
+        distilled = distillation(exchange.logits(name, name), exchange.teacher_logits("teacher", CLEAN)).mean()
+        return PeerLoss(total=distilled, terms={"distilled": distilled})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def test_a_strategy_says_what_is_climbed(launch: Launch, moving: bool, gamma: fl
     batch = first_batch(training)
     labels_only = launch(SoftTarget(moving=moving), peers)
     record = step(training, batch)
-    assert record.losses["student"]["taught"] > 0, "the student's examples do not differ from the teacher's answer"
+    assert record.losses["student"]["distilled"] > 0, "the student's examples do not differ from the teacher's logits"
     with (
         attackable(labels_only.learners["student"].module) as student,
         attackable(labels_only.learners["teacher"].module) as teacher,
@@ -119,7 +119,7 @@ def test_a_strategy_says_what_is_climbed(launch: Launch, moving: bool, gamma: fl
         objective = strategy.objective("student", given, models)
         with torch.no_grad():
             reached, before = objective(supplied.views[0]).mean(), objective(own.views[0]).mean()
-    assert reached > before, f"climbing the objective reached {reached:.4f}, not above the labels' {before:.4f}"
+    assert reached > before, f"maximising the objective reached {reached:.4f}, not above the labels' {before:.4f}"
 
 
 def test_one_gradient_drives_several_norms(launch: Launch) -> None:

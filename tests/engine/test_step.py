@@ -52,8 +52,8 @@ def test_a_step_equals_a_plain_loop(launch: Launch) -> None:
     batch = first_batch(training)
     step(training, batch)
 
-    # The same step by hand: craft, answers of both before any update, two losses, two updates.
-    images, answers = {}, {}
+    # The same step by hand: craft, teacher logits of both before any update, two losses, two updates.
+    images, teacher_logits = {}, {}
     for name, learner in twin.learners.items():
         with attackable(learner.module) as model:
             given = AttackInput(
@@ -66,15 +66,15 @@ def test_a_step_equals_a_plain_loop(launch: Launch) -> None:
     for name, learner in twin.learners.items():
         learner.module.eval()
         with torch.no_grad():
-            answers[name] = learner.module(images[name])
+            teacher_logits[name] = learner.module(images[name])
         learner.module.train()
     for name, other in (("a", "b"), ("b", "a")):
         learner = twin.learners[name]
-        own, foreign = learner.module(torch.cat([images[name], images[other]])).chunk(2)
+        own, others = learner.module(torch.cat([images[name], images[other]])).chunk(2)
         labels = 0.6 * cross_entropy(own, batch.labels).mean()
-        foreign_label = 0.4 * 0.7 * cross_entropy(foreign, batch.labels).mean()
-        taught = 0.4 * 0.3 * distillation(foreign, answers[other]).mean()
-        (labels + foreign_label + taught).backward()
+        other_label = 0.4 * 0.7 * cross_entropy(others, batch.labels).mean()
+        distilled = 0.4 * 0.3 * distillation(others, teacher_logits[other]).mean()
+        (labels + other_label + distilled).backward()
     for name, learner in twin.learners.items():
         learner.step(1.0)
         for key, value in weights(training, name).items():
@@ -84,7 +84,7 @@ def test_a_step_equals_a_plain_loop(launch: Launch) -> None:
 
 
 @pytest.mark.parametrize("order", ["simultaneous", "alternating"])
-def test_update_order_decides_whose_answers_are_seen(launch: Launch, order: str) -> None:
+def test_update_order_decides_whose_logits_are_seen(launch: Launch, order: str) -> None:
     seen: dict[str, Tensor] = {}
 
     def loss(exchange: Exchange, name: str) -> Tensor:
@@ -95,7 +95,7 @@ def test_update_order_decides_whose_answers_are_seen(launch: Launch, order: str)
     training = launch(Probe(needs, loss), {"a": peer(LINF), "b": peer(LINF)}, update_order=order)
     step(training, first_batch(training))
     fresh = not torch.equal(seen["a"], seen["b"])
-    assert fresh == (order == "alternating"), f"{order}: peer b saw {'new' if fresh else 'old'} answers of peer a"
+    assert fresh == (order == "alternating"), f"{order}: peer b saw {'new' if fresh else 'old'} logits of peer a"
 
 
 def test_reading_what_was_not_declared_is_an_error(launch: Launch) -> None:
@@ -110,7 +110,7 @@ def test_reading_what_was_not_declared_is_an_error(launch: Launch) -> None:
 
 
 def test_a_loss_reaches_its_own_parameters_and_no_others(launch: Launch) -> None:
-    """Peer b's loss is built on a's answers, yet only b may move."""
+    """Peer b's loss is built on a's logits, yet only b may move."""
     needs = Needs(train={"a": ("a",), "b": ("a",)}, teach=frozenset({("a", "a")}))
 
     def loss(exchange: Exchange, name: str) -> Tensor:
@@ -162,7 +162,7 @@ def test_a_source_that_nobody_uses_changes_nothing(launch: Launch) -> None:
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
-def test_answers_touch_no_buffers_and_one_pair_has_one_value(launch: Launch, mode: str) -> None:
+def test_teacher_logits_touch_no_buffers_and_one_pair_has_one_value(launch: Launch, mode: str) -> None:
     values: dict[bool, Tensor] = {}
     for crowd in (False, True):
 
@@ -192,7 +192,7 @@ def test_teacher_mode_train_gives_the_training_logits_where_declared(launch: Lau
     needs = Needs(train=dict.fromkeys(names, ("a", CLEAN)), teach=frozenset((n, "a") for n in names))
     training = launch(Probe(needs, loss), {"a": peer(LINF), "b": peer(LINF)}, teacher_mode="train")
     step(training, first_batch(training))
-    assert all(torch.equal(answer, logits) for answer, logits in pairs), "the answers are not those trained on"
+    assert all(torch.equal(answer, logits) for answer, logits in pairs), "the teacher logits are not those trained on"
 
 
 def test_batch_norm_joint_and_separate(launch: Launch) -> None:
@@ -210,8 +210,8 @@ def test_batch_norm_joint_and_separate(launch: Launch) -> None:
         step(training, first_batch(training))
         buffers = {k: v for k, v in weights(training, "a").items() if "running" in k}
         results[key] = (seen["own"], buffers)
-    assert torch.equal(results["separate"][0], results["alone"][0]), "a foreign source changed the own logits"
-    assert same(results["separate"][1], results["alone"][1]), "a foreign source changed the running statistics"
+    assert torch.equal(results["separate"][0], results["alone"][0]), "another's source changed the own logits"
+    assert same(results["separate"][1], results["alone"][1]), "another's source changed the running statistics"
     assert not torch.equal(results["joint"][0], results["alone"][0]), "joint statistics do not mix the sources"
 
 

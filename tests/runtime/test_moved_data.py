@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plugin_room import plugin_room
+from isolation import isolated_plugins
 from sample_runs import QUICK
 
 from matx.cli import main
@@ -50,7 +50,7 @@ def stopped(home: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Path]:
         "Experiment.checkpoint_every = 1\n"
     )
     command = ["run", "npz.gin", "--device", "cpu", "--plugin", "stopper.py", "--out"]
-    with plugin_room():
+    with isolated_plugins():
         assert main([*command, "straight"]) == 0, capsys.readouterr().err
         (home / "stop").touch()
         assert main([*command, "run"]) == 130, "the run was not stopped"

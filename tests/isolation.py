@@ -1,4 +1,4 @@
-"""A room for tests that load plug-ins: whatever they leave that is registered, in sys.path and in sys.modules goes."""
+"""For tests that load plug-ins: what they register, append to sys.path and import is undone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matx.registration import REGISTRIES
 
 
 @contextmanager
-def plugin_room() -> Iterator[None]:
+def isolated_plugins() -> Iterator[None]:
     plugins.import_all()
     registries = {kind: (dict(registry.components), list(registry.plugins)) for kind, registry in REGISTRIES.items()}
     path, modules = list(sys.path), set(sys.modules)
