@@ -7,8 +7,8 @@ The original runs as it is, standard, all three norms. 'above' is our mean robus
 within the range of theirs over the seeds, and within 3 samples in 1,000. With --same-starts the APGD of the original
 draws its random starts as ours does, so that single flags can be compared; Square still draws its own numbers.
 
-Every run's flags (which images are robust) are kept in --flags as soon as it is done, and what is there is not run again: the
-comparison may be stopped, and made row by row (--models, --norms). --again runs ours anew, after a change.
+Every run's flags (which images are robust) are kept in --flags as soon as it is done, and what is there is not run
+again: the comparison may be stopped, and made row by row (--models, --norms). --again runs ours anew, after a change.
 """
 
 from __future__ import annotations

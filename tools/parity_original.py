@@ -99,7 +99,7 @@ def _drawn(draws: SampleGenerator) -> Iterator[None]:
 
 
 def golden(threat: ThreatModel, steps: int, options: dict[str, Any]) -> dict[str, Any]:
-    """What the original does on the case of tests/test_attacks_golden.py: which images stay robust, or the highest losses."""
+    """The original on the case of tests/test_attacks_golden.py: which images stay robust, or the highest losses."""
     model, images, labels = import_module("test_attacks_golden").case()
     objective, valued = options["objective"], not options.get("early_exit", False)
     targeted = objective == "targeted_dlr"
