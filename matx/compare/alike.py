@@ -22,7 +22,7 @@ def refuse_unlike(read: Sequence[tuple[Path, Results]]) -> None:
     (path, first), others = read[0], read[1:]
     for other, found in others:
         for what, differing, allowed in (
-            ("tested on the same images", _of(first.dataset, found.dataset, _IMAGES), "runs of one test set"),
+            ("tested on the same images", _different(first.dataset, found.dataset, _IMAGES), "runs of one test set"),
             ("attacked alike", _attacks(first, found), "runs evaluated by the same attacks"),
             ("measured alike", _measuring(first, found), "runs evaluated with the same settings"),
         ):
@@ -31,11 +31,12 @@ def refuse_unlike(read: Sequence[tuple[Path, Results]]) -> None:
                 raise RunError(f"compare: {path} and {other} were not {what}: {shown}; allowed: {allowed}")
 
 
-def _of(mine: Mapping[str, Any], its: Mapping[str, Any], names: Iterable[str]) -> Iterator[str]:
-    """'name: value and value' of what both say, and say differently."""
-    for name in names:
-        if name in mine and name in its and mine[name] != its[name]:
-            yield f"{name} {mine[name]!r} and {its[name]!r}"
+def _different(mine: Mapping[str, Any], its: Mapping[str, Any], names: Iterable[str] = ()) -> Iterator[str]:
+    """'name VALUE and VALUE' of each name (or of all) that does not say the same."""
+    for name in names or dict.fromkeys((*mine, *its)):
+        said = [repr(side[name]) if name in side else "missing" for side in (mine, its)]
+        if (name in mine, mine.get(name)) != (name in its, its.get(name)):
+            yield f"{name} {' and '.join(said)}"
 
 
 def _attacks(first: Results, second: Results) -> Iterator[str]:
@@ -53,10 +54,8 @@ def _attacks(first: Results, second: Results) -> Iterator[str]:
             yield f"{len(mine_at)} and {len(its_at)} times {attack.name} in {attack.threat}"
             continue
         for one, other in zip(mine_at, its_at, strict=True):
-            said = [
-                f"{name} {one.options.get(name)!r} and {other.options.get(name)!r}" for name in _changed(one, other)
-            ]
-            yield from [f"{one.name} in {one.threat} has {', '.join(said)}"] if said else []
+            said = ", ".join(_different(one.options, other.options))
+            yield from [f"{one.name} in {one.threat} has {said}"] if said else []
 
 
 def _reported(found: Results) -> list[ThreatModel]:
@@ -73,27 +72,15 @@ def _by_place(attacks: Iterable[AttackUsed]) -> dict[Hashable, list[AttackUsed]]
     return found
 
 
-def _changed(one: AttackUsed, other: AttackUsed) -> list[str]:
-    names = dict.fromkeys((*one.options, *other.options))
-    return [
-        name
-        for name in names
-        if (name in one.options, one.options.get(name)) != (name in other.options, other.options.get(name))
-    ]
-
-
 def _measuring(first: Results, second: Results) -> Iterator[str]:
     """What differs in settings, and in the options of metrics that both have; schema 1 says nothing of either."""
-    yield from _of(first.settings, second.settings, [name for name in first.settings if name not in _HARMLESS])
     if first.attacks is None or second.attacks is None:
         return
+    names = [name for name in {**first.settings, **second.settings} if name not in _HARMLESS]
+    yield from _different(first.settings, second.settings, names) if names else ()
     its = {used.name: used.options for used in second.metrics}
     for used in first.metrics:
-        if used.name in its and used.options != its[used.name]:
-            names = dict.fromkeys((*used.options, *its[used.name]))
-            yield ", ".join(f"{used.name}.{line}" for line in _of(used.options, its[used.name], names)) or (
-                f"the options of {used.name}"
-            )
+        yield from (f"{used.name}.{line}" for line in _different(used.options, its.get(used.name, used.options)))
 
 
 def named_differences(read: Sequence[tuple[Path, int, Results]]) -> list[str]:

@@ -45,7 +45,8 @@ class FlagColumn:
 
 
 def write_flags(path: Path, columns: Mapping[FlagColumn, Array], *, indices: Array, labels: Array) -> None:
-    """Write all columns at once."""
+    """Write all columns at once; RunError for one of another length."""
+    _refuse_lengths(path, columns, len(indices))
     listed = json.dumps([asdict(column) for column in columns])
     arrays = {str(number): np.asarray(values) for number, values in enumerate(columns.values())}
     about = {"schema": np.array(_SCHEMA), "indices": indices, "labels": labels, "columns": np.array(listed)}
@@ -69,15 +70,26 @@ def read_flags(folder: Path) -> dict[FlagColumn, Array]:
         raise RunError(f"{file}: got flags of schema {schema}, allowed: 1 or {_SCHEMA}; evaluate the run again")
     try:
         listed: Sequence[Mapping[str, Any]] = json.loads(str(arrays["columns"]))
-        found = {FlagColumn(**column): arrays[str(number)] for number, column in enumerate(listed)}
+        found: dict[FlagColumn, Array] = {}
+        for number, entry in enumerate(listed):
+            column = FlagColumn(**entry)
+            if column in found:
+                raise ValueError(f"column {column.column!r} of {column.model!r} twice")
+            found[column] = arrays[str(number)]
+        count = len(arrays["indices"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file}: damaged ({type(error).__name__}: {error}); evaluate the run again") from None
-    count = len(arrays["indices"])
-    wrong = next((column for column, values in found.items() if values.shape != (count,)), None)
-    if wrong is not None:
-        shape = found[wrong].shape
-        raise RunError(f"{file}: got column {wrong.column!r} of {wrong.model!r} of shape {shape}, allowed: ({count},)")
+    _refuse_lengths(file, found, count)
     return found
+
+
+def _refuse_lengths(file: Path, columns: Mapping[FlagColumn, Array], count: int) -> None:
+    for column, values in columns.items():
+        if np.shape(values) != (count,):
+            raise RunError(
+                f"{file}: got column {column.column!r} of {column.model!r} of shape {np.shape(values)}, "
+                f"allowed: ({count},), a value per image"
+            )
 
 
 def _schema_1(arrays: Mapping[str, Array]) -> dict[FlagColumn, Array]:

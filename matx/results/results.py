@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
@@ -13,13 +14,15 @@ from typing import Any
 from matx.errors import RunError
 from matx.results.schema_1 import convert
 from matx.results.score import Score
-from matx.runtime.files import write_json
+from matx.runtime.files import plain, write_json
 
 __all__ = ["RESULTS", "SCHEMA", "AttackUsed", "MetricUsed", "Results", "SanityReason", "read_results", "write_results"]
 
 SCHEMA = 2
 """The version of results.json that this code writes; it also reads schema 1."""
 RESULTS = "results.json"
+_PLACE = ("checkpoint", "weights", "model", "source", "metric", "column")
+"""What a score speaks of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,9 @@ class AttackUsed:
     """The options that differ from the attack's defaults."""
     reported: bool = True
     """False: of the grid."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "changed", tuple(self.changed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,8 @@ class SanityReason:
     threat: str | None
     status: str
     sentence: str
-    value: float
+    value: float | None
+    """The figure behind it; schema 1 did not keep it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,16 +129,21 @@ def _validator() -> Any:
 
 
 def _check(content: Any, where: str) -> None:
-    """Refuse what the published JSON Schema does not admit."""
+    """Refuse what the published JSON Schema does not admit, and a score that is there twice."""
     error = next(iter(sorted(_validator().iter_errors(content), key=lambda e: list(map(str, e.absolute_path)))), None)
     if error is not None:
         at = "/".join(map(str, error.absolute_path)) or "the whole"
         raise RunError(f"{where}: {at}: {error.message[:200]}; allowed: results as `matx eval` writes them")
+    places = [tuple(row[name] for name in _PLACE) for row in content["scores"]]
+    twice = next((place for place, times in Counter(places).items() if times > 1), None)
+    if twice is not None:
+        said = ", ".join(f"{name} {value}" for name, value in zip(_PLACE, twice, strict=True) if value is not None)
+        raise RunError(f"{where}: got the score of {said} twice; allowed: each once")
 
 
 def write_results(path: Path, found: Results) -> None:
     """Write results.json whole, as the same bytes for the same content."""
-    content = json.loads(json.dumps(found.content()))
+    content = plain(found.content())
     _check(content, str(path))
     write_json(path, content)
 

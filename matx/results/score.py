@@ -78,7 +78,8 @@ class Score:
         """The inverse of `row`."""
         known = dict(row)
         value = known.pop("accuracy") if "accuracy" in known else known.pop("value")
-        return cls(value=value, **known)
+        ends = {name: None if known[name] is None else float(known[name]) for name in ("low", "high")}
+        return cls(**{**known, **ends, "value": float(value)})
 
 
 def scores_at(scores: Iterable[Score], *, checkpoint: str, weights: str | None = None) -> list[Score]:
