@@ -55,7 +55,7 @@ def test_sizes_and_strides_are_the_published_ones(case: str):
     assert stride(model) == expected_stride, f"{case} must have output stride {expected_stride}"
 
 
-def test_a_hundred_classes_change_the_last_layer_alone():
+def test_a_hundred_classes_change_only_the_last_layer():
     more = parameters(on_meta("wrn_28_10", 100)) - parameters(on_meta("wrn_28_10", 10))
     assert more == 90 * 641, "90 more classes of 640 weights and a bias each"
 
@@ -268,7 +268,7 @@ def test_our_own_networks_are_registered_with_timm(name: str):
         create(name, pretrained=True)
 
 
-def test_putting_components_on_the_shelves_imports_no_heavy_library():
+def test_registering_components_imports_no_heavy_library():
     heavy = ("timm", "torchvision", "sklearn", "scipy", "PIL")
     code = f"import sys, registry; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

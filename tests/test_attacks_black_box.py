@@ -97,7 +97,7 @@ def test_square_is_feasible_uses_the_budget_and_more_queries_never_hurt(key: str
     model = Watched()
     given = goal_for(model)
     objective = FreeObjective(lambda images, labels: margin(model(images), labels), {"labels": given.labels})
-    given = replace(given, objective=objective)  # climbs on after the answer is wrong
+    given = replace(given, objective=objective)  # goes on after the sample is misclassified
     values = [margin(model(given.images), given.labels)]
     for queries in (1, 10, 60):
         attack = made("square", key, queries=queries)
@@ -107,7 +107,7 @@ def test_square_is_feasible_uses_the_budget_and_more_queries_never_hurt(key: str
         assert bool((values[-1] >= values[-2]).all()), f"{key}: {queries} queries gave less than fewer"
     used = attack.threat.size(found - given.images) / attack.threat.radius
     assert bool((used > 0.99).all()), f"{key}: the budget is not used: {used}"
-    assert bool((values[-1] > values[0] + 0.1).all()), f"{key}: sixty queries hardly climb"
+    assert bool((values[-1] > values[0] + 0.1).all()), f"{key}: sixty queries hardly raise it"
 
 
 @pytest.mark.parametrize("key", THREATS)
@@ -141,11 +141,11 @@ def test_square_asks_no_more_than_it_may_and_nothing_of_what_is_wrong_already() 
 def test_asking_ahead_changes_nothing_but_the_number_of_forwards(key: str) -> None:
     model = Watched()
     given = goal_for(model, count=3)
-    alone = made("square", key, queries=400)(given)
+    single = made("square", key, queries=400)(given)
     forwards = len(model.shown)
     model.shown.clear()
     ahead = made("square", key, queries=400, rows=24)(given)
-    torch.testing.assert_close(ahead, alone, rtol=0, atol=1e-6, msg="several queries at once led elsewhere")
+    torch.testing.assert_close(ahead, single, rtol=0, atol=1e-6, msg="several queries at once led elsewhere")
     assert len(model.shown) < 0.8 * forwards, f"{len(model.shown)} forwards instead of {forwards}: none was saved"
     assert max(model.shown) <= 24, f"more than `rows` images in a forward: {max(model.shown)}"
 

@@ -271,7 +271,7 @@ def test_early_exit_changes_work_not_flags(name: str, threat: matx.ThreatModel) 
     wrong = flags(model.inner, found, given.labels)
     assert torch.equal(wrong, visited.any(0)), "early exit does not find exactly what the whole search meets"
     assert (wrong | ~flags(model.inner, full, given.labels)).all(), "early exit lost a sample"
-    assert torch.allclose(found[~wrong], full[~wrong], atol=1e-5), "samples that stand depend on those that left"
+    assert torch.allclose(found[~wrong], full[~wrong], atol=1e-5), "robust samples depend on those that left"
     assert 0 < wrong.float().mean() < 1, "the case shows nothing: all stand, or none"
     assert sum(map(len, model.shown)) < 11 * 60, "the batch did not shrink"
     assert found.shape == images.shape, "the shape is not kept"
@@ -283,12 +283,12 @@ def test_searches_that_repeat_themselves_end() -> None:
     given = goal_for(model, images)
     options: dict[str, Any] = {"threat": LINF, "steps": 100, "step_size": 0.025, "random_start": False}
     full = attack("pgd", **options)(given)
-    standing = ~torch.stack([flags(model.inner, x, given.labels) for x in model.shown]).any(0)
+    robust = ~torch.stack([flags(model.inner, x, given.labels) for x in model.shown]).any(0)
     model.shown.clear()
     found = attack("pgd", early_exit=True, **options)(given)
-    assert standing.sum() > 5, "the case shows nothing: everything is misclassified"
-    assert torch.allclose(found[standing], full[standing], atol=1e-5), "ending early changed the result"
-    assert sum(map(len, model.shown)) < 0.5 * 100 * int(standing.sum()), "searches that repeat themselves went on"
+    assert robust.sum() > 5, "the case shows nothing: everything is misclassified"
+    assert torch.allclose(found[robust], full[robust], atol=1e-5), "ending early changed the result"
+    assert sum(map(len, model.shown)) < 0.5 * 100 * int(robust.sum()), "searches that repeat themselves went on"
     model.shown.clear()
     attack("mim", early_exit=True, threat=LINF, steps=100, step_size=0.025)(given)
     assert sum(map(len, model.shown)) >= 100 * 5, "momentum is a memory: a repeated image is no repeated search"
@@ -323,7 +323,7 @@ def test_nothing_of_the_model_is_touched() -> None:
 # Objectives
 
 
-def test_a_supplied_objective_is_climbed() -> None:
+def test_a_supplied_objective_is_maximised() -> None:
     model, images = network(), pixels(20)
     target = torch.full((20, 5), 0.2)
 
@@ -343,7 +343,7 @@ def test_a_supplied_objective_is_climbed() -> None:
         assert torch.equal(results[1], results[3]), f"{name}: the form of the objective matters for early exit"
         with torch.no_grad():
             gain = soft(results[0]) - soft(images)
-        assert gain.mean() > 0, f"{name} does not climb the supplied objective"
+        assert gain.mean() > 0, f"{name} does not maximise the supplied objective"
 
 
 def test_kl_needs_a_start_off_the_clean_image() -> None:
@@ -352,7 +352,7 @@ def test_kl_needs_a_start_off_the_clean_image() -> None:
     found = attack("pgd", threat=LINF, steps=10, objective="kl", noise=0.001)(given)
     chance = LINF.random_start(images, given.generator)
     gaps = [kl_divergence(model(images), model(x)).mean() for x in (found, chance)]
-    assert gaps[0] > 10 * gaps[1], "KL to the clean answer was not climbed"
+    assert gaps[0] > 10 * gaps[1], "KL to the clean prediction was not maximised"
     for name in ("pgd", "fgsm", "mim", "apgd"):
         with pytest.raises(OptionError) as caught:
             attack(name, threat=LINF, objective="kl", random_start=False)

@@ -92,8 +92,8 @@ def test_it_is_at_least_as_strong_as_each_member_and_stays_inside(threat: matx.T
     assert bool(threat.contains(found, given.images).all()), "outside of the threat model"
     fooled = model(found).argmax(1) != given.labels
     first = attack.members(5)[0]
-    alone = first(replace(given, generator=given.generator.at("autoattack", 0)))
-    assert bool((fooled | ~(model(alone).argmax(1) != given.labels)).all()), "the first member fools more by itself"
+    single = first(replace(given, generator=given.generator.at("autoattack", 0)))
+    assert bool((fooled | ~(model(single).argmax(1) != given.labels)).all()), "the first member fools more by itself"
     assert int(fooled.sum()) > 0, "nobody was fooled, so nothing was compared"
 
 
@@ -106,7 +106,7 @@ def test_few_and_many_classes_work(classes: int, version: str) -> None:
     assert bool(LINF.contains(found, given.images).all()), f"outside with {classes} classes"
 
 
-def test_with_fewer_than_four_classes_the_margin_stands_in_for_dlr() -> None:
+def test_with_fewer_than_four_classes_the_margin_replaces_dlr() -> None:
     standard, rand = AutoAttack(threat=LINF), AutoAttack(threat=LINF, version="rand")
     assert told(standard, 2)[1] == "apgd margin x1", "two classes: one target, one run of the margin"
     assert told(standard, 3)[1] == "apgd margin x2", "three classes: two targets, two runs of the margin"
@@ -115,7 +115,7 @@ def test_with_fewer_than_four_classes_the_margin_stands_in_for_dlr() -> None:
     assert told(rand, 3)[1] == "apgd dlr x1 eot 20", "three classes are enough for DLR"
 
 
-def test_members_see_only_what_still_stands() -> None:
+def test_members_see_only_what_is_still_robust() -> None:
     model = network()
     shown: list[Tensor] = []
 

@@ -89,7 +89,7 @@ def test_every_prefix_of_the_stratified_order_is_balanced():
     assert not torch.equal(rows, stratified(split, "another")), "another purpose must give another order"
 
 
-def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone():
+def test_the_order_of_an_epoch_depends_only_on_seed_and_epoch():
     first = order(50, seed=3, epoch=2)
     torch.manual_seed(99)
     assert torch.equal(first, order(50, seed=3, epoch=2)), "the global generator must not matter"

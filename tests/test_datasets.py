@@ -87,7 +87,7 @@ def test_npz_takes_a_validation_split_and_class_names(tmp_path: Path):
     assert data.num_classes == 4, "names may say more classes than train holds"
 
 
-def test_npz_leaves_the_test_images_alone_until_asked(tmp_path: Path):
+def test_npz_reads_the_test_images_only_when_opened(tmp_path: Path):
     data = npz(tmp_path, arrays())()
     (tmp_path / "set.npz").unlink()
     with pytest.raises(DataError, match="which does not exist"):

@@ -45,11 +45,11 @@ def test_neighbours_are_independent() -> None:
     assert abs(np.corrcoef(drawn.ravel(), purpose.ravel())[0, 1]) < 0.01, "purposes are correlated"
 
 
-def test_a_draw_depends_on_its_sample_alone() -> None:
+def test_a_draw_depends_only_on_its_sample() -> None:
     everybody = SampleGenerator(3, torch.tensor([7, 1, 40, 3]))
     wanted = everybody.at("start").normal((2, 3))
-    alone = SampleGenerator(3, torch.tensor([40])).at("start").normal((2, 3))
-    assert torch.equal(alone[0], wanted[2]), "the batch changes a sample's draw"
+    single = SampleGenerator(3, torch.tensor([40])).at("start").normal((2, 3))
+    assert torch.equal(single[0], wanted[2]), "the batch changes a sample's draw"
     mask = torch.tensor([False, True, False, True])
     assert torch.equal(everybody.select(mask).at("start").normal((2, 3)), wanted[mask]), "a mask changes draws"
     assert torch.equal(everybody.at("start").normal((2, 3)), wanted), "drawing again gives something else"

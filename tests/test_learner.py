@@ -84,7 +84,7 @@ def test_the_moving_average_follows_its_formula() -> None:
         assert torch.allclose(value, start[name] - 0.1, atol=1e-6), f"{name}: not 0.9 old + 0.1 new"
 
 
-def test_first_weights_depend_on_seed_and_name_alone() -> None:
+def test_first_weights_depend_only_on_seed_and_name() -> None:
     torch.manual_seed(5)
     first = learner_of().module.state_dict()
     torch.manual_seed(6)

@@ -45,7 +45,7 @@ def test_losses_read_all_that_was_declared_and_nothing_else(strategy: Strategy) 
         assert seen["ema"] == needs.ema, "every declared answer of a moving average is read by some loss"
 
 
-def test_gradient_reaches_own_and_coupled_logits_alone(strategy: Strategy) -> None:
+def test_gradient_reaches_only_own_and_coupled_logits(strategy: Strategy) -> None:
     peers = strategy.example_peers()[-1]
     values, needs = logits(peers), strategy.needs(peers)
     for name in needs.train:
@@ -123,7 +123,7 @@ def test_only_strategies_that_declare_objectives_supply_them(strategy: Strategy)
         assert isinstance(strategy, ObjectiveStrategy), "a strategy whose needs name `craft` has an `objective`"
 
 
-def test_the_shelf_holds_the_field() -> None:
+def test_the_registry_holds_the_field() -> None:
     wanted = [
         "act", "adaad", "agree", "akd2", "ard", "cat", "d2r", "dml", "iad", "independent", "lbgat", "mart", "mat",
         "mtard", "peeraid", "ramp", "rslad", "self_distillation", "soup", "specialists", "trades",

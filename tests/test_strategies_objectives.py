@@ -100,7 +100,7 @@ def test_every_objective_is_tested_here() -> None:
     assert supplying == {case[0] for case in CASES}, "a strategy that supplies an objective has a case above"
 
 
-def test_the_attack_climbs_its_own_where_told() -> None:
+def test_the_attack_maximises_its_own_where_told() -> None:
     for name in {case[0] for case in CASES}:
         told = [s for s in matx.strategies[name].examples(Path()) if getattr(s, "crafting", "") == "attack"]
         assert told, f"{name} has an example whose attacks maximise their own objective"

@@ -188,8 +188,8 @@ def test_steepest_l1_counts_and_blocks() -> None:
     gradient = torch.tensor([[5.0, -4.0, 3.0, -2.0, 1.0]]).repeat(2, 1)
     both = threat.steepest(gradient, sparsity=torch.tensor([0.2, 0.6]))
     for row, share in enumerate((0.2, 0.6)):
-        alone = threat.steepest(gradient[row : row + 1], sparsity=share)
-        assert torch.equal(both[row], alone[0]), "a share per sample gives what the share alone gives"
+        single = threat.steepest(gradient[row : row + 1], sparsity=share)
+        assert torch.equal(both[row], single[0]), "a share per sample gives what the one share gives"
     assert both[1].tolist() == pytest.approx([1 / 3, -1 / 3, 1 / 3, 0, 0]), "signs of the three largest over three"
     edge = torch.tensor([[1.0, 0.0, 0.5, 0.5, 0.5]])
     blocked = threat.steepest(gradient[:1], edge, sparsity=0.4)

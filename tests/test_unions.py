@@ -67,9 +67,9 @@ def loss(given: matx.AttackInput, images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", ["average", "worst_case", "random_choice", "msd"])
 def test_one_attack_is_that_attack(name: str) -> None:
-    given, alone = attack_input(), members()[0]
-    got = views_of(union(name), [alone], given)
-    assert torch.equal(got, alone(given)[None]), f"{name} of one attack is not the attack"
+    given, attack = attack_input(), members()[0]
+    got = views_of(union(name), [attack], given)
+    assert torch.equal(got, attack(given)[None]), f"{name} of one attack is not the attack"
 
 
 def test_average_keeps_every_view_in_order() -> None:

@@ -32,8 +32,8 @@ def validate(training: Training) -> tuple[Mapping[str, Mapping[str, Rate]], floa
     rates = {name: found.rates() for name, found in flags.items()}
     alarms = []
     for name, module in modules.items():
-        alone = [attack for attack in experiment.peers[name].attacks if not sources_of(attack)]
-        trained_on = replace(settings, attacks=alone)
+        own_attacks = [attack for attack in experiment.peers[name].attacks if not sources_of(attack)]
+        trained_on = replace(settings, attacks=own_attacks)
         own = flags_of({name: module}, some, trained_on, device=training.device)[name].rates()
         alarms += list(_alarms(name, own, rates[name]))
     score = sum(rates[name]["union"].accuracy for name in experiment.scored) / len(experiment.scored)

@@ -12,7 +12,7 @@ from matx.interfaces import Augmentation
 from matx.randomness import SampleGenerator, hashed
 from matx.testing.trial import require
 
-__all__ = ["CONTRACTS", "belongs_to_the_sample", "draws_from_its_generator", "gives_images", "leaves_inputs_alone"]
+__all__ = ["CONTRACTS", "belongs_to_the_sample", "draws_from_its_generator", "gives_images", "leaves_inputs_unchanged"]
 
 _COUNT = 24
 
@@ -60,7 +60,7 @@ def draws_from_its_generator(augmentation: Augmentation) -> None:
     )
 
 
-def leaves_inputs_alone(augmentation: Augmentation) -> None:
+def leaves_inputs_unchanged(augmentation: Augmentation) -> None:
     """The images that it is given are afterwards what they were."""
     images = _images()
     kept = images.clone()
@@ -72,6 +72,6 @@ CONTRACTS: tuple[Callable[[Any], None], ...] = (
     gives_images,
     belongs_to_the_sample,
     draws_from_its_generator,
-    leaves_inputs_alone,
+    leaves_inputs_unchanged,
 )
 """The contracts of this file."""

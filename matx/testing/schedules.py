@@ -9,7 +9,7 @@ from typing import Any
 from matx.interfaces import Schedule
 from matx.testing.trial import require
 
-__all__ = ["CONTRACTS", "depends_on_time_alone", "gives_usable_factors"]
+__all__ = ["CONTRACTS", "depends_only_on_time", "gives_usable_factors"]
 
 _EPOCHS = (1, 3, 10, 200)
 
@@ -32,7 +32,7 @@ def gives_usable_factors(schedule: Schedule) -> None:
         require(max(factors[:-1]) > 0.0, f"{schedule!r} is 0 throughout {epochs} epochs: nothing would be trained")
 
 
-def depends_on_time_alone(schedule: Schedule) -> None:
+def depends_only_on_time(schedule: Schedule) -> None:
     """Asked again, in another order, it gives the same: a resumed run asks from the middle on."""
     for epochs in _EPOCHS:
         forward = [schedule.at(epoch, epochs) for epoch in _times(epochs)]
@@ -40,5 +40,5 @@ def depends_on_time_alone(schedule: Schedule) -> None:
         require(forward == backward[::-1], f"{schedule!r} depends on what was asked before: a resumed run would differ")
 
 
-CONTRACTS: tuple[Callable[[Any], None], ...] = (gives_usable_factors, depends_on_time_alone)
+CONTRACTS: tuple[Callable[[Any], None], ...] = (gives_usable_factors, depends_only_on_time)
 """The contracts of this file."""

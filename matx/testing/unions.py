@@ -21,7 +21,7 @@ __all__ = [
     "checks_what_attacks_return",
     "gives_the_views_it_announces",
     "keeps_its_state_in_the_open",
-    "leaves_inputs_alone",
+    "leaves_inputs_unchanged",
     "of_one_attack_is_that_attack",
     "repeats_itself",
     "worst_case_is_no_weaker_than_a_member",
@@ -168,7 +168,7 @@ def repeats_itself(union: PerturbationUnion) -> None:
     )
 
 
-def leaves_inputs_alone(union: PerturbationUnion) -> None:
+def leaves_inputs_unchanged(union: PerturbationUnion) -> None:
     """Images and labels are after the call what they were before."""
     trial = standard_trial()
     images, labels = trial.images.clone(), trial.labels.clone()
@@ -212,7 +212,7 @@ CONTRACTS: tuple[Callable[[Any], None], ...] = (
     checks_what_attacks_return,
     worst_case_is_no_weaker_than_a_member,
     repeats_itself,
-    leaves_inputs_alone,
+    leaves_inputs_unchanged,
     keeps_its_state_in_the_open,
 )
 """The contracts of this file."""

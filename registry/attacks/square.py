@@ -170,7 +170,7 @@ class Square:
             return Proposal(windows=(into,), contents=(torch.where(signs, old + eps, old - eps).clamp(0.0, 1.0),))
         out = Window.at(numbers[:, 2:4], side, *clean.shape[2:])
         new = self._moved(x - clean, into, out, numbers[:, 4:5] < 0.5, signs)
-        if self.threat.norm == "l2":  # which brings the perturbation back to eps: nothing else has to be scaled
+        if self.threat.norm == "l2":  # which gives the perturbation the length eps again: nothing else has to be scaled
             return Proposal(windows=(out, into), contents=(out.cut(clean), (old + new).clamp(0.0, 1.0)))
         delta = into.paste(out.paste(x - clean, torch.zeros_like(new)), new * clean.shape[1])
         return Proposal(whole=self._scaled(delta, clean))

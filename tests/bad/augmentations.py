@@ -55,6 +55,6 @@ CASES: Sequence[tuple[str, Callable[[], Any], str]] = [
     _case("draws_from_its_generator", "global", "torch's generator changed"),
     _case("draws_from_its_generator", "seeds", "torch's generator changed"),
     _case("draws_from_its_generator", "calls", "other images the second time"),
-    _case("leaves_inputs_alone", "place", "changes the images"),
+    _case("leaves_inputs_unchanged", "place", "changes the images"),
 ]
 """(contract, a component that breaks it, words of the sentence)."""

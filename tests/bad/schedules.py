@@ -32,6 +32,6 @@ CASES: Sequence[tuple[str, Callable[[], Any], str]] = [
     _case("gives_usable_factors", "nan", "gives nan at epoch"),
     _case("gives_usable_factors", "text", "gives str, allowed: a number"),
     _case("gives_usable_factors", "nothing", "nothing would be trained"),
-    _case("depends_on_time_alone", "remembers", "on what was asked before"),
+    _case("depends_only_on_time", "remembers", "on what was asked before"),
 ]
 """(contract, a component that breaks it, words of the sentence)."""

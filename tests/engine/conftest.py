@@ -19,5 +19,5 @@ def data() -> Any:
 
 @pytest.fixture
 def launch(data: Any) -> Callable[..., Training]:
-    """Bring an experiment to life on the digits."""
+    """The training of an experiment on the digits, before its first step."""
     return lambda *args, **options: start(experiment(*args, **options), data)

@@ -8,7 +8,7 @@ rounding.
     network = follow(model, images)            # None: a model that is no traced graph, or images on an accelerator
     plan = plan_for(network, side)             # for windows of this side
     maps = Maps.of(plan, images)
-    logits = maps.logits(rows, tops, lefts, content)  # as if windows of these images held that content
+    logits = maps.logits(rows, tops, lefts, content)  # as if windows of these images had that content
     maps.accept(rows)                          # from now on they do, for these rows
 """
 
