@@ -16,7 +16,7 @@ from matx.errors import OptionError
 from matx.interfaces import Attack, FirstOrderAttack, FreeObjective, LogitObjective
 from matx.losses import kl_divergence
 from matx.randomness import SampleGenerator
-from registry.attacks._apgd import Run, _checkpoints
+from registry.attacks._apgd import AscentOptions, _checkpoints
 
 LINF, L2, L1 = (matx.ThreatModel(norm=n, eps=e) for n, e in (("linf", 0.1), ("l2", 0.5), ("l1", 1.5)))
 THREATS = pytest.mark.parametrize("threat", [LINF, L2, L1], ids=["linf", "l2", "l1"])
@@ -369,7 +369,7 @@ def test_noise_start_is_small_and_inside() -> None:
 
 
 def test_apgd_checkpoints_are_the_published_ones() -> None:
-    run = Run(threat=LINF, steps=100, sparsity=0.2, warm=False, flag_wrong=False, early_exit=False)
+    run = AscentOptions(threat=LINF, steps=100, sparsity=0.2, warm=False, flag_wrong=False, early_exit=False)
     assert list(_checkpoints(run)) == [22, 41, 57, 70, 80, 87, 93, 99], "the windows are not 22 % shrinking by 3 to 6 %"
     assert list(_checkpoints(replace(run, threat=L1)))[:3] == [4, 8, 12], "l1 looks every 4 % of the steps"
     assert list(_checkpoints(replace(run, steps=1))) == [1], "one step has one window"

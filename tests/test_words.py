@@ -14,9 +14,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 COVERED = (
-    "registry",
+    "CONTRIBUTING.md",
+    "README.md",
+    "docs",
     "examples",
-    "docs/components.md",
+    "gin",
+    "registry",
+    "tools",
     "matx/__init__.py",
     "matx/craft.py",
     "matx/data.py",

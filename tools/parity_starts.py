@@ -68,8 +68,8 @@ def main() -> None:
                 broken = [side(module, images, labels, threat).float().mean() for side in (ours, theirs)]
                 shares.append([float(share) for share in broken])
                 print(f"{name} {threat.key} image {row}: ours {broken[0]:.3f}, original {broken[1]:.3f}", flush=True)
-            standing = runs.all(0).sum() + (1.0 - np.array(shares or [[1.0, 1.0]])).sum(0)
-            mine, its = standing / options.images
+            robust = runs.all(0).sum() + (1.0 - np.array(shares or [[1.0, 1.0]])).sum(0)
+            mine, its = robust / options.images
             print(f"{name} {threat.key}: expected robust accuracy, ours {mine:.4f}, original {its:.4f}", flush=True)
 
 

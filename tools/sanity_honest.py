@@ -1,11 +1,11 @@
-"""Hold the sentinel to ten honest models: none may fail.
+"""Run the sanity checks on ten honest models: none may fail.
 
     OMP_NUM_THREADS=1 python tools/sanity_honest.py --images 200 --keep honest.jsonl --write docs/evaluation.md
     OMP_NUM_THREADS=1 python tools/sanity_honest.py --effort quick --keep quick.jsonl --write docs/evaluation.md
 
 Ten small networks on digits: three widths, several seeds, trained on clean images, or by PGD in l_inf or l2. Each is
 scored by PGD on cross entropy and on the margin, then inspected with Square and with examples of the model before it.
-What `--keep` holds is not measured again: stopped, the same command goes on with the next model.
+What the file `--keep` has is not measured again: stopped, the same command goes on with the next model.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from matx.experiment import Evaluation, Experiment, Peer
 from matx.interfaces import Attack, AttackInput, Strategy, run_attack
 from matx.testing.unions import Ascent
 
-__all__ = ["Outcome", "experiment_of", "trains"]
+__all__ = ["EngineRun", "experiment_of", "trains"]
 
 _SHAPE = (1, 4, 4)
 _CLASSES = 5
@@ -106,14 +106,14 @@ class Descent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class EngineRun:
     """What two steps did: whether each peer's parameters moved, and a hash of each peer's weights afterwards."""
 
     moved: Mapping[str, bool]
     weights: Mapping[str, str]
 
 
-def trains(strategy: Strategy, peers: Sequence[PeerInfo], **options: Any) -> Outcome:
+def trains(strategy: Strategy, peers: Sequence[PeerInfo], **options: Any) -> EngineRun:
     """Two steps of the engine on these peers and what follows an epoch; `options` go to the Experiment."""
     with tempfile.TemporaryDirectory() as folder:
         experiment = experiment_of(strategy, peers, Path(folder), **options)
@@ -126,7 +126,7 @@ def trains(strategy: Strategy, peers: Sequence[PeerInfo], **options: Any) -> Out
     average_weights(training, 1)
     after = {name: _parameters(learner.module) for name, learner in training.learners.items()}
     weights = {name: _hash(learner.module) for name, learner in training.learners.items()}
-    return Outcome(moved={name: before[name] != after[name] for name in before}, weights=weights)
+    return EngineRun(moved={name: before[name] != after[name] for name in before}, weights=weights)
 
 
 def experiment_of(strategy: Strategy, peers: Sequence[PeerInfo], folder: Path, **options: Any) -> Experiment:

@@ -18,7 +18,7 @@ from registry.attacks._ascent import Found, ShrinkingBatch, evaluate, per_sample
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class AscentOptions:
     """What is fixed during one run."""
 
     threat: ThreatModel
@@ -35,7 +35,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class State:
+class AscentState:
     """What changes during one run: everything has a row a sample."""
 
     now: Found
@@ -57,15 +57,15 @@ class State:
     moved: Tensor
     """l1: how many entries the best example moved at the last checkpoint."""
 
-    def select(self, rows: Tensor) -> State:
+    def select(self, rows: Tensor) -> AscentState:
         picked: dict[str, Any] = {}
         for entry in fields(self):
             value: Tensor | Found = getattr(self, entry.name)
             picked[entry.name] = value.select(rows) if isinstance(value, Found) else value[rows]
-        return State(**picked)
+        return AscentState(**picked)
 
 
-def ascend(given: AttackInput, start: Tensor, run: Run) -> Found:
+def ascend(given: AttackInput, start: Tensor, run: AscentOptions) -> Found:
     """The highest example of `steps` steps from `start`; with `early_exit` the first one that fools the model."""
     state = _begin(given, start, run)
     batch = ShrinkingBatch(done=state.best)
@@ -83,12 +83,12 @@ def ascend(given: AttackInput, start: Tensor, run: Run) -> Found:
     return batch.results(state.best)
 
 
-def _begin(given: AttackInput, start: Tensor, run: Run) -> State:
+def _begin(given: AttackInput, start: Tensor, run: AscentOptions) -> AscentState:
     now, gradient = _evaluate(given, start, run, gradient=True)
     count = given.images[0].numel()
     ones = torch.ones_like(now.values)
     moved = _entries_moved(start, given.images) if run.warm else ones * count
-    return State(
+    return AscentState(
         now=now,
         previous=start,
         last=torch.zeros_like(ones),
@@ -112,7 +112,7 @@ def _entries_moved(images: Tensor, clean: Tensor) -> Tensor:
     return (images != clean).flatten(1).sum(1).float()
 
 
-def _evaluate(given: AttackInput, images: Tensor, run: Run, *, gradient: bool) -> tuple[Found, Tensor]:
+def _evaluate(given: AttackInput, images: Tensor, run: AscentOptions, *, gradient: bool) -> tuple[Found, Tensor]:
     """Value and gradient, averaged over `eot` forwards of a model that draws at random."""
     found, slope = evaluate(given, images, gradient=gradient, flag_wrong=run.flag_wrong)
     for _ in range(run.eot - 1):
@@ -121,7 +121,7 @@ def _evaluate(given: AttackInput, images: Tensor, run: Run, *, gradient: bool) -
     return replace(found, values=found.values / run.eot), slope / run.eot
 
 
-def _checkpoints(run: Run) -> dict[int, int]:
+def _checkpoints(run: AscentOptions) -> dict[int, int]:
     """{steps taken: steps since the checkpoint before}: 22 % of the steps, then windows that shrink by 3 % to 6 %.
 
     l1: every 4 %.
@@ -138,7 +138,9 @@ def _checkpoints(run: Run) -> dict[int, int]:
     return windows
 
 
-def _advance(given: AttackInput, state: State, run: Run, iteration: int, *, gradient: bool) -> State:
+def _advance(
+    given: AttackInput, state: AscentState, run: AscentOptions, iteration: int, *, gradient: bool
+) -> AscentState:
     """One step, with momentum after the first one in l_inf and l2."""
     here, threat = state.now.images, run.threat
     there = _project(here + per_sample(state.step, here) * _direction(state, run), given.images, run)
@@ -158,14 +160,14 @@ def _advance(given: AttackInput, state: State, run: Run, iteration: int, *, grad
     )
 
 
-def _direction(state: State, run: Run) -> Tensor:
+def _direction(state: AscentState, run: AscentOptions) -> Tensor:
     here, count = state.now.images, state.now.images[0].numel()
     edge = here if run.exact and run.threat.norm == "l1" else None
     kept = ((1.0 - state.share) * count).clamp(0, count - 1).floor()  # of fp32 shares, as published: a move up or down
     return run.threat.steepest(state.gradient, edge, sparsity=1.0 - kept / count)
 
 
-def _project(images: Tensor, clean: Tensor, run: Run) -> Tensor:
+def _project(images: Tensor, clean: Tensor, run: AscentOptions) -> Tensor:
     """Into ball and box: in l2, unless `exact`, into one after the other, which may end short of the sphere."""
     if run.exact or run.threat.norm != "l2":
         return run.threat.project(images, clean)
@@ -175,7 +177,7 @@ def _project(images: Tensor, clean: Tensor, run: Run) -> Tensor:
     return (clean + fits * delta).clamp(0.0, 1.0)
 
 
-def _adapt(given: AttackInput, state: State, run: Run, window: int) -> State:
+def _adapt(given: AttackInput, state: AscentState, run: AscentOptions, window: int) -> AscentState:
     """At a checkpoint: shorten the step, or thin it (l1), and go back to the best point where that is called for."""
     if run.threat.norm == "l1":
         moved = _entries_moved(state.best.images, given.images)

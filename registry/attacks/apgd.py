@@ -15,7 +15,7 @@ from matx import losses
 from matx.errors import OptionError, did_you_mean
 from matx.interfaces import OBJECTIVES, AttackInput, LogitObjective, Objective
 from matx.threat import ThreatModel
-from registry.attacks._apgd import Run, ascend
+from registry.attacks._apgd import AscentOptions, ascend
 from registry.attacks._ascent import Found, best_of, per_sample
 from registry.attacks._options import check_count, check_share, check_start, warn_if_short
 
@@ -102,7 +102,7 @@ class APGD:
         found: Found | None = None
         for index, (ball, steps) in enumerate(balls):
             final = index == len(balls) - 1
-            run = Run(
+            run = AscentOptions(
                 threat=ball,
                 steps=steps,
                 sparsity=self.sparsity,

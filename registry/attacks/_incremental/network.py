@@ -42,7 +42,7 @@ class Network:
         inputs = [node for node in traced.graph.nodes if node.op == "placeholder"]
         if len(inputs) != 1 or any(_overwrites_what_others_read(traced, node) for node in traced.graph.nodes):
             return None
-        recorder = _Recorder(traced)
+        recorder = _ShapeRecorder(traced)
         output = recorder.run(image)
         return cls(traced=traced, shapes=recorder.shapes) if isinstance(output, Tensor) else None
 
@@ -107,7 +107,7 @@ def _by_axis(kernel: Any, stride: Any, padding: Any, dilation: Any) -> tuple[Sli
     return rows, columns
 
 
-class _Recorder(fx.Interpreter):
+class _ShapeRecorder(fx.Interpreter):
     """Runs a graph and notes the shapes."""
 
     def __init__(self, traced: fx.GraphModule) -> None:
