@@ -48,7 +48,7 @@ class Evaluator:
                 self.settings,
                 device=self.target.device,
                 records=self.records_of(which),
-                told=_Told(bar, tuple(models), batches),
+                told=_Progress(bar, tuple(models), batches).tell,
             )
 
     def measured(self) -> dict[WeightSet, Measured]:
@@ -57,7 +57,7 @@ class Evaluator:
 
 
 @dataclass(eq=False)
-class _Told:
+class _Progress:
     """Draws an evaluation on a bar of models; each batch counts its share of every model."""
 
     bar: Bar
@@ -67,7 +67,8 @@ class _Told:
     shares: dict[str, float] = field(default_factory=dict)
     shown: int = 0
 
-    def __call__(self, model: str, what: str, share: float) -> None:
+    def tell(self, model: str, what: str, share: float) -> None:
+        """The share of a model's searches on a batch that is done."""
         self.done += (share - self.shares.get(model, 0.0)) / self.batches
         self.shares[model] = share if share < 1.0 else 0.0
         steps = int(20 * self.done / len(self.models) + 1e-9)

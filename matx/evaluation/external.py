@@ -31,7 +31,7 @@ _PRETRAINED = "architectures.timm.options={'pretrained': True}"
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalModel:
-    """Models that no run of ours made, and the images that they are judged on."""
+    """Models that no run of ours made, and the images that they are evaluated on."""
 
     dataset: str
     """A dataset that is registered, or an npz file; its options are set by bindings."""

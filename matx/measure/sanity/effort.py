@@ -18,9 +18,9 @@ class Effort:
     """How many images the checks ask, and how much is searched again."""
 
     name: str
-    climbs: int = 128
+    ascents: int = 128
     """'growth' and 'huge radius': at most so many images."""
-    climb_steps: int = 20
+    ascent_steps: int = 20
     """'growth': steps at each radius."""
     searches: int | None = None
     """'noise', 'black box' and 'transfer': so many of the images concerned, or a quarter of them; None: all."""
@@ -34,7 +34,7 @@ class Effort:
 
 
 FULL = Effort(name="full")
-QUICK = Effort(name="quick", climbs=48, climb_steps=10, searches=64, again=24, copies=5, whole_suite=False)
+QUICK = Effort(name="quick", ascents=48, ascent_steps=10, searches=64, again=24, copies=5, whole_suite=False)
 EFFORTS = {effort.name: effort for effort in (QUICK, FULL)}
 
 

@@ -97,14 +97,14 @@ def ascend(model: Model, batch: Batch, threat: ThreatModel, draws: SampleGenerat
 
 def growth(bench: Bench, threat: ThreatModel) -> Finding:
     """Does the loss grow with the radius, and is it above the clean one?"""
-    some = _first(bench.clean, bench.effort.climbs)
+    some = _first(bench.clean, bench.effort.ascents)
     losses = [_mean_loss(bench, some, lambda batch: batch.images)]
     for factor in _GROWTH:
         eps = threat.exact * exact_number(factor, "growth")
         ball = replace(threat, eps=str(min(eps, 1) if threat.norm == "linf" else eps))
 
         def craft(batch: Batch, ball: ThreatModel = ball, factor: str = factor) -> Tensor:
-            return ascend(bench.model, batch, ball, bench.draws(batch, "growth", factor), bench.effort.climb_steps)
+            return ascend(bench.model, batch, ball, bench.draws(batch, "growth", factor), bench.effort.ascent_steps)
 
         losses.append(_mean_loss(bench, some, craft))
     drop = max((a - b) / max(a, 1e-12) for a, b in pairwise(losses))
@@ -129,7 +129,7 @@ def _mean_loss(bench: Bench, which: Tensor, craft: Callable[[Batch], Tensor]) ->
 def huge_radius(bench: Bench) -> Finding:
     """In the whole box every image can become any other: ascent must break every one."""
     whole = ThreatModel(norm="linf", eps=1)
-    some = _first(bench.clean, bench.effort.climbs)
+    some = _first(bench.clean, bench.effort.ascents)
     broken = bench.broken(some, lambda b: ascend(bench.model, b, whole, bench.draws(b, "huge"), steps=50))
     left = int((some & ~broken).sum()) / max(1, int(some.sum()))
     return Finding(
