@@ -88,7 +88,9 @@ def test_eval(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["eval", str(finished), "--device", "cpu", *changed]) == 0, "a changed evaluation ends well"
     shown = capsys.readouterr().out
     assert "checkpoint last" in shown, "the checkpoint asked for is shown"
-    assert "one" not in shown.replace("none", ""), "other peers are left out"
+    assert not any(line.startswith("│ one ") for line in shown.splitlines()), "other peers are left out"
+    assert any(line.startswith("│ two ") for line in shown.splitlines()), "the peer asked for is shown"
+    assert "measured    Attack pgd(steps=1," in shown, "the attacks are named with their settings"
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before, "the run is left as it was"
     assert main(["eval", str(finished), "-s", "architectures.tiny.width=5"]) == 2, "another model is refused"
     assert "architecture.width: 4 -> 5" in capsys.readouterr().err, "the difference is shown"

@@ -44,11 +44,12 @@ def a_run(
     *,
     key: str = "linf:0.1",
     further: Sequence[tuple[Score, Sequence[float] | None]] = (),
-    resolved: Mapping[str, Any] | None = None,
+    identity: Mapping[str, str] | None = None,
+    images: str = "abc",
     **changes: Any,
 ) -> Path:
     """A run folder as far as a comparison reads it: one scored peer `a` with these flags, and further scores of it with
-    what they are of each image; `resolved` changes the experiment, `changes` the results."""
+    what they are of each image; `identity` and training `images` change the experiment, `changes` the results."""
     folder.mkdir()
     n = len(clean)
     columns = {("clean", "clean"): clean, ("robust", key): robust, ("robust", "union"): robust}
@@ -67,8 +68,9 @@ def a_run(
         for (metric, column), values in per_sample.items()
     }
     write_flags(folder / "flags.npz", flags, indices=np.arange(n), labels=np.zeros(n, dtype=np.int64))
-    (folder / "environment.json").write_text(json.dumps({"seed": seed}))
-    (folder / "resolved.json").write_text(json.dumps({"seed": seed, "epochs": 4, **(resolved or {})}))
+    known = {"seed": str(seed), "epochs": "4", **(identity or {})}
+    (folder / "identity.json").write_text(json.dumps(known))
+    (folder / "environment.json").write_text(json.dumps({"seed": seed, "data": {"train": images}}))
     return folder
 
 
@@ -167,6 +169,22 @@ def test_runs_are_paired_by_seed(tmp_path: Path) -> None:
     assert any("too few to call" in note for note in notes(fewer)), "few seeds go unsaid"
 
 
+def test_a_method_is_its_settings_and_its_training_images(tmp_path: Path) -> None:
+    runs = {
+        name: a_run(tmp_path / name, "at", seed, [True] * 4, [True] * 4, **changes)
+        for name, seed, changes in (
+            ("zero", 0, {}),
+            ("one", 1, {}),
+            ("other settings", 0, {"identity": {"epochs": "5"}}),
+            ("other images", 0, {"images": "xyz"}),
+        )
+    }
+    found = compare(list(runs.values()))
+    assert [[run.path.name for run in method.runs] for method in found.methods] == [
+        ["zero", "one"], ["other settings"], ["other images"],
+    ], "runs that differ in more than the seed are one method, or runs of one method are several"  # fmt: skip
+
+
 def test_one_seed_speaks_of_two_models_only(tmp_path: Path) -> None:
     first = a_run(tmp_path / "one", "at", 0, [True] * 200, coin(1, 0.5))
     second = a_run(tmp_path / "two", "mat", 0, [True] * 200, coin(2, 0.6))
@@ -243,10 +261,8 @@ def test_the_same_weights_under_weaker_attacks_are_not_higher(tmp_path: Path) ->
         robust = coin(seed, 0.5)
         more = [flag or extra for flag, extra in zip(robust, coin(seed + 50, 0.2), strict=True)]
         paths.append(a_run(tmp_path / f"strong-{seed}", "at", seed, [True] * 200, robust))
-        resolved = {"evaluation": {"attacks": [{"@": "attacks.pgd", "steps": 1}]}}
-        paths.append(
-            a_run(tmp_path / f"weak-{seed}", "at", seed, [True] * 200, more, resolved=resolved, attacks=[weaker])
-        )
+        steps = {"evaluation.attacks[0].steps": "1"}
+        paths.append(a_run(tmp_path / f"weak-{seed}", "at", seed, [True] * 200, more, identity=steps, attacks=[weaker]))
     with pytest.raises(RunError, match=re.escape("pgd in linf:0.1 has steps 20 and 1")):
         compare(paths)
 
@@ -340,7 +356,7 @@ def test_runs_of_schema_1_are_compared_and_said_to_be_so(tmp_path: Path) -> None
 
 def test_the_command_prints_all_three_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = a_run(tmp_path / "one", "at", 0, [True] * 50, coin(1, 0.5, 50))
-    second = a_run(tmp_path / "two", "at", 0, [True] * 50, coin(2, 0.6, 50), resolved={"strategies.mat.alpha": 0.5})
+    second = a_run(tmp_path / "two", "at", 0, [True] * 50, coin(2, 0.6, 50), identity={"strategy.alpha": "0.5"})
     for form in ("text", "markdown", "json"):
         assert main(["compare", str(first), str(second), "--format", form]) == 0, f"--format {form} failed"
         shown = capsys.readouterr().out

@@ -25,7 +25,15 @@ STEPS = 4
 
 def test_the_folder_describes_the_run(straight: RunFolder) -> None:
     names = {path.name for path in straight.path.iterdir()}
-    wanted = {"config.gin", "resolved.txt", "resolved.json", "environment.json", "metrics.jsonl", "tensorboard"}
+    wanted = {
+        "config.gin",
+        "resolved.txt",
+        "resolved.json",
+        "identity.json",
+        "environment.json",
+        "metrics.jsonl",
+        "tensorboard",
+    }
     wanted |= {"checkpoints", "results.json", "report.md", "report.html", "timing.json", "log.txt", "flags.npz"}
     assert names == wanted, "the folder holds what is promised and nothing else"
     environment = json.loads(straight.environment.read_text())

@@ -43,9 +43,9 @@ def _seconds(folder: RunFolder) -> str:
 
 
 def show_results(found: Results, seconds: Seconds | None = None) -> None:
-    """The tables of each checkpoint that the results hold; `last` is left out where it is the best epoch itself."""
+    """The tables of each checkpoint that the results hold, how they were measured, and what does not pass."""
     from matx.cli.tables import show_table
-    from matx.report import reasons, tables
+    from matx.report import how, reasons, tables
 
     stdout = results_console()
     for one in tables(found, seconds):
@@ -53,6 +53,8 @@ def show_results(found: Results, seconds: Seconds | None = None) -> None:
             click.echo(one)
         else:
             show_table(stdout, one)
+    for line in how(found):
+        click.echo(f"measured    {line}")
     for line in reasons(found):
         click.echo(f"sanity      {line}")
 

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from matx.compare.alike import named_differences, refuse_unlike
 from matx.errors import RunError
 from matx.results import FlagColumn, Results, Score, headings, mean_of, read_flags, read_results, scores_at
+from matx.runtime.folder import RunFolder
 
 __all__ = ["ComparedColumn", "Figures", "Gathered", "Method", "gather"]
 
 Array = NDArray[np.float64]
-_SETTINGS_OF_A_SEED = ("Experiment.seed", "seed")
+_SEED = "seed"
+"""The setting that the runs of one method differ in."""
 _WEIGHTS = "raw"
 """Runs are compared by their trained weights, not by averages of these."""
 
@@ -80,8 +82,8 @@ class _Read:
 
     path: Path
     seed: int
-    settings: Mapping[str, Any]
-    """Its experiment's name and every resolved value but the seed: equal for the runs of one method."""
+    method: Mapping[str, Any]
+    """What its figures depend on but the seed: its name, its training images, its settings."""
     found: Results
     scores: Sequence[Score]
     """Those of the chosen checkpoint and of scored peers, on their own examples."""
@@ -106,7 +108,7 @@ def gather(paths: Sequence[Path], *, checkpoint: str = "best") -> Gathered:
     read = [_read(path, found, checkpoint) for path, found in results]
     groups: dict[str, list[_Read]] = {}
     for run in read:
-        groups.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
+        groups.setdefault(json.dumps(run.method, sort_keys=True), []).append(run)
     columns, missing = _columns(read)
     methods = [
         _method(name, [_figures(run, columns) for run in members])
@@ -131,19 +133,21 @@ def _read(path: Path, found: Results, checkpoint: str) -> _Read:
     if not own:
         there = ", ".join(dict.fromkeys(score.checkpoint for score in found.scores))
         raise RunError(f"{path}: holds no figures of checkpoint {checkpoint!r}, only of {there or 'none'}")
-    settings = {key: value for key, value in _json(path, "resolved.json").items() if key not in _SETTINGS_OF_A_SEED}
+    folder = RunFolder(path)
+    environment = _json(folder.environment)
+    old = folder.resolved.with_suffix(".json")  # runs of the first version wrote no identity
+    identity = _json(folder.identity if folder.identity.is_file() else old)
     return _Read(
         path=path,
-        seed=int(_json(path, "environment.json")["seed"]),
-        settings={"experiment": found.experiment, **settings},
+        seed=int(environment["seed"]),
+        method={"experiment": found.experiment, "images": environment.get("data"), **identity, _SEED: None},
         found=found,
         scores=own,
         flags=read_flags(path),
     )
 
 
-def _json(path: Path, name: str) -> dict[str, Any]:
-    file = path / name
+def _json(file: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

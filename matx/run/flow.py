@@ -64,6 +64,7 @@ def run(
         write_text(folder.config, loaded.text)
         write_text(folder.resolved, "".join(f"{line}\n" for line in lines(loaded.resolved)))
         write_json(folder.resolved.with_suffix(".json"), dict(loaded.resolved))
+        write_json(folder.identity, parts.identity)
         write_json(folder.environment, {"experiment": loaded.name} | environment)
         checkpoint.save(folder.last, parts.checkpoint(0))
 

@@ -35,6 +35,11 @@ class RunFolder:
         return self.path / "resolved.txt"
 
     @property
+    def identity(self) -> Path:
+        """What figures depend on, as `identity.identity_of` says; runs that differ in the seed alone are one method."""
+        return self.path / "identity.json"
+
+    @property
     def environment(self) -> Path:
         """Versions, device, seed, git revision, fingerprints of the data."""
         return self.path / "environment.json"
@@ -66,7 +71,7 @@ class RunFolder:
 
     @property
     def flags(self) -> Path:
-        """Per test image and column, who stands (the schema is `matx.report.flags`')."""
+        """Every column that has a value per test image (the schema is `matx.results.flags`')."""
         return self.path / "flags.npz"
 
     @property
