@@ -29,7 +29,7 @@ from matx.compare import (
     paired_t,
 )
 from matx.errors import RunError
-from matx.results import AttackUsed, FlagColumn, MetricUsed, Score, write_flags, write_results
+from matx.results import AttackUsed, FlagColumn, MetricUsed, Score, read_results, write_flags, write_results
 
 SCHEMA_1 = Path(__file__).parent / "data" / "schema_1"
 ATTACK = AttackUsed(name="pgd", threat="linf:0.1", options={"steps": 20, "restarts": 1})
@@ -251,6 +251,11 @@ def test_a_comparison_needs_two_runs_with_figures(tmp_path: Path) -> None:
     apart = a_run(tmp_path / "apart", "m", 0, [True] * 4, [True] * 4, epochs={"best": 3, "last": 4})
     with pytest.raises(RunError, match="holds no figures of checkpoint 'last', only of best"):
         compare([base, apart], checkpoint="last")
+    for text, sentence in (("{}", "environment.json: holds no seed"), ("{", "environment.json: cannot be read")):
+        (unscored / "environment.json").write_text(text)
+        write_results(unscored / "results.json", read_results(base))
+        with pytest.raises(RunError, match=re.escape(sentence)):
+            compare([base, unscored])
 
 
 def test_the_same_weights_under_weaker_attacks_are_not_higher(tmp_path: Path) -> None:

@@ -158,6 +158,12 @@ def test_columns_of_threat_models_have_a_table_and_a_chart_a_norm() -> None:
         assert f"Accuracy by radius, %, {norm}" in page.partition("<svg")[2], f"the page draws no curve of {norm}"
     points = page.partition("<polyline points=")[2].partition(" fill")[0].split()
     assert len(points) == 3, "the curve does not lead from the clean accuracy through both radii"
+    margins = [count("margin", f"over linf:{eps}", "generalist", correct) for eps, correct in ((0.1, 14), (0.2, 7))]
+    own = [MetricUsed(name="margin", table="Margin"), *METRICS]
+    page = html(sample_results([*margins, count("margin", "over l1:3", "generalist", 5)], metrics=own))
+    assert page.count("<svg") == 1, "a norm with a single radius is drawn, or one with two is not"
+    points = page.partition("Margin, over linf")[2].partition("<polyline points=")[2].partition(" fill")[0].split()
+    assert len(points) == 2, "the curve of something else starts from the clean accuracy"
 
 
 def test_any_metric_has_its_columns_and_its_table() -> None:

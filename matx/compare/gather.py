@@ -134,7 +134,7 @@ def _read(path: Path, found: Results, checkpoint: str) -> _Read:
         there = ", ".join(dict.fromkeys(score.checkpoint for score in found.scores))
         raise RunError(f"{path}: holds no figures of checkpoint {checkpoint!r}, only of {there or 'none'}")
     folder = RunFolder(path)
-    environment = _json(folder.environment)
+    environment = _json(folder.environment, "seed")
     old = folder.resolved.with_suffix(".json")  # runs of the first version wrote no identity
     identity = _json(folder.identity if folder.identity.is_file() else old)
     return _Read(
@@ -147,11 +147,15 @@ def _read(path: Path, found: Results, checkpoint: str) -> _Read:
     )
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _json(file: Path, *names: str) -> dict[str, Any]:
+    """A JSON object that has these names; RunError where it is none."""
     try:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{file}: cannot be read ({error}); allowed: a run folder as matx wrote it") from None
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise RunError(f"{file}: holds no {', '.join(missing)}; allowed: a run folder as matx wrote it")
     return found
 
 

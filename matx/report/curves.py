@@ -10,7 +10,7 @@ from typing import Any
 
 from matx.errors import RunError
 from matx.report.sheets import by_table, label
-from matx.results import CLEAN, Results, scores_at
+from matx.results import CLEAN, Results, scores_at, threat_of
 
 __all__ = ["Curve", "curves", "radius_curves", "read_metrics"]
 
@@ -69,21 +69,28 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 
 def radius_curves(found: Results, checkpoint: str) -> dict[str, dict[str, Curve]]:
-    """{chart: {model: [(eps, per cent), ...]}} of each table whose columns are threat models, one a norm with several
-    radii; from the clean accuracy at radius 0 on, where it was measured.
+    """{chart: {model: [(eps, per cent), ...]}} of the counts in further tables whose column ends in a threat model.
+
+    A chart for each table, norm and what the column says before; those that say nothing count robust samples, and lead
+    from the clean accuracy at radius 0 on. Charts of a single radius are left out.
     """
     scores = [s for s in scores_at(found.scores, checkpoint=checkpoint) if s.source is None]
     tables = by_table(found, scores)
     clean = {(s.model, s.weights): s.value for s in tables.pop("") if s.column == CLEAN}
-    charts: dict[str, dict[str, Curve]] = {}
+    charts: dict[str, dict[str, dict[float, float]]] = {}
     for caption, own in tables.items():
         for score in own:
-            threat = score.threat
+            said, _, key = score.column.rpartition(" ")
+            threat = threat_of(key)
             if threat is None or score.correct is None:
                 continue
-            line = charts.setdefault(f"{caption}, {threat.norm}", {}).setdefault(label(score.model, score.weights), [])
-            start = clean.get((score.model, score.weights))
-            line += [(0.0, 100.0 * start)] if not line and start is not None else []
-            line.append((threat.radius, 100.0 * score.value))
-    radii = {chart: {x for line in lines.values() for x, _ in line if x > 0} for chart, lines in charts.items()}
-    return {chart: {k: sorted(v) for k, v in lines.items()} for chart, lines in charts.items() if len(radii[chart]) > 1}
+            name = f"{caption}, {f'{said} {threat.norm}'.strip()}"
+            line = charts.setdefault(name, {}).setdefault(label(score.model, score.weights), {})
+            if not said and (score.model, score.weights) in clean:
+                line[0.0] = 100.0 * clean[score.model, score.weights]
+            line[threat.radius] = 100.0 * score.value
+    return {
+        name: {model: sorted(points.items()) for model, points in lines.items()}
+        for name, lines in charts.items()
+        if len({radius for points in lines.values() for radius in points if radius > 0}) > 1
+    }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from matx.measure.sanity import worst
 from matx.results import NOT_CHECKED, Results, Score, headings, mean_of, models_of, scores_at
 
 __all__ = ["Seconds", "Section", "Sheet", "by_table", "figure", "label", "sections"]
@@ -15,6 +14,7 @@ Seconds = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 _SCORES = "Scores, counts in per cent, and what the sanity checks say of them"
 _CHECKPOINTS = ("best", "last")
 _KINDS = ("raw", "ema")
+_GRAVEST_FIRST = ("fail", "warn", "pass")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,9 @@ def _first(found: Results, scores: Sequence[Score]) -> Sheet:
     rows = []
     for row in _rows(scores):
         own = [known.get((*row, *column)) for column in columns]
-        rows.append([label(*row), *map(_with_verdict, own), _gravest(own)])
+        rows.append(
+            [label(*row), *map(_with_verdict, own), _gravest(score.sanity for score in own if score is not None)]
+        )
     rows += [line for kind in _KINDS for line in _mean(found, [s for s in scores if s.weights == kind], kind, columns)]
     return Sheet(caption=_SCORES, head=["model", *columns.values(), "sanity"], rows=rows, bold=_bold(found))
 
@@ -123,9 +125,9 @@ def _known(scores: Sequence[Score]) -> dict[tuple[str, str, str, str], Score]:
     return {(score.model, score.weights, score.metric, score.column): score for score in scores}
 
 
-def _gravest(scores: Iterable[Score | None]) -> str:
-    verdicts = [score.sanity for score in scores if score is not None and score.sanity != NOT_CHECKED]
-    return str(worst(*verdicts)) if verdicts else NOT_CHECKED  # type: ignore[arg-type]
+def _gravest(verdicts: Iterable[str]) -> str:
+    known = set(verdicts)
+    return next((verdict for verdict in _GRAVEST_FIRST if verdict in known), NOT_CHECKED)
 
 
 def _bold(found: Results) -> frozenset[str]:
@@ -144,8 +146,8 @@ def _mean(
         mean = mean_of(scores, models, metric, column)
         count = all(s.correct is not None for s in scores if (s.metric, s.column) == (metric, column))
         cells.append("-" if mean is None else figure(mean, count=count))
-    verdicts = [_gravest(score for score in scores if score.model == model) for model in models]
-    gravest = NOT_CHECKED if NOT_CHECKED in verdicts else str(worst(*verdicts))  # type: ignore[arg-type]
+    verdicts = [_gravest(score.sanity for score in scores if score.model == model) for model in models]
+    gravest = NOT_CHECKED if NOT_CHECKED in verdicts else _gravest(verdicts)
     yield [label(f"mean of {len(models)} scored", weights), *cells, gravest]
 
 

@@ -11,7 +11,18 @@ from matx.results.results import (
     read_results,
     write_results,
 )
-from matx.results.score import CLEAN, ENSEMBLE, NOT_CHECKED, UNION, Score, headings, mean_of, models_of, scores_at
+from matx.results.score import (
+    CLEAN,
+    ENSEMBLE,
+    NOT_CHECKED,
+    UNION,
+    Score,
+    headings,
+    mean_of,
+    models_of,
+    scores_at,
+    threat_of,
+)
 
 __all__ = [
     "CLEAN",
@@ -33,6 +44,7 @@ __all__ = [
     "read_flags",
     "read_results",
     "scores_at",
+    "threat_of",
     "write_flags",
     "write_results",
 ]

@@ -10,7 +10,18 @@ from matx.errors import OptionError
 from matx.interfaces import Figure
 from matx.threat import ThreatModel
 
-__all__ = ["CLEAN", "ENSEMBLE", "NOT_CHECKED", "UNION", "Score", "headings", "mean_of", "models_of", "scores_at"]
+__all__ = [
+    "CLEAN",
+    "ENSEMBLE",
+    "NOT_CHECKED",
+    "UNION",
+    "Score",
+    "headings",
+    "mean_of",
+    "models_of",
+    "scores_at",
+    "threat_of",
+]
 
 NOT_CHECKED = "not checked"
 """The verdict beside a score that no sanity check concerns."""
@@ -56,10 +67,7 @@ class Score:
     @property
     def threat(self) -> ThreatModel | None:
         """The threat model that the column is named after, if it is."""
-        try:
-            return ThreatModel.parse(self.column)
-        except OptionError:
-            return None
+        return threat_of(self.column)
 
     def row(self) -> dict[str, Any]:
         """As results.json holds it: `correct`, `n` and `accuracy` of a count, else `n` and `value`."""
@@ -80,6 +88,14 @@ class Score:
         value = known.pop("accuracy") if "accuracy" in known else known.pop("value")
         ends = {name: None if known[name] is None else float(known[name]) for name in ("low", "high")}
         return cls(**{**known, **ends, "value": float(value)})
+
+
+def threat_of(text: str) -> ThreatModel | None:
+    """The threat model that a key such as `linf:8/255` names; None for another text."""
+    try:
+        return ThreatModel.parse(text)
+    except OptionError:
+        return None
 
 
 def scores_at(scores: Iterable[Score], *, checkpoint: str, weights: str | None = None) -> list[Score]:
