@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from matx.errors import OptionError
-from matx.interfaces import Attack
+from matx.interfaces import Attack, sources_of
 from matx.threat import ThreatModel
 
 __all__ = ["aimed", "by_threat", "in_order"]
@@ -17,11 +17,11 @@ def by_threat(attacks: Sequence[Attack]) -> dict[ThreatModel, tuple[Attack, ...]
     """The attacks of each threat model, compared by value, in order of first appearance."""
     groups: dict[ThreatModel, tuple[Attack, ...]] = {}
     for attack in attacks:
-        sources: Sequence[str] = getattr(attack, "sources", ())
+        sources = sources_of(attack)
         if sources:
             raise OptionError(
                 f"Evaluation.attacks: got {attack!r}, which reads examples of {', '.join(sources)}; "
-                "allowed: attacks that need nobody else's examples"
+                "allowed: attacks that need no other peer's examples"
             )
         groups[attack.threat] = (*groups.get(attack.threat, ()), attack)
     return groups
