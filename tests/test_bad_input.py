@@ -57,6 +57,7 @@ WORDS = [
     (["run", "quick.gin", "-s", "attacks.pgd.stepz=3"], "did you mean 'steps'"),
     (["run", "quick.gin", "-s", "attacks.pgd.steps='many'"], "attacks.pgd.steps"),
     (["run", "quick.gin", "-s", "nonsense"], "nonsense"),
+    (["run", "quick.gin", "-s", "Evaluation.scored=['tow']"], "did you mean 'two'"),
     (["run", "quick.gin", "--device", "quantum"], "allowed here: auto, cpu"),
     (["run", "quick.gin", "--seed", "-1"], "Invalid value for '--seed'"),
     (["run", "quick.gin", "--dry-run", "--out", "taken"], "exists already"),

@@ -371,3 +371,25 @@ def test_the_command_prints_all_three_forms(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out == shown, "--json is not the same document as --format json"
     assert main(["compare", str(first), str(tmp_path / "nothing")]) == 2, "a missing run is not bad input"
     assert "is not there" in capsys.readouterr().err, "a missing run gets no clear sentence"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        ("results.json", '{"schema": 3}', "got results of schema 3, allowed: 1 or 2"),
+        ("results.json", '{"schema": 2, "experiment": "x", "how": {}}', "is a required property"),
+        ("flags.npz", "no archive", "cannot be read"),
+        ("environment.json", "[", "cannot be read"),
+        ("identity.json", "[", "cannot be read"),
+    ],
+)
+def test_damaged_files_and_unknown_schemas_end_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, text: str, sentence: str
+) -> None:
+    paths = [a_run(tmp_path / name, name, 0, [True] * 4, [True] * 4) for name in ("at", "mat")]
+    (paths[1] / file).write_text(text)
+    assert main(["compare", *map(str, paths)]) == 2, "bad input ends with exit code 2"
+    said = capsys.readouterr().err
+    assert sentence in said, f"it is not said what is wrong: {said}"
+    assert str(paths[1] / file) in said.replace("\n", ""), f"it is not said where: {said}"
+    assert "Traceback" not in said, "a traceback is shown"
