@@ -116,7 +116,8 @@ def test_ctrl_c_saves_the_step_and_resumes(tmp_path: Path, straight: RunFolder, 
     fates(train=press)
     with pytest.raises(Interrupted) as stopped:
         run(sample(), out=tmp_path / "run", device="cpu")
-    folder = stopped.value.folder
+    folder = RunFolder(tmp_path / "run")
+    assert str(stopped.value) == f"continue with: matx run --resume {folder.path}", "it does not say how to continue"
     assert checkpoint.load(folder.last).training["position"] == [1, 3], "the step at hand was finished and saved"
     fates()
     resume(folder.path, loaded=sample(checkpoint_every=3))

@@ -42,26 +42,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return 2
     except MatxError as error:
-        return _refused(str(error), debug=debug)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
+        return _failed(error, 2, debug=debug)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        how = str(stop.__cause__ or "")  # click raises its own from what says how to continue
+        click.echo(f"stopped; {how}" if how else "stopped", err=True)
         return 130
     except BrokenPipeError:
         return 1
     except Exception as error:
-        hint = "" if debug else "; this is a defect of matx or of a plug-in: --debug shows where"
-        click.echo(f"Error: {type(error).__name__}: {error}{hint}", err=True)
-        if debug:
-            traceback.print_exc()
-        return 1
+        return _failed(error, 1, debug=debug)
     finally:
         if arguments is None:  # the program is over: nothing is left to stop but the interpreter's own end
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code if isinstance(code, int) else 0
 
 
-def _refused(sentence: str, *, debug: bool) -> int:
+def _failed(error: Exception, code: int, *, debug: bool) -> int:
+    from matx.runtime.log import explained
+
     if debug:
         traceback.print_exc()
-    click.echo(f"Error: {sentence}", err=True)
-    return 2
+    click.echo(f"Error: {explained(error)}", err=True)
+    return code

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,19 +57,21 @@ def run(
     if resume is not None:
         if out is not None or dry_run:
             raise click.UsageError("--resume continues in its own folder: leave --out and --dry-run away")
-        return _watched(lambda: _resume(resume, files, bindings, device, seed))
+        show_run(_resume(resume, files, bindings, device, seed))
+        return 0
     if not files:
         raise click.UsageError("Missing argument 'FILE...': a gin file or the name of a packaged recipe")
     loaded = load(files, bindings, seed)
     from matx import run as runs
-    from matx.runtime.stored import named
+    from matx.runtime.stored import with_run_name
 
-    loaded = named(loaded, files[0])
+    loaded = with_run_name(loaded, files[0])
     if dry_run:
         _show_dry(runs.dry_run(loaded, out=out, device=_auto(device)))
         return 0
     command = ["matx", *sys.argv[1:]]
-    return _watched(lambda: runs.run(loaded, out=out, device=_auto(device), display=display(), command=command))
+    show_run(runs.run(loaded, out=out, device=_auto(device), display=display(), command=command))
+    return 0
 
 
 def _auto(device: str | None) -> str:
@@ -111,29 +112,12 @@ def _queue(
         plugins=click.get_current_context().params["plugins"],
         command=["matx", *sys.argv[1:]],
     )
-    try:
-        swept = sweep.sweep(planned, jobs=jobs, display=display())
-    except KeyboardInterrupt:
-        click.echo("stopped; the same command continues the queue", err=True)
-        return 130
+    swept = sweep.sweep(planned, jobs=jobs, display=display())
     for folder, why in swept.failed.items():
         click.echo(f"failed: {folder}: {why}", err=True)
     if len(swept.finished) > 1:
         show_comparison(compare(swept.finished))
     return 1 if swept.failed else 0
-
-
-def _watched(work: Callable[[], RunFolder]) -> int:
-    """Do the work of a run and show where it ended: 0, or 130 after Ctrl-C."""
-    from matx.runtime.interrupt import Interrupted
-
-    try:
-        folder = work()
-    except Interrupted as stop:
-        click.echo(f"stopped; continue with: matx run --resume {shlex.quote(str(stop.folder.path))}", err=True)
-        return 130
-    show_run(folder)
-    return 0
 
 
 def _show_dry(done: DryRun) -> None:

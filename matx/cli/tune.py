@@ -53,15 +53,11 @@ def tune(
         return 0
     recipes = files or ("mat_union",)
     loaded = load(recipes, bindings)
-    from matx.runtime.stored import named
+    from matx.runtime.stored import with_run_name
     from matx.tune import flow
 
     request = flow.Request(trials=trials, folder=study, storage=storage, jobs=jobs, device=device or "auto")
-    try:
-        folder, _ = flow.tune(named(loaded, recipes[0]), request, display=display())
-    except flow.Stopped as stop:
-        click.echo(f"stopped; the same command continues the study {stop}", err=True)
-        return 130
+    folder, _ = flow.tune(with_run_name(loaded, recipes[0]), request, display=display())
     from matx.tune.show import look
 
     _tell(*look(folder.path, storage))

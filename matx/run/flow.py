@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,16 +18,17 @@ from matx.errors import CheckpointError
 from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
 from matx.report import html, markdown, read_metrics
 from matx.results import Results, write_results
-from matx.run.training import UnderWay, train
+from matx.run.training import ActiveRun, train
 from matx.runtime import checkpoint
 from matx.runtime.checkpoint import Checkpoint
 from matx.runtime.environment import describe, find_device, provenance, provenance_changes, spare_threads
 from matx.runtime.files import write_json, write_text
 from matx.runtime.folder import RunFolder, create, open_folder, refuse_existing, refuse_unwritable
 from matx.runtime.identity import identity_of
-from matx.runtime.interrupt import Interrupted
-from matx.runtime.journal import check_metrics, lines, logged_to
+from matx.runtime.interrupt import continued_by
+from matx.runtime.journal import check_metrics, lines
 from matx.runtime.lock import folder_lock
+from matx.runtime.log import logged_to
 from matx.runtime.progress import Display
 from matx.runtime.stored import load_own, read_environment
 
@@ -46,9 +48,9 @@ def run(
     """Train and evaluate an experiment in a new run folder: `out`, else runs/<name>-<n>. Nothing is overwritten."""
     refuse_existing(out)
     refuse_unwritable(out)
-    training = _brought_to_life(loaded, device)
+    training = _built(loaded, device)
     images = dict(fingerprints(training.data, test=False))
-    parts = UnderWay(
+    parts = ActiveRun(
         name=loaded.name,
         text=loaded.text,
         training=training,
@@ -70,13 +72,13 @@ def run(
 
     folder = create(out, loaded.name, fill)
     with folder_lock(folder.path):
-        return _go(replace(parts, folder=folder), metrics_bytes=0)
+        return _train_and_evaluate(replace(parts, folder=folder), metrics_bytes=0)
 
 
 def resume(
     path: Path, *, loaded: Loaded | None = None, device: str | None = None, display: Display | None = None
 ) -> RunFolder:
-    """Continue a run where its last checkpoint stands; a finished one is left as it is.
+    """Continue a run from its last checkpoint; a finished one is left as it is.
 
     `loaded`: the experiment that the user believes it is (its own config.gin otherwise); another one is refused.
     """
@@ -91,8 +93,8 @@ def resume(
     with folder_lock(folder.path):
         stored = checkpoint.load(folder.last)
         checkpoint.refuse_other_experiment(stored, identity, folder.last)
-        training = _brought_back(folder, loaded, stored, device or place)
-        under_way = UnderWay(
+        training = _restored(folder, loaded, stored, device or place)
+        active = ActiveRun(
             name=name,
             text=loaded.text,
             training=training,
@@ -101,7 +103,7 @@ def resume(
             images=dict(stored.images),
             display=display,
         )
-        return _go(under_way, metrics_bytes=stored.metrics_bytes)
+        return _train_and_evaluate(active, metrics_bytes=stored.metrics_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,7 @@ class DryRun:
 def dry_run(loaded: Loaded, *, out: Path | None = None, device: str = "auto") -> DryRun:
     """Build everything and take one real step; nothing is written."""
     refuse_existing(out)
-    training = _brought_to_life(loaded, device)
+    training = _built(loaded, device)
     began = time.monotonic()
     record = next(fit(training))
     assert isinstance(record, StepRecord), "an epoch has at least one step"
@@ -137,7 +139,7 @@ def dry_run(loaded: Loaded, *, out: Path | None = None, device: str = "auto") ->
     )
 
 
-def _brought_to_life(loaded: Loaded, device: str) -> Training:
+def _built(loaded: Loaded, device: str) -> Training:
     for warning in loaded.warnings:
         log.warning("%s", warning)
     found = find_device(device)
@@ -146,10 +148,10 @@ def _brought_to_life(loaded: Loaded, device: str) -> Training:
     return start(loaded.experiment, data, device=found)
 
 
-def _brought_back(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device: str) -> Training:
-    """The training where a checkpoint stands; a CheckpointError where metrics, images or weights do not fit it."""
+def _restored(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device: str) -> Training:
+    """The training at a checkpoint; a CheckpointError where metrics, images or weights do not fit it."""
     check_metrics(folder.metrics, stored.metrics_bytes)
-    training = _brought_to_life(loaded, device)
+    training = _built(loaded, device)
     torch.set_num_threads(int(stored.provenance["threads"]))
     checkpoint.refuse_other_images(stored, fingerprints(training.data, test=False), folder.last)
     try:
@@ -163,24 +165,25 @@ def _brought_back(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device:
     return training
 
 
-def _go(parts: UnderWay, *, metrics_bytes: int) -> RunFolder:
-    """Train from where it stands, evaluate, report."""
+def _train_and_evaluate(parts: ActiveRun, *, metrics_bytes: int) -> RunFolder:
+    """Train from the present position to the end, evaluate, report."""
     folder, training = parts.folder, parts.training
-    with logged_to(folder.log):
+    again = f"continue with: matx run --resume {shlex.quote(str(folder.path))}"
+    with logged_to(folder.log), continued_by(again):
         log.info("%s in %s on %s", parts.name, folder.path, training.device)
         try:
             train(parts, metrics_bytes)
             _finish(parts)
-        except KeyboardInterrupt as stop:
+        except KeyboardInterrupt:
             log.info("stopped by the user")
-            raise Interrupted(folder) from stop
+            raise
         finally:
             parts.stopwatch.write(folder.timing)
         log.info("finished")
     return folder
 
 
-def _finish(parts: UnderWay) -> None:
+def _finish(parts: ActiveRun) -> None:
     """Evaluate both checkpoints and write the reports, results.json last: it says that the run is finished."""
     folder = parts.folder
     with parts.stopwatch.measure("evaluation"):

@@ -13,8 +13,9 @@ from matx.plugins import load_plugin
 from matx.run.flow import resume, run
 from matx.runtime.folder import RUNS, RunFolder
 from matx.runtime.identity import identity_of, refuse_other
+from matx.runtime.interrupt import continued_by
 from matx.runtime.progress import Display
-from matx.runtime.stored import load_own, named
+from matx.runtime.stored import load_own, with_run_name
 from matx.runtime.workers import WorkerPool, usable_cores
 
 __all__ = ["Planned", "Swept", "parse_seeds", "plan", "sweep"]
@@ -82,7 +83,7 @@ def plan(
     for file in files:
         for seed in seeds:
             settings = (*bindings, f"Experiment.seed={seed}")
-            loaded = named(load_experiment([file], settings), file)
+            loaded = with_run_name(load_experiment([file], settings), file)
             if names.setdefault(loaded.name, file) != file:
                 raise RunError(
                     f"{names[loaded.name]} and {file} would both run as {loaded.name}; allowed: recipes of "
@@ -121,7 +122,7 @@ def sweep(
     pool: WorkerPool[Planned] = WorkerPool(work or do, min(jobs or usable_cores(), max(1, len(left))))
     done = len(planned) - len(left)
     try:
-        with display.bar("runs", len(planned), done) as bar:
+        with continued_by("the same command continues the queue"), display.bar("runs", len(planned), done) as bar:
             while left or pool.busy():
                 while left and pool.idle():
                     task = left.pop(0)
@@ -143,7 +144,7 @@ def do(task: Planned, tell: Callable[[Any], Any]) -> str:
     torch.set_num_threads(1)
     for plugin in task.plugins:
         load_plugin(plugin)
-    loaded = named(load_experiment([task.file], task.bindings), task.file)
+    loaded = with_run_name(load_experiment([task.file], task.bindings), task.file)
     if task.folder.is_dir():
         return str(resume(task.folder, loaded=loaded, device=None if task.device == "auto" else task.device).path)
     return str(run(loaded, out=task.folder, device=task.device, command=task.command).path)

@@ -12,11 +12,11 @@ from matx.runtime import checkpoint
 from matx.runtime.checkpoint import Checkpoint
 from matx.runtime.environment import provenance
 from matx.runtime.folder import RunFolder
-from matx.runtime.interrupt import held_back
+from matx.runtime.interrupt import deferred_signals
 from matx.runtime.journal import Journal
 from matx.runtime.progress import Bar, Display
 
-__all__ = ["UnderWay", "train"]
+__all__ = ["ActiveRun", "train"]
 
 log = logging.getLogger("matx.run")
 _PICTURES = 5
@@ -25,8 +25,8 @@ _STOPPING = "stopping after this step and saving; Ctrl-C again stops at once"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class UnderWay:
-    """A run under way: what it was declared as, what is alive, and where it is written."""
+class ActiveRun:
+    """A run in this process: its experiment's identity, its training, and its folder."""
 
     name: str
     text: str
@@ -38,7 +38,7 @@ class UnderWay:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def checkpoint(self, metrics_bytes: int) -> Checkpoint:
-        """Where training stands now."""
+        """The present position of the training, to be saved."""
         return Checkpoint(
             training=self.training.state_dict(),
             identity=self.identity,
@@ -48,8 +48,8 @@ class UnderWay:
         )
 
 
-def train(parts: UnderWay, metrics_bytes: int) -> None:
-    """Train from where it stands to the end; KeyboardInterrupt after a saved step where the user asks for it."""
+def train(parts: ActiveRun, metrics_bytes: int) -> None:
+    """Train from the present position to the end; KeyboardInterrupt after a saved step where the user asks for it."""
     training, experiment, display = parts.training, parts.training.experiment, parts.display
     if training.over:
         return
@@ -57,7 +57,7 @@ def train(parts: UnderWay, metrics_bytes: int) -> None:
     journal = Journal(parts.folder, size=metrics_bytes, steps=training.steps, config=parts.text)
     bar = display.bar("training, epoch", experiment.epochs, first)
     try:
-        with parts.stopwatch.measure("training"), held_back(display.say, _STOPPING) as stopped, bar as draw:
+        with parts.stopwatch.measure("training"), deferred_signals(display.say, _STOPPING) as stopped, bar as draw:
             for record in fit(training):
                 if isinstance(record, EpochRecord):
                     _end_epoch(parts, journal, record, draw)
@@ -73,7 +73,7 @@ def train(parts: UnderWay, metrics_bytes: int) -> None:
         journal.close()
 
 
-def _end_epoch(parts: UnderWay, journal: Journal, record: EpochRecord, draw: Bar) -> None:
+def _end_epoch(parts: ActiveRun, journal: Journal, record: EpochRecord, draw: Bar) -> None:
     training = parts.training
     journal.epoch(record, images_per_second=parts.stopwatch.images_per_second())
     epochs = training.experiment.epochs

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first is heard at a moment when nothing is lost; the second is obeyed at once."""
+"""Ctrl-C: the first is answered at a moment when nothing is lost; the second at once."""
 
 from __future__ import annotations
 
@@ -8,41 +8,44 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from matx.runtime.folder import RunFolder
-
-__all__ = ["Interrupted", "held_back"]
+__all__ = ["Interrupted", "continued_by", "deferred_signals"]
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user stopped a run; its folder says where to continue."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        super().__init__(str(folder.path))
-        self.folder = folder
+    """The user stopped a long command; the message says how it is continued."""
 
 
 @contextmanager
-def held_back(
+def continued_by(how: str) -> Iterator[None]:
+    """Raise Interrupted, which says how to continue, where the user stops what is inside."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Interrupted(how) from stop
+
+
+@contextmanager
+def deferred_signals(
     say: Callable[[str], None], sentence: str, signals: Sequence[signal.Signals] = (signal.SIGINT,)
 ) -> Iterator[Callable[[], bool]]:
-    """Hold the first of these signals back, saying so: the callable given says whether there was one.
+    """Defer the first of these signals, saying so: the callable given tells whether there was one.
 
-    The second raises KeyboardInterrupt. Only the main thread hears signals; in another one nothing is held back.
+    The second raises KeyboardInterrupt. Only the main thread receives signals; in another one nothing is deferred.
     """
-    heard = threading.Event()
+    received = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield heard.is_set
+        yield received.is_set
         return
 
-    def hear(number: int, frame: FrameType | None) -> None:
-        if heard.is_set():
+    def receive(number: int, frame: FrameType | None) -> None:
+        if received.is_set():
             raise KeyboardInterrupt
-        heard.set()
+        received.set()
         say(sentence)
 
-    before = {number: signal.signal(number, hear) for number in signals}
+    before = {number: signal.signal(number, receive) for number in signals}
     try:
-        yield heard.is_set
+        yield received.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,12 +1,10 @@
-"""What a run leaves behind as it goes: metrics.jsonl, TensorBoard events, log.txt."""
+"""What a run writes as it goes: metrics.jsonl and TensorBoard events."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["STEPS", "Journal", "check_metrics", "lines", "logged_to"]
+__all__ = ["STEPS", "Journal", "as_line", "check_metrics", "epoch_row", "lines"]
 
 STEPS = 10
 """Every so many steps a step is written down; epochs always are."""
@@ -70,12 +68,10 @@ class Journal:
 
     def epoch(self, record: EpochRecord, *, images_per_second: float) -> None:
         """Write an epoch down."""
-        shares = {name: _shares(rates) for name, rates in (record.validation or {}).items()}
-        line = {"kind": "epoch", "epoch": record.epoch, "steps": record.steps, "train": record.train, "lr": record.lr}
-        line |= {"validation": shares or None, "score": record.score, "best": record.best}
-        self._line(line | {"passes": record.passes, "alarms": record.alarms})
+        row = epoch_row(record)
+        self._line(row)
         self._scalars("epoch", record.train)
-        self._scalars("validation", shares)
+        self._scalars("validation", row["validation"] or {})
         if record.score is not None:
             self.board.add_scalar("validation/score", record.score, self.steps)
         self.board.add_scalar("time/images_per_second", images_per_second, self.steps)
@@ -90,13 +86,26 @@ class Journal:
         self.board.close()
 
     def _line(self, record: Mapping[str, Any]) -> None:
-        self._metrics.write((json.dumps(plain(record), allow_nan=False) + "\n").encode())
+        self._metrics.write(as_line(record).encode())
 
     def _scalars(self, group: str, values: Mapping[str, Mapping[str, float]]) -> None:
         for peer, terms in values.items():
             for term, value in terms.items():
                 tag = f"{group}/{peer}/{term}".rstrip("/").replace(":", "_")
                 self.board.add_scalar(tag, value, self.steps)
+
+
+def as_line(row: Mapping[str, Any]) -> str:
+    """A row of metrics.jsonl."""
+    return json.dumps(plain(row), allow_nan=False) + "\n"
+
+
+def epoch_row(record: EpochRecord) -> dict[str, Any]:
+    """An epoch as metrics.jsonl holds it."""
+    shares = {name: _shares(rates) for name, rates in (record.validation or {}).items()}
+    row = {"kind": "epoch", "epoch": record.epoch, "steps": record.steps, "train": record.train, "lr": record.lr}
+    row |= {"validation": shares or None, "score": record.score, "best": record.best}
+    return row | {"passes": record.passes, "alarms": record.alarms}
 
 
 def _shares(rates: Mapping[str, Rate]) -> dict[str, float]:
@@ -126,20 +135,3 @@ def _reopened(path: Path, size: int) -> IO[bytes]:
     file.truncate(size)
     file.seek(size)
     return file
-
-
-@contextmanager
-def logged_to(path: Path) -> Iterator[None]:
-    """Append what the matx logger says, from INFO up, to a file."""
-    logger, handler = logging.getLogger("matx"), logging.FileHandler(path, encoding="utf-8")
-    handler.setLevel(logging.INFO)
-    handler.setFormatter(logging.Formatter("%(levelname)-7s %(message)s"))
-    before = logger.level
-    logger.setLevel(min(before or logging.INFO, logging.INFO))
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
-        logger.setLevel(before)

@@ -13,7 +13,7 @@ from matx.errors import RunError
 from matx.plugins import load_plugin
 from matx.runtime.folder import RunFolder
 
-__all__ = ["load_own", "named", "read_environment"]
+__all__ = ["load_own", "read_environment", "with_run_name"]
 
 
 def load_own(folder: RunFolder, bindings: Sequence[str] = ()) -> Loaded:
@@ -23,7 +23,7 @@ def load_own(folder: RunFolder, bindings: Sequence[str] = ()) -> Loaded:
     return load_experiment([str(folder.config)], list(bindings))
 
 
-def named(loaded: Loaded, file: str) -> Loaded:
+def with_run_name(loaded: Loaded, file: str) -> Loaded:
     """What was read from this file; a run folder's own config.gin has the name of the run's experiment."""
     folder = RunFolder(Path(file).parent)
     if Path(file).name != folder.config.name or not folder.environment.is_file():

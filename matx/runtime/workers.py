@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
@@ -13,7 +12,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
-from matx.errors import MatxError, RunError
+from matx.errors import RunError
+from matx.runtime.log import explained
 
 __all__ = ["Event", "Work", "Worker", "WorkerPool", "usable_cores"]
 
@@ -163,11 +163,8 @@ def _outcome(work: Work, task: Any, tell: Callable[[Any], Any]) -> tuple[str, An
         return "done", work(task, tell)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
-    except MatxError as error:
-        return "failed", str(error)
-    except Exception as error:  # a defect, or a plug-in's: the caller goes on with other tasks and shows this one
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return "failed", f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"
+    except Exception as error:  # the caller goes on with other tasks and shows this one
+        return "failed", explained(error)
 
 
 def _end_with_parent() -> None:

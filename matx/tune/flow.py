@@ -19,7 +19,7 @@ from matx.config import Loaded
 from matx.errors import OptionError
 from matx.experiment import Experiment
 from matx.runtime.environment import find_device
-from matx.runtime.interrupt import held_back
+from matx.runtime.interrupt import Interrupted, deferred_signals
 from matx.runtime.progress import Bar, Display
 from matx.runtime.workers import Work, usable_cores
 from matx.tune.final import FinalComparison, best_trial, conclude
@@ -33,16 +33,12 @@ from matx.tune.study_worker import Hand, TrialEnd
 from matx.tune.trial import Task, bindings_for, check_objectives, train
 from matx.tune.trial_queue import LEASE, TrialQueue, finished_trials
 
-__all__ = ["Request", "Stopped", "tune"]
+__all__ = ["Request", "tune"]
 
 log = logging.getLogger("matx.tune")
 _STOPPING = "stopping; what is under way is given back to the queue"
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 """Held back, since in the middle of a write they would spoil the journal's lock; clusters ask by SIGTERM."""
-
-
-class Stopped(KeyboardInterrupt):
-    """The user stopped a study; the same command continues it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +70,7 @@ def tune(
         recipe.write_text(loaded.text, encoding="utf-8")
         starts = starting_points(loaded.experiment.tune, own_values(recipe, loaded.experiment.tune))
     where = request.storage or str(folder.journal)
-    with _quiet(), held_back(display.say, _STOPPING, _STOPS) as stopped, storage_errors(where):
+    with _quiet(), deferred_signals(display.say, _STOPPING, _STOPS) as stopped, storage_errors(where):
         context = opened(
             loaded,
             folder,
@@ -98,7 +94,7 @@ def tune(
             write_reports(folder, context.study, context.tune, final)
         except KeyboardInterrupt as stop:
             write_reports(folder, context.study, context.tune)
-            raise Stopped(str(folder.path)) from stop
+            raise Interrupted(f"the same command continues the study {folder.path}") from stop
         finally:
             context.pool.dismiss()
             close_storage(context.storage)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,18 +54,26 @@ def train(task: Task, tell: Callable[[Any], Any]) -> dict[str, Any]:
     The values are those of the run's one best epoch, or of the last one where it was stopped. The test split is not
     opened.
     """
+    from matx.runtime.log import logged_to
+
+    folder = Path(task.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with logged_to(folder / "log.txt"):
+        return _train(task, tell, folder)
+
+
+def _train(task: Task, tell: Callable[[Any], Any], folder: Path) -> dict[str, Any]:
     import torch
 
     from matx.config import load_experiment
     from matx.engine import EpochRecord, fit, start
     from matx.runtime.environment import find_device
+    from matx.runtime.journal import as_line, epoch_row
 
     torch.set_num_threads(1)
     experiment = shortened(load_experiment([task.recipe], task.bindings).experiment, task)
     began = time.monotonic()
     training = start(experiment, _data(experiment), device=find_device(task.device))
-    folder = Path(task.folder)
-    folder.mkdir(parents=True, exist_ok=True)
     values: tuple[float, ...] = ()
     epoch, stopped = 0, False
     with (folder / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
@@ -74,7 +81,7 @@ def train(task: Task, tell: Callable[[Any], Any]) -> dict[str, Any]:
             if not isinstance(record, EpochRecord):
                 continue
             epoch = record.epoch
-            metrics.write(_line(record) + "\n")
+            metrics.write(as_line(epoch_row(record)))
             metrics.flush()
             if record.validation is None:
                 continue
@@ -125,15 +132,3 @@ def _of_peer(record: Any, peer: str, metric: str) -> float:
     if metric == "loss":
         return float(record.train[peer]["loss"])
     return float(record.validation[peer][metric].accuracy)
-
-
-def _line(record: Any) -> str:
-    """An epoch as a line of metrics.jsonl, as a run writes it."""
-    from matx.runtime.files import plain
-
-    shares = {
-        name: {key: rate.accuracy for key, rate in rates.items()} for name, rates in (record.validation or {}).items()
-    }
-    line = {"kind": "epoch", "epoch": record.epoch, "steps": record.steps, "train": record.train, "lr": record.lr}
-    line |= {"validation": shares or None, "score": record.score, "best": record.best}
-    return json.dumps(plain(line | {"passes": record.passes, "alarms": record.alarms}), allow_nan=False)

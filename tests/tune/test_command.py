@@ -85,14 +85,15 @@ def test_ctrl_c_leaves_a_study_that_continues(tmp_path: Path) -> None:
     (tmp_path / "quick.gin").write_text(RECIPE)
     script = (
         "from matx.config import load_experiment\n"
-        "from matx.tune.flow import Request, Stopped, tune\n"
+        "from matx.runtime.interrupt import Interrupted\n"
+        "from matx.tune.flow import Request, tune\n"
         "from tune import synthetic\n"
         "import sys\n"
         "if __name__ == '__main__':\n"
         "    try:\n"
         "        tune(load_experiment(['quick.gin']), Request(trials=4, jobs=2),\n"
         "             work=getattr(synthetic, sys.argv[1]))\n"
-        "    except Stopped as stop:\n"
+        "    except Interrupted as stop:\n"
         "        print('stopped', stop)\n"
         "        sys.exit(130)\n"
     )
@@ -107,7 +108,7 @@ def test_ctrl_c_leaves_a_study_that_continues(tmp_path: Path) -> None:
     hand.send_signal(signal.SIGINT)
     said, _ = hand.communicate(timeout=120)
     assert hand.returncode == 130, "Ctrl-C ends it"
-    assert "stopped studies/quick" in said, "and says which study can be continued"
+    assert "stopped the same command continues the study studies/quick" in said, "and says which study can be continued"
     done = subprocess.run(
         [*command, "train"], cwd=tmp_path, env=environment, timeout=120, capture_output=True, text=True
     )
