@@ -193,7 +193,7 @@ def _finish(parts: ActiveRun) -> None:
     write_results(folder.results, found)
 
 
-def _evaluated(parts: UnderWay) -> Results:
+def _evaluated(parts: ActiveRun) -> Results:
     """The results of the best and the last epoch, their per-sample columns written beside."""
     folder, training = parts.folder, parts.training
     best = None
