@@ -99,6 +99,7 @@ def _evaluate(
 ) -> int:
     from matx import evaluation
     from matx.measure.sanity import EFFORTS
+    from matx.runtime.interrupt import continued_by
 
     shown = display()
     for warning in target.warnings:
@@ -106,14 +107,11 @@ def _evaluate(
     evaluator = evaluation.Evaluator(target, evaluation.settings_of(target, asked), shown)
     wanted = evaluation.identity_of_evaluation(target, evaluator.settings)
     folder = evaluation.open_evaluation(beside.out, wanted, shown)
-    try:
+    with continued_by(f"the same command continues in {folder.path}"):
         effort = None if beside.effort is None else EFFORTS[beside.effort]
         found = evaluation.run_evaluation(replace(evaluator, records=folder.records), folder, effort)
         checked = evaluation.verify_evaluation(evaluator, folder) if beside.verify else None
         second = None if other is None else evaluation.evaluate_beside(evaluator, other, folder)
-    except KeyboardInterrupt:
-        click.echo(f"stopped; the same command continues in {folder.path}", err=True)
-        return 130
     failed = any(score.sanity == "fail" for score in found.scores)
     advice = _next(measured, beside) if failed else None
     if as_json:

@@ -23,6 +23,7 @@ from matx.results import Results, read_results, write_flags, write_results
 from matx.runtime.environment import provenance
 from matx.runtime.files import write_json, write_text
 from matx.runtime.lock import folder_lock
+from matx.runtime.log import logged_to
 
 __all__ = ["evaluate", "evaluate_beside", "read_seconds", "run_evaluation", "verify_evaluation"]
 
@@ -59,7 +60,7 @@ def run_evaluation(evaluator: Evaluator, folder: EvalFolder, effort: Effort | No
         found = read_results(folder.results)
         if effort is None or (found.effort == known.effort and known.effort in (effort.name, FULL.name)):
             return found
-    with folder_lock(folder.path):
+    with folder_lock(folder.path), logged_to(folder.log):
         return _evaluated(evaluator, folder, effort, known)
 
 

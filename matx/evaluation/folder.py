@@ -18,7 +18,7 @@ from matx.measure import EvaluationSettings
 from matx.results import FLAGS, RESULTS
 from matx.runtime.environment import provenance
 from matx.runtime.files import write_json
-from matx.runtime.folder import RunFolder, create, refuse_existing
+from matx.runtime.folder import create, refuse_existing
 from matx.runtime.identity import differences, identity_of
 from matx.runtime.progress import Display
 
@@ -66,6 +66,11 @@ class EvalFolder:
         return self.path / "sanity.json"
 
     @property
+    def log(self) -> Path:
+        """What was said on the way, and the traceback of an error."""
+        return self.path / "log.txt"
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
         return self.results.is_file()
@@ -111,10 +116,10 @@ def open_evaluation(out: Path | None, wanted: Mapping[str, str], display: Displa
     if found is None:
         refuse_existing(out)
 
-        def fill(new: RunFolder) -> None:
-            write_json(EvalFolder(new.path).identity, wanted)
+        def fill(new: Path) -> None:
+            write_json(EvalFolder(new).identity, wanted)
 
-        return EvalFolder(create(out, wanted["name"], fill, home=EVALS).path)
+        return EvalFolder(create(out, wanted["name"], fill, home=EVALS))
     display.say(f"{found.path}: " + ("finished already" if found.finished else "continuing where it was stopped"))
     return found
 

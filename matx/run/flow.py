@@ -60,7 +60,8 @@ def run(
         display=display or Display(),
     )
 
-    def fill(folder: RunFolder) -> None:
+    def fill(path: Path) -> None:
+        folder = RunFolder(path)
         environment = describe(device=training.device, seed=loaded.experiment.seed, data=images, command=command)
         folder.last.parent.mkdir()
         write_text(folder.config, loaded.text)
@@ -70,7 +71,7 @@ def run(
         write_json(folder.environment, {"experiment": loaded.name} | environment)
         checkpoint.save(folder.last, parts.checkpoint(0))
 
-    folder = create(out, loaded.name, fill)
+    folder = RunFolder(create(out, loaded.name, fill))
     with folder_lock(folder.path):
         return _train_and_evaluate(replace(parts, folder=folder), metrics_bytes=0)
 

@@ -130,7 +130,7 @@ def open_folder(path: Path) -> RunFolder:
     return folder
 
 
-def create(out: Path | None, name: str, fill: Callable[[RunFolder], None], *, home: Path = RUNS) -> RunFolder:
+def create(out: Path | None, name: str, fill: Callable[[Path], None], *, home: Path = RUNS) -> Path:
     """A new folder at `out`, else at <home>/<name>-<n>, that appears complete with what `fill` puts into it."""
     refuse_existing(out)
     parent = home if out is None else out.parent
@@ -140,8 +140,8 @@ def create(out: Path | None, name: str, fill: Callable[[RunFolder], None], *, ho
     except OSError as error:
         raise _unwritable(parent, error) from error
     try:
-        fill(RunFolder(partial))
-        return RunFolder(_claim(partial, out, name, home))
+        fill(partial)
+        return _claim(partial, out, name, home)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

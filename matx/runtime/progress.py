@@ -10,8 +10,12 @@ from typing import Protocol
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 __all__ = ["Bar", "Display"]
+
+_WIDE = 100
+"""Columns of a terminal from which the bar is long and the time spent is shown, too."""
 
 
 class Bar(Protocol):
@@ -58,16 +62,20 @@ def _silent(done: float, note: str = "", *, line: bool = False) -> None:
 
 
 def _drawn(console: Console) -> Progress:
+    """Bar, count and time left always; what else there is to say is cut to the width that they leave."""
+    title = Column(max_width=console.width // 4, no_wrap=True, overflow="ellipsis")
+    note = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    elapsed = (TimeElapsedColumn(),) if console.width >= _WIDE else ()
     shown = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", table_column=title),
+        BarColumn(bar_width=40 if console.width >= _WIDE else console.width // 5),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TimeElapsedColumn(),
+        *elapsed,
         TextColumn("ETA"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False, table_column=note),
     )
-    return Progress(*shown, console=console)
+    return Progress(*shown, console=console, expand=True)
 
 
 @dataclass(eq=False)

@@ -77,6 +77,14 @@ def test_a_run_of_a_queue(failing: Path, capsys: pytest.CaptureFixture[str]) -> 
     _check(capsys.readouterr().err, Path("runs/boom-seed4/log.txt"))
 
 
+def test_an_evaluation(failing: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fine = ["-s", "attacks.boom.last=100", "-s", "Experiment.epochs=1"]
+    assert main(["run", "boom.gin", "--out", "run", "--device", "cpu", *fine]) == 0, capsys.readouterr().err
+    broken = ["-s", "attacks.boom.last=0", "-s", "Evaluation.attacks=[@attacks.boom()]"]
+    assert main(["eval", "run", "--out", "eval", "--no-sanity", *broken]) == 1, "a crash is no success"
+    _check(capsys.readouterr().err, Path("eval/log.txt"))
+
+
 def test_a_trial(failing: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["tune", "boom.gin", "--trials", "1", "--jobs", "1", "--device", "cpu"])
     _check(Path("studies/boom/trials/0000/trial.json").read_text(), Path("studies/boom/trials/0000/log.txt"))
