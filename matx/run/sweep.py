@@ -74,7 +74,7 @@ def plan(
     plugins: Sequence[str] = (),
     command: Sequence[str] = (),
 ) -> list[Planned]:
-    """The runs of a queue, each in `parent`/<recipe>-seed<n>, held against what lies there; nothing is written.
+    """The runs of a queue, each in `parent`/<recipe>-seed<n>, compared with what is there; nothing is written.
 
     RunError where two recipes have one name, or where a folder holds another experiment's run.
     """
@@ -138,7 +138,7 @@ def sweep(
 
 
 def do(task: Planned, tell: Callable[[Any], Any]) -> str:
-    """What a worker does with one run: begin it, or continue where its last checkpoint stands."""
+    """What a worker does with one run: begin it, or continue from its last checkpoint."""
     import torch
 
     torch.set_num_threads(1)

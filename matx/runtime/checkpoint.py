@@ -22,7 +22,7 @@ _FIRST = {"settings": "identity", "circumstances": "provenance", "data": "images
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """Where training stands, and what it must be continued with."""
+    """The position of a training, and what it must be continued with."""
 
     training: Mapping[str, Any]
     """What the engine's `Training.state_dict` gave: tensors and plain values."""

@@ -1,4 +1,4 @@
-"""The run folder: its places, how it comes into being, and what may be continued."""
+"""The run folder: its places, how it is made, and what may be continued."""
 
 from __future__ import annotations
 

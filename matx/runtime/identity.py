@@ -123,8 +123,8 @@ def _content(path: Path) -> str:
 def upgraded(stored: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """Settings as the first version of matx stored them, as an identity that can be compared with `given`.
 
-    They named classes with their modules and held paths, places and options without effect. What a path points to, and
-    an option that only one version knows (of a component that both have), are taken as given.
+    They named classes with their modules and listed paths and options without effect. What a path points to, and an
+    option that only one version knows (of a component that both have), are taken as given.
     """
     found = {path: _renamed(path, stored) for path in stored}
     shared = {"", *(path for path, text in found.items() if given.get(path) == text)}

@@ -25,7 +25,7 @@ STEPS = 10
 
 
 def lines(value: Any, path: str = "") -> Iterator[str]:
-    """Nested plain values as `path = value` lines; `@` (the name of a component) stands at the component's own path."""
+    """Nested plain values as `path = value` lines; `@` (the name of a component) is at the component's own path."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from lines(item, path if key == "@" else f"{path}.{key}" if path else str(key))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plugin_room import plugin_room
+from isolation import isolated_plugins
 from sample_runs import QUICK
 
 from matx.cli import main
@@ -47,7 +47,7 @@ Experiment.tune = @Tune()
 Tune.space = {'Peer.weight_perturbation': ('float', 0.0, 0.1)}
 """
     (home / "boom.gin").write_text("import boom\n" + recipe + more)
-    with plugin_room():
+    with isolated_plugins():
         yield home
 
 
