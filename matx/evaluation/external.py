@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,15 +19,15 @@ from matx.errors import CheckpointError, MatxError, ModelError, OptionError, Run
 from matx.evaluation.suites import load_suite
 from matx.evaluation.target import RAW, Selection, Target, WeightSet
 from matx.experiment import Experiment, Peer
+from matx.interfaces import StandsForMany
 from matx.learner import build_learner
-from matx.registration import architectures, datasets
+from matx.registration import REGISTRIES, architectures, datasets
 from matx.runtime.environment import find_device, spare_threads
 
 __all__ = ["WEIGHTS", "ExternalModel", "from_module", "from_weights"]
 
 WEIGHTS = "weights"
 """The name under which weights that are no run's are reported, where a run has `best` and `last`."""
-_PRETRAINED = "architectures.timm.options={'pretrained': True}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +43,11 @@ class ExternalModel:
 
     def loaded(self, further: Sequence[str] = ()) -> Loaded:
         """The suite with the dataset, and with further bindings, put into its stand-in experiment."""
-        name, options = self.dataset, []
-        if Path(name).suffix == ".npz":
-            name, options = "npz", [f"datasets.npz.path={name!r}"]
-        if name not in datasets:
-            raise OptionError(
-                f"--dataset: got {name!r}, allowed: {', '.join(datasets)}, or a .npz file{did_you_mean(name, datasets)}"
-            )
-        return load_suite(self.suite, [f"Experiment.dataset=@datasets.{name}()", *options, *further, *self.bindings])
+        dataset = _bindings("Experiment.dataset", "datasets", self.dataset)
+        if dataset is None:
+            near = did_you_mean(self.dataset, datasets)
+            raise OptionError(f"--dataset: got {self.dataset!r}, allowed: {', '.join(datasets)}, or a .npz file{near}")
+        return load_suite(self.suite, [*dataset, *further, *self.bindings])
 
 
 def from_weights(
@@ -63,13 +61,12 @@ def from_weights(
     """
     _refuse_averages(selection)
     if weights is None and not any("pretrained" in binding for binding in external.bindings):
-        raise OptionError(
-            "--weights is missing; allowed without: -s \"architectures.timm.options={'pretrained': True}\""
-        )
+        raise OptionError("--weights is missing; allowed without: an architecture told by -s to load pretrained ones")
     files = {} if weights is None else _files(weights, selection.peers)
-    bindings = [f"Peer.architecture=@architectures.{architecture}()"]
-    if architecture not in architectures:
-        bindings = ["Peer.architecture=@architectures.timm()", f"architectures.timm.name={architecture!r}"]
+    bindings = _bindings("Peer.architecture", "architectures", architecture)
+    if bindings is None:
+        near = did_you_mean(architecture, architectures)
+        raise OptionError(f"--architecture: got {architecture!r}, allowed: {', '.join(architectures)}{near}")
     loaded = external.loaded(bindings)
     experiment, place = loaded.experiment, find_device(device)
     template, data = experiment.peers["model"], _data(experiment, external)
@@ -107,6 +104,20 @@ def _target(
         ensemble=ensemble,
         warnings=loaded.warnings,
     )
+
+
+def _bindings(setting: str, kind: str, name: str) -> list[str] | None:
+    """What binds a setting to a component by its name, or to one that stands for many; None where neither fits."""
+    registry = REGISTRIES[kind]
+    if name in registry:
+        return [f"{setting}=@{kind}.{name}()"]
+    for known in registry:
+        component: Any = registry[known]
+        options = component.options_for(name) if isinstance(component, StandsForMany) else None
+        if options is not None:
+            chosen = [f"{kind}.{known}.{option}={value!r}" for option, value in options.items()]
+            return [f"{setting}=@{kind}.{known}()", *chosen]
+    return None
 
 
 def _refuse_averages(selection: Selection) -> None:

@@ -14,14 +14,15 @@ from matx.evaluation.suites import load_suite
 from matx.evaluation.target import WeightSet
 from matx.interfaces import Attack
 from matx.measure import Flags, Measured, aimed, by_threat
-from matx.measure.sanity import FULL, Effort, Finding, inspect, verdict
+from matx.measure.sanity import FULL, QUICK, Effort, Finding, inspect, verdict
 from matx.results import ENSEMBLE, Results, SanityReason, Score
 from matx.runtime.files import write_json
 
 __all__ = ["SanityFindings", "inspect_scores", "read_findings", "with_verdicts"]
 
 _SCHEMA = 2
-_QUICK_QUERIES = "attacks.square.queries=100"
+_SUITES = {FULL.name: "sanity", QUICK.name: "sanity_quick"}
+"""{effort: the packaged suite of attacks that ask no gradient}."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +88,8 @@ def _reported(flags: Flags, attacks: Sequence[Attack], *, union_only: bool) -> F
 
 
 def _black_boxes(attacks: Sequence[Attack], effort: Effort) -> tuple[Attack, ...]:
-    """The attacks of the suite `sanity`, aimed at the reported threat models."""
-    known = load_suite("sanity", () if effort == FULL else (_QUICK_QUERIES,)).experiment.evaluation.attacks
+    """The attacks of the effort's suite, aimed at the reported threat models."""
+    known = load_suite(_SUITES[effort.name]).experiment.evaluation.attacks
     return aimed(known, by_threat(attacks))
 
 

@@ -73,8 +73,7 @@ class Peer:
         one_of("Peer.attack_mode", self.attack_mode, ("eval", "train"))
         if len(self.attacks) > 1 and self.union is None:
             raise OptionError(
-                f"Peer.union: got none for {len(self.attacks)} attacks, allowed: one of the unions, "
-                "such as @unions.average()"
+                f"Peer.union: got none for {len(self.attacks)} attacks, allowed: a union; `matx list unions` shows them"
             )
         at_least("Peer.weight_perturbation", self.weight_perturbation, 0.0)
         if self.ema is not None and not 0.0 < self.ema < 1.0:

@@ -50,6 +50,7 @@ __all__ = [
     "PerturbationUnion",
     "Schedule",
     "Search",
+    "StandsForMany",
     "Stateful",
     "Strategy",
     "UsesSources",
@@ -116,6 +117,16 @@ class UsesSources(Protocol):
     @property
     def sources(self) -> Sequence[str]:
         """The peers whose examples it reads; they are crafted first; `AttackInput.sources` holds them."""
+        ...
+
+
+@runtime_checkable
+class StandsForMany(Protocol):
+    """A component class that stands for many things with names of their own: a library's networks, data in a file."""
+
+    @classmethod
+    def options_for(cls, name: str) -> Mapping[str, Any] | None:
+        """The options under which it is what the name says; None where it has no such thing."""
         ...
 
 

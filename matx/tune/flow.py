@@ -111,7 +111,7 @@ def _check(experiment: Experiment, request: Request) -> tuple[str, int]:
     if not declared.space:
         raise OptionError(
             "Tune.space: got nothing to search, allowed: ranges in the gin file, such as Experiment.tune = @Tune() and "
-            "Tune.space = {'strategies.mat.alpha': ('float', 0.0, 1.0)}"
+            "Tune.space = {'strategies.NAME.OPTION': ('float', 0.0, 1.0)}"
         )
     if experiment.seed in declared.seeds:
         raise OptionError(

@@ -168,6 +168,11 @@ class Timm:
         return None if divides else next(p for p in range(own, 0, -1) if math.gcd(height, width) % p == 0)
 
     @classmethod
+    def options_for(cls, name: str) -> Mapping[str, str] | None:
+        """Any name is taken for one of timm's; building it says whether timm knows it."""
+        return {"name": name}
+
+    @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """A ResNet-like one, a `conv_stem` one, a ViT-like one, and one of our own, all small."""
         names = ("test_resnet", "test_efficientnet", "test_vit", "matx_tiny")

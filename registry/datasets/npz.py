@@ -163,6 +163,11 @@ class Npz:
         return split
 
     @classmethod
+    def options_for(cls, name: str) -> Mapping[str, str] | None:
+        """The path, of a name that ends in `.npz`."""
+        return {"path": name} if Path(name).suffix == ".npz" else None
+
+    @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """One colour file with a validation part, and one grey file without."""
         rng = np.random.default_rng(0)
