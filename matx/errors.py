@@ -25,7 +25,26 @@ class MatxError(Exception):
 
 
 class OptionError(MatxError, ValueError):
-    """An option of a component or noun has the wrong type or lies outside its range."""
+    """An option of a component or noun has the wrong type or lies outside its range.
+
+    `OptionError("steps", got="0", allowed="1 or more")`; without a parameter it is about the component as a whole, and
+    without `got` and `allowed` the text is a sentence of its own. Whose option it is, `matx.options` adds.
+    """
+
+    def __init__(self, text: str, *, got: str | None = None, allowed: str | None = None) -> None:
+        super().__init__(text)
+        self.parameter = "" if got is None else text
+        self.got, self.allowed = got, allowed
+        self.owner = ""
+        """The name of the component, as in gin."""
+        self.component: object = None
+        """The component itself."""
+
+    def __str__(self) -> str:
+        if self.got is None:
+            return str(self.args[0])
+        about = ".".join(part for part in (self.owner, self.parameter) if part)
+        return f"{about}{': ' if about else ''}got {self.got}, allowed: {self.allowed}"
 
 
 class RegistrationError(MatxError):

@@ -1,0 +1,44 @@
+"""A range of numbers, for an option's annotation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from matx.errors import OptionError
+
+__all__ = ["Range"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The finite numbers from `low` to `high`, as in `alpha: Annotated[float, Range(0, 1)]`; NaN lies in none.
+
+    `open` names the ends that are excluded themselves.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open: Literal["neither", "low", "high", "both"] = "neither"
+
+    def __post_init__(self) -> None:
+        numbers = all(isinstance(end, int | float) and not math.isnan(end) for end in (self.low, self.high))
+        if not numbers or self.low > self.high or (self.low == self.high and self.open != "neither"):
+            raise OptionError("Range", got=f"{self.low!r} to {self.high!r}", allowed="a low end under the high end")
+        if self.open not in ("neither", "low", "high", "both"):
+            raise OptionError("Range.open", got=repr(self.open), allowed="'neither', 'low', 'high', 'both'")
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.open in ("low", "both") else value >= self.low
+        below = value < self.high if self.open in ("high", "both") else value <= self.high
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        low = f"over {self.low}" if self.open in ("low", "both") else f"{self.low} or more"
+        high = f"below {self.high}" if self.open in ("high", "both") else f"at most {self.high}"
+        if math.isinf(self.high):
+            return "any" if math.isinf(self.low) else low
+        if math.isinf(self.low):
+            return high
+        return f"{self.low} to {self.high}" if self.open == "neither" else f"{low}, {high}"
