@@ -19,7 +19,7 @@ from torch import Tensor
 import matx
 from matx.errors import OptionError
 from matx.interfaces import AttackInput, Objective, check_objective
-from matx.threat import ThreatModel
+from matx.threat import Norm, ThreatModel
 
 
 @matx.attacks.register("spsa")
@@ -78,5 +78,5 @@ class SPSA:
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[SPSA]:
         """Each norm."""
-        radii: dict[str, float | str] = {"linf": "8/255", "l2": 0.5, "l1": 2.0}
+        radii: dict[Norm, float | str] = {"linf": "8/255", "l2": 0.5, "l1": 2.0}
         return [cls(threat=ThreatModel(norm=norm, eps=eps), steps=4) for norm, eps in radii.items()]

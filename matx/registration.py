@@ -22,6 +22,7 @@ from matx.interfaces import (
     Schedule,
     Strategy,
 )
+from matx.options import declare
 
 __all__ = ["KINDS", "REGISTRIES", "Kind", "Registry"]
 
@@ -63,7 +64,7 @@ class Registry(Generic[T]):
                     f"{self.kind}.{name} is taken by {place(owner)}; "
                     f"{place(component)} wants it too: rename one of them"
                 )
-            self.components[name] = component
+            self.components[name] = declare(component, f"{self.kind}.{name}")
             return component
 
         return put

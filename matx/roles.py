@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matx.errors import OptionError, did_you_mean
 from matx.exchange import PeerInfo
-from matx.threat import ThreatModel
+from matx.threat import Norm, ThreatModel
 
 __all__ = [
     "check_attacked",
@@ -22,7 +22,7 @@ __all__ = [
     "trained",
 ]
 
-_RADII: dict[str, float | str] = {"linf": "8/255", "l2": 0.5, "l1": 12}
+_RADII: dict[Norm, float | str] = {"linf": "8/255", "l2": 0.5, "l1": 12}
 
 
 def trained(peers: Sequence[PeerInfo]) -> tuple[PeerInfo, ...]:
@@ -99,7 +99,9 @@ def _check_distinct(strategy: str, roles: Mapping[str, str]) -> None:
         raise OptionError(f"strategies.{strategy}: got {words}, allowed: a different peer for each role")
 
 
-def example_peer(name: str, *norms: str, views: int | None = None, frozen: bool = False, ema: bool = False) -> PeerInfo:
+def example_peer(
+    name: str, *norms: Norm, views: int | None = None, frozen: bool = False, ema: bool = False
+) -> PeerInfo:
     """A peer for `example_peers`: one attack for each norm, one view each unless told."""
     threats = tuple(ThreatModel(norm=norm, eps=_RADII[norm]) for norm in norms)
     return PeerInfo(name=name, threats=threats, views=len(norms) if views is None else views, frozen=frozen, ema=ema)

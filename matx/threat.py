@@ -5,26 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
-from matx.errors import OptionError, did_you_mean
+from matx.errors import OptionError
+from matx.options import declare
 from matx.randomness import SampleGenerator
 
-__all__ = ["NORMS", "ThreatModel", "exact_number"]
+__all__ = ["NORMS", "Norm", "ThreatModel", "exact_number"]
 
-NORMS = ("linf", "l2", "l1")
+Norm = Literal["linf", "l2", "l1"]
+NORMS: tuple[Norm, ...] = get_args(Norm)
 
 
-def exact_number(value: float | str, where: str) -> Fraction:
+def exact_number(value: float | str, parameter: str) -> Fraction:
     """A number or a fraction such as '8/255' as an exact fraction (a float counts as the decimal that it prints as)."""
     try:
         return Fraction(str(value))
     except (ValueError, ZeroDivisionError):
-        raise OptionError(f"{where}: got {value!r}, allowed: a number, or a fraction like '8/255'") from None
+        raise OptionError(parameter, got=repr(value), allowed="a number, or a fraction like '8/255'") from None
 
 
+@declare
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ThreatModel:
     """All images x' in [0,1] with ||x' - x||_norm <= eps, on the pixel scale [0,1].
@@ -34,36 +38,32 @@ class ThreatModel:
     would be the whole box, and is mostly a forgotten '/255'.
     """
 
-    norm: str
+    norm: Norm
     eps: float | str
 
     def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            hint = did_you_mean(str(self.norm), NORMS)
-            raise OptionError(f"ThreatModel.norm: got {self.norm!r}, allowed: {', '.join(NORMS)}{hint}")
         if self.exact <= 0:
             raise self._bad_eps()
         if self.norm == "linf" and self.exact > 1:
-            raise OptionError(
-                f"ThreatModel.eps: got {self.eps!r} in linf, allowed: at most 1, for pixels lie in [0,1]"
-                + (f"; did you mean '{self.exact}/255'?" if self.exact.denominator == 1 and self.exact <= 255 else "")
-            )
+            near = f"; did you mean '{self.exact}/255'?" if self.exact.denominator == 1 and self.exact <= 255 else ""
+            allowed = f"at most 1, for pixels lie in [0,1]{near}"
+            raise OptionError("eps", got=f"{self.eps!r} in linf", allowed=allowed)
 
     @classmethod
     def parse(cls, text: str) -> ThreatModel:
         """The threat model that a key such as `linf:8/255` names (the inverse of `key`)."""
         norm, colon, eps = text.partition(":")
         if not colon:
-            raise OptionError(f"threat: got {text!r}, allowed: NORM:EPS, as in linf:8/255, l2:0.5, l1:12")
-        return cls(norm=norm, eps=eps)
+            raise OptionError("threat", got=repr(text), allowed="NORM:EPS, as in linf:8/255, l2:0.5, l1:12")
+        return cls(norm=cast(Norm, norm), eps=eps)
 
     @cached_property
     def exact(self) -> Fraction:
         """eps as an exact fraction (a float counts as the decimal that it prints as)."""
-        return exact_number(self.eps, "ThreatModel.eps")
+        return exact_number(self.eps, "eps")
 
     def _bad_eps(self) -> OptionError:
-        return OptionError(f"ThreatModel.eps: got {self.eps!r}, allowed: a number over 0, or a fraction like '8/255'")
+        return OptionError("eps", got=repr(self.eps), allowed="a number over 0, or a fraction like '8/255'")
 
     @property
     def radius(self) -> float:

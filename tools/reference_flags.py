@@ -191,7 +191,7 @@ def rows() -> Iterator[Row]:
 
 def measured(row: Row) -> dict[str, Any]:
     """What the file holds of a row: the flags of each seed, a hexadecimal digit for four samples."""
-    threat, model = ThreatModel(norm=row.norm, eps=RADII[row.norm]), network()
+    threat, model = ThreatModel.parse(f"{row.norm}:{RADII[row.norm]}"), network()
     images, labels = samples(model, 120 if row.random else 500)
     search = row.search(World(model=model, images=images, labels=labels, threat=threat))
     flags = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from matx.config.building import GIN_LOCK, build
+from matx.config.building import build
 from matx.config.checking import Program, check
 from matx.config.describing import Row, describe
 from matx.config.effects import Plan, find_circle, judge, walk
@@ -45,22 +45,21 @@ def load_experiment(files: Sequence[str | Path], bindings: Sequence[str] = ()) -
     """Read gin files (paths, or names of packaged recipes) and overrides (`'linf/ThreatModel.eps=0.1'`) in that order.
 
     ConfigError lists every problem as `file:line: what, got, allowed, did you mean`. Installed plug-ins are imported,
-    then those that the files import. gin's global configuration is empty afterwards, whatever happens.
+    then those that the files import. gin's parser reads; its global configuration is neither read nor changed.
     """
     if isinstance(files, (str, Path)):
         files = [files]
     if not files:
         raise ConfigError([f"no gin file given; allowed: a file, or a recipe: {', '.join(packaged_recipes())}"])
-    with GIN_LOCK:
-        import_all()
-        problems = Problems()
-        source = read(files, bindings, problems)
-        program = check(source.bindings, problems)
-        plan = walk(program)
-        find_circle(program, plan, problems)
-        built = None if plan.circle else build(program, plan, problems, Place(str((*source.given, *files)[0]), 1))
-        unsure = problems.incomplete or problems.hidden or bool(plan.circle)
-        warnings = [] if unsure else judge(source.bindings, program, plan, problems)
+    import_all()
+    problems = Problems()
+    source = read(files, bindings, problems)
+    program = check(source.bindings, problems)
+    plan = walk(program)
+    find_circle(program, plan, problems)
+    built = None if plan.circle else build(program, problems, Place(str((*source.given, *files)[0]), 1))
+    unsure = problems.incomplete or problems.hidden or bool(plan.circle)
+    warnings = [] if unsure else judge(source.bindings, program, plan, problems)
     if problems.found or not isinstance(built, Experiment):
         raise ConfigError(problems.lines()) from (built if isinstance(built, Exception) else None)
     return Loaded(

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from matx.config.hints import accepts, container, members, mismatch
-from matx.config.names import lookup, parameters, unknown_name
-from matx.config.statements import BROKEN, Binding, Macro, Place, Problems, Reference
+from matx.config.hints import accepts, mismatch
+from matx.config.names import lookup, unknown_name
+from matx.config.statements import Binding, Macro, Place, Problems, Reference
 from matx.errors import did_you_mean
+from matx.options import BROKEN, fit, parameters
 
 __all__ = ["Program", "check", "references"]
 
@@ -44,8 +45,7 @@ class Program:
 def references(value: Any) -> Iterator[Reference]:
     """Every reference in a checked value."""
     if isinstance(value, Reference):
-        if value is not BROKEN:
-            yield value
+        yield value
     elif isinstance(value, dict):
         for item in value.values():
             yield from references(item)
@@ -54,10 +54,10 @@ def references(value: Any) -> Iterator[Reference]:
             yield from references(item)
 
 
-def _holds_broken(value: Any) -> bool:
+def _contains_broken(value: Any) -> bool:
     if isinstance(value, dict):
         value = list(value.values())
-    return any(map(_holds_broken, value)) if isinstance(value, (list, tuple)) else value is BROKEN
+    return any(map(_contains_broken, value)) if isinstance(value, (list, tuple)) else value is BROKEN
 
 
 def check(bindings: Sequence[Binding], problems: Problems) -> Program:
@@ -115,11 +115,14 @@ class _Checker:
             return
         self.program.macros[binding] = []
         value = self._expand(binding.value, binding, ())
-        checked, wrong = self._fit(value, known[binding.parameter].hint, binding.label)
+        checked, wrong = fit(value, known[binding.parameter].hint, accepts, mismatch)
         self.program.values[binding] = checked
         via = "".join(f" (%{macro.label} is set at {macro.place})" for macro in self.program.macros[binding])
-        for sentence in wrong:
-            self.problems.add(binding.place, sentence + via)
+        for misfit in wrong:
+            self.problems.hidden |= any(True for _ in references(misfit.value))
+            if not _contains_broken(misfit.value):
+                said = f"got {misfit.got}, allowed: {misfit.allowed}"
+                self.problems.add(binding.place, f"{binding.label}{misfit.path}: {said}{via}")
 
     def _macro_definition(self, macro: Binding) -> None:
         name = macro.label
@@ -137,7 +140,7 @@ class _Checker:
         if isinstance(value, (list, tuple)):
             return type(value)(self._expand(item, binding, path) for item in value)
         if isinstance(value, Reference):
-            return value if value is not BROKEN and self._reference(value, binding) else BROKEN
+            return value if self._reference(value, binding) else BROKEN
         if isinstance(value, Macro):
             return self._macro(value, binding, path)
         return value
@@ -180,53 +183,3 @@ class _Checker:
             )
             return False
         return True
-
-    def _fit(self, value: Any, hint: Any, label: str) -> tuple[Any, list[str]]:
-        """(the value with BROKEN where it does not fit, what is wrong)."""
-        tries = [self._fit_one(value, member, label) for member in members(hint)]
-        for fitted, wrong in tries:
-            if not wrong:
-                return fitted, wrong
-        inside = [tried for tried in tries if tried[0] is not BROKEN]
-        if inside:
-            return inside[0]
-        if any(True for _ in references(value)):
-            self.problems.hidden = True
-        if _holds_broken(value):
-            return BROKEN, []
-        return BROKEN, [f"{label}: {mismatch(value, hint)}"]
-
-    def _fit_one(self, value: Any, hint: Any, label: str) -> tuple[Any, list[str]]:
-        shape = container(hint)
-        if isinstance(value, (list, tuple, dict)):
-            if hint is Any or hint is object:
-                shape = ("dict", (Any, Any)) if isinstance(value, dict) else ("list", (Any,))
-            if shape is None or (shape[0] == "dict") != isinstance(value, dict):
-                return BROKEN, [label]
-            if isinstance(value, dict):
-                return self._fit_dict(value, shape[1], label)
-            return self._fit_list(value, shape, label)
-        return (value, []) if accepts(hint, value) else (BROKEN, [label])
-
-    def _fit_dict(self, value: dict[Any, Any], inner: tuple[Any, ...], label: str) -> tuple[Any, list[str]]:
-        fitted: dict[Any, Any] = {}
-        problems: list[str] = []
-        for key, item in value.items():
-            fitted[key], wrong = self._fit(item, inner[1], f"{label}[{key!r}]")
-            problems.extend(wrong)
-            if not any(accepts(member, key) for member in members(inner[0])):
-                fitted[key] = BROKEN
-                problems.append(f"{label}: key {mismatch(key, inner[0])}")
-        return fitted, problems
-
-    def _fit_list(
-        self, value: list[Any] | tuple[Any, ...], shape: tuple[str, tuple[Any, ...]], label: str
-    ) -> tuple[Any, list[str]]:
-        kind, inner = shape
-        if kind == "tuple" and len(inner) != len(value):
-            return list(value), [f"{label}: got {len(value)} values, allowed: {len(inner)}"]
-        hints = inner if kind == "tuple" else inner * len(value)
-        tried = [
-            self._fit(item, hint, f"{label}[{i}]") for i, (item, hint) in enumerate(zip(value, hints, strict=True))
-        ]
-        return [fitted for fitted, _ in tried], [sentence for _, wrong in tried for sentence in wrong]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from matx.config.names import parameters
+from matx.options import parameters
 
 __all__ = ["Row", "describe"]
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from matx.config.checking import Program, check, references
-from matx.config.hints import members
-from matx.config.names import NOUNS, lookup, parameters
-from matx.config.statements import Binding, Problems
+from matx.config.names import NOUNS, lookup
+from matx.config.statements import Binding, Problems, Reference
 from matx.errors import did_you_mean
+from matx.options import alternatives, parameters
 
-__all__ = ["ROOT", "Plan", "find_circle", "judge", "walk"]
+__all__ = ["ROOT", "Plan", "find_circle", "judge", "required", "walk", "within"]
 
 ROOT = "Experiment"
 Instance = tuple[str, tuple[str, ...]]
@@ -44,12 +44,16 @@ def walk(program: Program) -> Plan:
         for binding in bound.values():
             plan.used.update((binding, *program.macros[binding]))
             for reference in references(program.values[binding]):
-                inner = tuple(reference.scope.split("/")) if reference.scope else scope
-                visit((reference.name, inner), (*path, instance))
+                visit((reference.name, within(reference, scope)), (*path, instance))
         plan.instances[instance] = bound
 
     visit((ROOT, ()), ())
     return plan
+
+
+def within(reference: Reference, scope: tuple[str, ...]) -> tuple[str, ...]:
+    """The scope in which a reference is built: its own exactly, else the one that it stands in."""
+    return tuple(reference.scope.split("/")) if reference.scope else scope
 
 
 def find_circle(program: Program, plan: Plan, problems: Problems) -> None:
@@ -133,7 +137,7 @@ def _where_to_put(name: str) -> str:
     """Where a noun's reference belongs: gin does not reach the defaults of other nouns."""
     for owner, noun in NOUNS.items():
         for option in parameters(noun).values() if name in NOUNS else ():
-            if any(member is NOUNS[name] for member in members(option.hint)):
+            if any(member is NOUNS[name] for member in alternatives(option.hint)):
                 return f"; write {owner}.{option.name} = @{name}()"
     return ""
 

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, get_type_hints
-from weakref import WeakKeyDictionary
+from typing import Any
 
 from matx.errors import did_you_mean
 from matx.experiment import Evaluation, Experiment, Peer, Tune
+from matx.options import parameters
 from matx.registration import REGISTRIES
 from matx.threat import ThreatModel
 
-__all__ = ["NOUNS", "known_names", "lookup", "name_of", "parameters", "unknown_name"]
+__all__ = ["NOUNS", "known_names", "lookup", "name_of", "unknown_name"]
 
 NOUNS: dict[str, type[Any]] = {noun.__name__: noun for noun in (Experiment, Peer, Evaluation, Tune, ThreatModel)}
 """The declared nouns by name: to add one, name its class here."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """One option of a component or noun."""
-
-    name: str
-    hint: Any
-    """Its annotation, resolved (Any where that is impossible)."""
-    required: bool
-    default: Any = None
 
 
 def lookup(name: str) -> type[Any] | None:
@@ -67,35 +54,3 @@ def unknown_name(name: str, parameter: str = "") -> str:
     near = f"; did you mean {exact[0]!r}?" if exact else did_you_mean(name, [*known_names(), *REGISTRIES])
     nouns, registries = ", ".join(NOUNS), ", ".join(f"{kind}.NAME" for kind in REGISTRIES)
     return f"unknown name {name!r}{near}; allowed: {nouns}, {registries}; plug-ins loaded: {plugins}"
-
-
-def parameters(cls: type[Any]) -> Mapping[str, Parameter]:
-    """The options of a component or noun by name, in declared order."""
-    if cls not in _KNOWN:
-        _KNOWN[cls] = _parameters(cls)
-    return _KNOWN[cls]
-
-
-_KNOWN: WeakKeyDictionary[type[Any], Mapping[str, Parameter]] = WeakKeyDictionary()
-
-
-def _parameters(cls: type[Any]) -> Mapping[str, Parameter]:
-    hints = _hints(cls)
-    return {
-        f.name: Parameter(
-            name=f.name,
-            hint=hints.get(f.name, Any),
-            required=f.default is MISSING and f.default_factory is MISSING,
-            default=f.default if f.default_factory is MISSING else f.default_factory(),
-        )
-        for f in fields(cls)
-        if f.init
-    }
-
-
-def _hints(cls: type[Any]) -> dict[str, Any]:
-    """Resolved annotations; none where they name what exists for the type checker alone."""
-    try:
-        return get_type_hints(cls)
-    except (NameError, TypeError, AttributeError):
-        return {}

@@ -10,7 +10,8 @@ from typing import Any
 
 from gin import config_parser
 
-from matx.config.statements import BROKEN, Binding, Import, Include, Macro, Place, Problems, Reference, Statement
+from matx.config.statements import Binding, Import, Include, Macro, Place, Problems, Reference, Statement
+from matx.options import BROKEN
 
 __all__ = ["parse"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BROKEN", "Binding", "Import", "Include", "Macro", "Place", "Problems", "Reference", "Statement"]
+__all__ = ["Binding", "Import", "Include", "Macro", "Place", "Problems", "Reference", "Statement"]
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,6 @@ class Reference:
         return f"@{scope}{self.name}{'()' if self.evaluated else ''}"
 
     __repr__ = __str__
-
-
-BROKEN = Reference("", "broken")
-"""Stands where a value was wrong and has been reported; it fits everything."""
 
 
 @dataclass(frozen=True)

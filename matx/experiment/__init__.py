@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Annotated, Literal
 
 from matx.effect import NO_EFFECT
 from matx.errors import OptionError
 from matx.exchange import PeerInfo
 from matx.experiment.checks import check_classes, check_needs, check_peers, crafting_order
-from matx.experiment.ranges import at_least, between, one_of
 from matx.experiment.tune import Tune
 from matx.interfaces import (
     Architecture,
@@ -23,6 +23,7 @@ from matx.interfaces import (
     Schedule,
     Strategy,
 )
+from matx.options import Range, concerning, declare
 
 __all__ = [
     "Evaluation",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@declare
 @dataclass(frozen=True, kw_only=True)
 class Peer:
     """A classifier as declared: what it is, what attacks it, how it learns."""
@@ -49,48 +51,40 @@ class Peer:
     """How its weights follow its gradients; needed unless it is frozen."""
     schedule: Schedule | None = None
     """The factor on the learning rate over time; None: 1."""
-    attack_mode: str = "eval"
-    """The mode of the model while it is attacked: 'eval' or 'train' (batch statistics, buffers untouched)."""
-    ema: float | None = None
+    attack_mode: Literal["eval", "train"] = "eval"
+    """The mode of the model while it is attacked; 'train': batch statistics, buffers untouched."""
+    ema: Annotated[float, Range(0, 1, open="both")] | None = None
     """Decay of an exponential moving average of the weights and statistics, a step at a time; None: none is kept."""
-    swa_from: float | None = None
+    swa_from: Annotated[float, Range(0)] | None = None
     """From when on the weights at the end of each epoch are averaged uniformly (SWA, Izmailov et al. 2018, arXiv
     1803.05407): a share of the epochs (under 1) or epochs; until then the average is the weights. None: no SWA."""
-    refresh: int | None = None
+    refresh: Annotated[int, Range(0)] | None = None
     """On how many training images (clean, as they are, in a fixed order) BatchNorm's statistics of averaged weights are
     measured anew at the end of an epoch; 0: they stay averaged. None: on all for SWA and mixed weights, 0 for EMA."""
     frozen: bool = False
     """True: a teacher that is never trained; it needs `weights`."""
-    weight_perturbation: float = 0.0
+    weight_perturbation: Annotated[float, Range(0)] = 0.0
     """Relative size gamma of adversarial weight perturbation (Wu et al. 2020 use 0.005 to 0.01); 0: none."""
-    weight_perturbation_from: float = 0.0
+    weight_perturbation_from: Annotated[float, Range(0)] = 0.0
     """Epochs without it at the start."""
     weights: str | None = None
     """Where its weights start: a run folder (with `:PEER` behind it where names differ) or a weights file."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attacks", tuple(self.attacks))
-        one_of("Peer.attack_mode", self.attack_mode, ("eval", "train"))
         if len(self.attacks) > 1 and self.union is None:
-            raise OptionError(
-                f"Peer.union: got none for {len(self.attacks)} attacks, allowed: a union; `matx list unions` shows them"
-            )
-        at_least("Peer.weight_perturbation", self.weight_perturbation, 0.0)
-        if self.ema is not None and not 0.0 < self.ema < 1.0:
-            raise OptionError(f"Peer.ema: got {self.ema}, allowed: a decay between 0 and 1, or None")
-        for name in ("swa_from", "refresh"):
-            if getattr(self, name) is not None:
-                at_least(f"Peer.{name}", getattr(self, name), 0)
+            got = f"none for {len(self.attacks)} attacks"
+            raise OptionError("union", got=got, allowed="a union; `matx list unions` shows them")
         if self.ema is not None and self.swa_from is not None:
-            raise OptionError(f"Peer.swa_from: got {self.swa_from} beside ema {self.ema}, allowed: one of the two")
+            raise OptionError("swa_from", got=f"{self.swa_from} beside ema {self.ema}", allowed="one of the two")
         if not self.frozen and self.optimizer is None:
-            raise OptionError(
-                "Peer.optimizer: got None for a peer that is not frozen, allowed: a component @optimizers.NAME()"
-            )
+            got = "None for a peer that is not frozen"
+            raise OptionError("optimizer", got=got, allowed="a component @optimizers.NAME()")
         if self.frozen and self.weights is None:
-            raise OptionError("Peer.weights: got None for a frozen peer, allowed: a run folder or a weights file")
+            raise OptionError("weights", got="None for a frozen peer", allowed="a run folder or a weights file")
 
 
+@declare
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """How peers are scored. Attacks of one threat model count together: a sample is robust only if all fail."""
@@ -101,25 +95,22 @@ class Evaluation:
     """What is measured on the test split; none: what the packaged recipes metrics/run and metrics/eval list."""
     validation_attacks: Sequence[Attack] = ()
     """What chooses the best epoch, on validation images: other than the reporting suite, and cheap."""
-    every: int = 1
+    every: Annotated[int, Range(1)] = 1
     """Validate every so many epochs (and after the last)."""
-    validation_images: int = 1000
+    validation_images: Annotated[int, Range(1)] = 1000
     """At most so many validation images, the same in every epoch."""
     scored: Sequence[str] = ()
     """The peers whose mean is the run's score; empty: all that are trained."""
-    batch_size: int = 256
-    images: int | None = None
+    batch_size: Annotated[int, Range(1)] = 256
+    images: Annotated[int, Range(1)] | None = None
     """At most so many test images, from the first; None: all."""
 
     def __post_init__(self) -> None:
         for name in ("attacks", "metrics", "validation_attacks", "scored"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("every", "validation_images", "batch_size"):
-            at_least(f"Evaluation.{name}", getattr(self, name), 1)
-        if self.images is not None:
-            at_least("Evaluation.images", self.images, 1)
 
 
+@declare
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One experiment: peers on a dataset, the strategy by which they teach each other, and how they are scored."""
@@ -128,46 +119,36 @@ class Experiment:
     peers: Mapping[str, Peer]
     strategy: Strategy
     evaluation: Evaluation = field(default_factory=Evaluation)
-    epochs: int = 10
-    batch_size: int = 128
-    seed: int = 0
+    epochs: Annotated[int, Range(1)] = 10
+    batch_size: Annotated[int, Range(1)] = 128
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
     augment: Augmentation | Sequence[Augmentation] | None = None
     """What is done to training images, in this order; the same for all peers."""
-    validation: float = 0.1
+    validation: Annotated[float, Range(0, 0.9)] = 0.1
     """The share of train carved out for validation where the dataset has no split of its own."""
-    train_limit: int | None = None
+    train_limit: Annotated[int, Range(1)] | None = None
     """At most so many training images (a fixed, stratified choice); None: all."""
-    precision: str = "fp32"
-    """'fp32', 'bf16' (autocast around single forwards), or 'auto' (bf16 where the hardware has it natively)."""
-    batch_norm: str = "joint"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """'bf16' (autocast around single forwards), or 'auto' (bf16 where the hardware has it natively)."""
+    batch_norm: Literal["joint", "separate"] = "joint"
     """'joint': all sources of a peer in one forward; 'separate': a forward each, statistics kept from its own alone."""
-    teacher_mode: str = "eval"
+    teacher_mode: Literal["eval", "train"] = "eval"
     """How answers are given: 'eval', or 'train' (batch statistics, buffers untouched)."""
-    update_order: str = "simultaneous"
+    update_order: Literal["simultaneous", "alternating"] = "simultaneous"
     """'simultaneous': all peers step after all losses; 'alternating': each at once, later peers see the new answers."""
-    patience: int | None = None
+    patience: Annotated[int, Range(1)] | None = None
     """Stop after so many validations in a row without a better score (robust early stopping); None: never. The learning
     rate's schedule still reckons with all epochs."""
-    checkpoint_every: int | None = field(default=None, metadata=NO_EFFECT)
+    checkpoint_every: Annotated[int, Range(1)] | None = field(default=None, metadata=NO_EFFECT)
     """Also save every so many steps; None: at the end of each epoch."""
     tune: Tune = field(default_factory=Tune, metadata=NO_EFFECT)
     """What `matx tune` searches; a run does not read it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "peers", MappingProxyType(dict(self.peers)))
-        for name in ("epochs", "batch_size"):
-            at_least(f"Experiment.{name}", getattr(self, name), 1)
-        between("Experiment.seed", self.seed, 0, 2**63 - 1)
-        between("Experiment.validation", self.validation, 0.0, 0.9)
-        for name in ("train_limit", "checkpoint_every", "patience"):
-            if getattr(self, name) is not None:
-                at_least(f"Experiment.{name}", getattr(self, name), 1)
-        one_of("Experiment.precision", self.precision, ("fp32", "bf16", "auto"))
-        one_of("Experiment.batch_norm", self.batch_norm, ("joint", "separate"))
-        one_of("Experiment.teacher_mode", self.teacher_mode, ("eval", "train"))
-        one_of("Experiment.update_order", self.update_order, ("simultaneous", "alternating"))
         check_peers(self)
-        check_needs(self.strategy.needs(peer_infos(self)), self)
+        with concerning(self.strategy):
+            check_needs(self.strategy.needs(peer_infos(self)), self)
 
     @property
     def augmentations(self) -> tuple[Augmentation, ...]:

@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from matx.errors import OptionError, RegistrationError
+from matx.errors import OptionError
 from matx.exchange import CLEAN, Mix, Needs
-from matx.experiment.ranges import at_least, one_of
-from matx.interfaces import Attack, sources_of
+from matx.interfaces import sources_of
 from matx.losses import CLASSES_NEEDED
-from matx.registration import attacks
+from matx.options import concerning, one_of
 
 if TYPE_CHECKING:
     from matx.experiment import Experiment, Peer
@@ -29,9 +28,9 @@ def check_classes(experiment: Experiment, classes: int) -> None:
             objective = getattr(attack, "objective", None)
             needed = CLASSES_NEEDED.get(objective, 0) if isinstance(objective, str) else 0
             if classes < needed:
+                more = f"at least {needed}; use 'cross_entropy' or 'margin'"
                 raise OptionError(
-                    f"{where}[{position}]: objective {objective!r}: got {classes} classes, allowed: at least {needed}; "
-                    "use 'cross_entropy' or 'margin'"
+                    f"{where}[{position}]: objective {objective!r}", got=f"{classes} classes", allowed=more
                 )
 
 
@@ -39,16 +38,17 @@ def check_peers(experiment: Experiment) -> None:
     """Refuse a cast without a peer to train, bad names, and attacks that read examples of nobody or in a circle."""
     peers = experiment.peers
     if not any(not peer.frozen for peer in peers.values()):
-        raise OptionError("Experiment.peers: got none that is trained, allowed: at least one peer that is not frozen")
+        raise OptionError("peers", got="none that is trained", allowed="at least one peer that is not frozen")
     for name in peers:
         if not name.isidentifier() or name == CLEAN:
-            raise OptionError(f"Experiment.peers: got the name {name!r}, allowed: an identifier other than {CLEAN!r}")
+            raise OptionError("peers", got=f"the name {name!r}", allowed=f"an identifier other than {CLEAN!r}")
     for name in experiment.evaluation.scored:
-        one_of("Evaluation.scored", name, tuple(peers))
-    for name, peer in peers.items():
-        for attack in peer.attacks:
-            for source in sources_of(attack):
-                one_of(f"{_sources_setting(attack)} of peer {name!r}", source, tuple(peers))
+        with concerning(experiment.evaluation):
+            one_of("scored", name, tuple(peers))
+    for attack in (attack for peer in peers.values() for attack in peer.attacks):
+        for source in sources_of(attack):
+            with concerning(attack):
+                one_of("sources", source, tuple(peers))
     crafting_order(peers, tuple(peers))
 
 
@@ -56,30 +56,22 @@ def crafting_order(peers: Mapping[str, Peer], wanted: Sequence[str]) -> tuple[st
     """The wanted peers and those whose examples their attacks read, each after what it reads; cycles are refused."""
     done: dict[str, None] = {}
 
-    def visit(name: str, path: tuple[str, ...], where: str) -> None:
+    def visit(name: str, path: tuple[str, ...]) -> None:
         if name in path:
             cycle = " -> ".join((*path[path.index(name) :], name))
-            raise OptionError(
-                f"{where}: got a cycle of attacks ({cycle}), allowed: an order in which all can be crafted"
-            )
+            got = f"a cycle of attacks ({cycle})"
+            raise OptionError("sources", got=got, allowed="an order in which all can be crafted")
         if name in done:
             return
         for attack in peers[name].attacks:
             for source in sources_of(attack):
-                visit(source, (*path, name), _sources_setting(attack))
+                with concerning(attack):
+                    visit(source, (*path, name))
         done[name] = None
 
     for name in wanted:
-        visit(name, (), "sources")
+        visit(name, ())
     return tuple(done)
-
-
-def _sources_setting(attack: Attack) -> str:
-    """The setting that names the peers whose examples an attack reads, as in a gin file."""
-    try:
-        return f"attacks.{attacks.name_of(attack)}.sources"
-    except RegistrationError:  # an attack made in Python, not registered
-        return f"sources of {type(attack).__name__}"
 
 
 def check_needs(needs: Needs, experiment: Experiment) -> None:
@@ -96,8 +88,8 @@ def check_needs(needs: Needs, experiment: Experiment) -> None:
         _check_mix(mixed, mix, experiment)
     asked = {(peer, source) for peer, sources in needs.train.items() for source in sources}
     for peer, source in asked | needs.teach | needs.ema:
-        one_of("strategy: peer", peer, tuple(peers))
-        one_of("strategy: source", source, (CLEAN, *peers))
+        one_of("needs: peer", peer, tuple(peers))
+        one_of("needs: source", source, (CLEAN, *peers))
         if source != CLEAN and not peers[source].attacks:
             raise OptionError(f"strategy: wants examples of peer {source!r}, which has no attacks: set Peer.attacks")
     for peer, _ in needs.ema:
@@ -105,21 +97,20 @@ def check_needs(needs: Needs, experiment: Experiment) -> None:
             raise OptionError(f"strategy: asks the moving average of peer {peer!r}, which keeps none: set Peer.ema")
     for peer, others in needs.craft.items():
         for name in (peer, *others):
-            one_of("strategy: objective of peer", name, tuple(peers))
+            one_of("needs: objective of peer", name, tuple(peers))
 
 
 def _check_mix(mixed: str, mix: Mix, experiment: Experiment) -> None:
     """Refuse shares that are no average, times that never come, and members of another architecture."""
-    peers, where = experiment.peers, f"strategy: the mix of peer {mixed!r}"
+    peers, where = experiment.peers, f"needs: the mix of peer {mixed!r}"
     for member, share in mix.members.items():
         one_of(where, member, tuple(peers))
-        at_least(f"{where}: share of {member!r}", share, 0.0)
+        if not share >= 0.0:
+            raise OptionError(f"{where}: share of {member!r}", got=str(share), allowed="0 or more")
         if peers[member].architecture != peers[mixed].architecture:
-            raise OptionError(
-                f"{where}: got member {member!r} of architecture {peers[member].architecture!r}, "
-                f"allowed: that of the mix, {peers[mixed].architecture!r}"
-            )
+            got = f"member {member!r} of architecture {peers[member].architecture!r}"
+            raise OptionError(where, got=got, allowed=f"that of the mix, {peers[mixed].architecture!r}")
     if not math.isclose(math.fsum(mix.members.values()), 1.0, abs_tol=1e-6):
-        raise OptionError(f"{where}: got shares that sum to {math.fsum(mix.members.values()):g}, allowed: 1")
+        raise OptionError(where, got=f"shares that sum to {math.fsum(mix.members.values()):g}", allowed="1")
     if not 1 <= mix.every <= experiment.epochs:
-        raise OptionError(f"{where}: got every {mix.every} epochs, allowed: 1 to the {experiment.epochs} epochs")
+        raise OptionError(where, got=f"every {mix.every} epochs", allowed=f"1 to the {experiment.epochs} epochs")

@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from matx.effect import NO_EFFECT
 from matx.errors import OptionError, did_you_mean
+from matx.options import Range, declare
 
 __all__ = ["Axis", "Tune"]
 
 KINDS = ("float", "log", "int", "categorical")
-SAMPLERS = ("tpe", "random", "gp", "cmaes", "grid", "nsgaii")
-PRUNERS = ("hyperband", "median", "none")
-DIRECTIONS = ("maximize", "minimize")
+Direction = Literal["maximize", "minimize"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +65,7 @@ class Axis:
         return f"{self.low:g} to {self.high:g}{scale}" + (f" in steps of {self.step:g}" if self.step else "")
 
 
+@declare
 @dataclass(frozen=True, kw_only=True)
 class Tune:
     """What `matx tune` searches, and how. Trials train on the declared seed; the test split is never read.
@@ -81,20 +81,20 @@ class Tune:
     does not name has the recipe's value. The first is the one that the best is compared with in the end."""
     objectives: Sequence[str] = ("union",)
     """`METRIC` (the mean over scored peers) or `PEER/METRIC`: union, clean, a threat model (`linf:0.1`), or loss."""
-    directions: Sequence[str] = ()
+    directions: Sequence[Direction] = ()
     """maximize or minimize, one for each objective; empty: maximize, but minimize for a loss."""
-    sampler: str = field(default="tpe", metadata=NO_EFFECT)
-    pruner: str = field(default="hyperband", metadata=NO_EFFECT)
-    """hyperband, median or none; two objectives are never pruned."""
-    epochs: int | None = None
+    sampler: Literal["tpe", "random", "gp", "cmaes", "grid", "nsgaii"] = field(default="tpe", metadata=NO_EFFECT)
+    pruner: Literal["hyperband", "median", "none"] = field(default="hyperband", metadata=NO_EFFECT)
+    """Two objectives are never pruned."""
+    epochs: Annotated[int, Range(1)] | None = None
     """Of a trial; None: the recipe's."""
-    every: int | None = None
+    every: Annotated[int, Range(1)] | None = None
     """Validate, and maybe prune, every so many epochs of a trial; None: as the recipe says."""
-    train_limit: int | None = None
+    train_limit: Annotated[int, Range(1)] | None = None
     """At most so many training images in a trial; None: as the recipe says."""
     seeds: Sequence[int] = field(default=(1001, 1002, 1003, 1004, 1005), metadata=NO_EFFECT)
     """On which the best, the recipe's own values and the first corner are run again."""
-    final_epochs: int | None = field(default=None, metadata=NO_EFFECT)
+    final_epochs: Annotated[int, Range(1)] | None = field(default=None, metadata=NO_EFFECT)
     """Of those runs; None: as in a trial."""
     seed: int = field(default=0, metadata=NO_EFFECT)
     """Of the sampler's draws."""
@@ -106,16 +106,10 @@ class Tune:
         freeze(self, "corners", MappingProxyType(corners))
         for name in ("objectives", "directions", "seeds"):
             freeze(self, name, tuple(getattr(self, name)))
-        _one_of("Tune.sampler", self.sampler, SAMPLERS)
-        _one_of("Tune.pruner", self.pruner, PRUNERS)
-        for name in ("epochs", "every", "train_limit", "final_epochs"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"Tune.{name}: got {value}, allowed: 1 or more, or None")
         self._check_objectives()
         self._check_corners()
         if len(self.seeds) < 2 or len(set(self.seeds)) < len(self.seeds):
-            raise OptionError(f"Tune.seeds: got {list(self.seeds)}, allowed: two or more different seeds")
+            raise OptionError("seeds", got=str(list(self.seeds)), allowed="two or more different seeds")
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -134,31 +128,24 @@ class Tune:
 
     def _check_objectives(self) -> None:
         if not 1 <= len(self.objectives) <= 2 or len(set(self.objectives)) < len(self.objectives):
-            raise OptionError(f"Tune.objectives: got {list(self.objectives)}, allowed: one, or two different ones")
-        for direction in self.directions:
-            _one_of("Tune.directions", direction, DIRECTIONS)
+            raise OptionError("objectives", got=str(list(self.objectives)), allowed="one, or two different ones")
         if self.directions and len(self.directions) != len(self.objectives):
-            raise OptionError(
-                f"Tune.directions: got {len(self.directions)} for {len(self.objectives)} objectives, allowed: one each"
-            )
+            got = f"{len(self.directions)} for {len(self.objectives)} objectives"
+            raise OptionError("directions", got=got, allowed="one each")
         if self.sampler == "cmaes" and len(self.objectives) > 1:
-            raise OptionError("Tune.sampler: got 'cmaes' with two objectives, allowed: tpe, random, gp, grid or nsgaii")
+            got = "'cmaes' with two objectives"
+            raise OptionError("sampler", got=got, allowed="tpe, random, gp, grid or nsgaii")
 
     def _check_corners(self) -> None:
         axes = {axis.name: axis for axis in self.axes}
         for label, values in self.corners.items():
             for name, value in values.items():
                 if name not in axes:
-                    near = did_you_mean(name, axes)
-                    raise OptionError(
-                        f"Tune.corners[{label!r}]: got {name!r}, allowed: settings of Tune.space "
-                        f"({', '.join(axes) or 'none'}){near}"
-                    )
+                    known = f"settings of Tune.space ({', '.join(axes) or 'none'}){did_you_mean(name, axes)}"
+                    raise OptionError(f"corners[{label!r}]", got=repr(name), allowed=known)
                 if not axes[name].holds(value):
-                    raise OptionError(
-                        f"Tune.corners[{label!r}][{name!r}]: got {value!r}, allowed: {axes[name].declared()}, as in "
-                        "Tune.space"
-                    )
+                    wanted = f"{axes[name].declared()}, as in Tune.space"
+                    raise OptionError(f"corners[{label!r}][{name!r}]", got=repr(value), allowed=wanted)
         if self.sampler == "grid":
             for axis in axes.values():
                 axis.points()
@@ -168,17 +155,12 @@ def _is_loss(objective: str) -> bool:
     return objective.rpartition("/")[2] == "loss"
 
 
-def _one_of(where: str, got: str, allowed: Sequence[str]) -> None:
-    if got not in allowed:
-        raise OptionError(f"{where}: got {got!r}, allowed: {', '.join(allowed)}{did_you_mean(str(got), allowed)}")
-
-
 def _axis(name: str, entry: Sequence[Any]) -> Axis:
-    where = f"Tune.space[{name!r}]"
+    where = f"space[{name!r}]"
     if not entry or entry[0] not in KINDS:
         got = entry[0] if entry else "nothing"
         near = did_you_mean(str(got), KINDS)
-        raise OptionError(f"{where}: got {got!r} as the kind of range, allowed: {', '.join(KINDS)}{near}")
+        raise OptionError(where, got=f"{got!r} as the kind of range", allowed=f"{', '.join(KINDS)}{near}")
     kind, values = entry[0], tuple(entry[1:])
     return _categorical(name, where, values) if kind == "categorical" else _range(name, where, kind, values)
 
@@ -187,7 +169,7 @@ def _categorical(name: str, where: str, values: tuple[Any, ...]) -> Axis:
     choices = tuple(values[0]) if len(values) == 1 and isinstance(values[0], list | tuple) else ()
     plain = all(choice is None or isinstance(choice, bool | int | float | str) for choice in choices)
     if len(choices) < 2 or not plain or len({repr(choice) for choice in choices}) < len(choices):
-        raise OptionError(f"{where}: got {values!r}, allowed: ('categorical', [two or more different plain values])")
+        raise OptionError(where, got=repr(values), allowed="('categorical', [two or more different plain values])")
     return Axis(name=name, kind="categorical", choices=choices)
 
 
@@ -197,15 +179,15 @@ def _range(name: str, where: str, kind: str, values: tuple[Any, ...]) -> Axis:
     numbers = all(isinstance(value, wanted) and not isinstance(value, bool) for value in values)
     if not numbers or len(values) not in ((2,) if kind == "log" else (2, 3)):
         what = "whole numbers" if kind == "int" else "numbers"
-        raise OptionError(f"{where}: got {values!r} behind {kind!r}, allowed: {allowed}, {what}")
+        raise OptionError(where, got=f"{values!r} behind {kind!r}", allowed=f"{allowed}, {what}")
     low, high = values[:2]
     step = values[2] if len(values) == 3 else None
     if not low < high:
-        raise OptionError(f"{where}: got {low} to {high}, allowed: a low end under the high end")
+        raise OptionError(where, got=f"{low} to {high}", allowed="a low end under the high end")
     if kind == "log" and low <= 0:
-        raise OptionError(f"{where}: got {low} as the low end of a log range, allowed: over 0")
+        raise OptionError(where, got=f"{low} as the low end of a log range", allowed="over 0")
     if step is not None and not 0 < step <= high - low:
-        raise OptionError(f"{where}: got {step} as the step, allowed: over 0 and at most {high - low}")
+        raise OptionError(where, got=f"{step} as the step", allowed=f"over 0 and at most {high - low}")
     if step is not None and abs((high - low) / step - round((high - low) / step)) > 1e-9:
-        raise OptionError(f"{where}: got {low} to {high} in steps of {step}, allowed: a step that reaches the high end")
+        raise OptionError(where, got=f"{low} to {high} in steps of {step}", allowed="a step that reaches the high end")
     return Axis(name=name, kind=kind, low=low, high=high, step=step)

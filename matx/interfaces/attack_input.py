@@ -96,7 +96,9 @@ OBJECTIVES: Mapping[str, Callable[..., Tensor]] = {
 def check_objective(name: str) -> None:
     """Refuse a name that OBJECTIVES does not hold (for an attack's `__post_init__`)."""
     if name not in OBJECTIVES:
-        raise OptionError(f"objective: got {name!r}, allowed: {', '.join(OBJECTIVES)}{did_you_mean(name, OBJECTIVES)}")
+        raise OptionError(
+            "objective", got=repr(name), allowed=f"{', '.join(OBJECTIVES)}{did_you_mean(name, OBJECTIVES)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

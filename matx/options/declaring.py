@@ -123,7 +123,7 @@ def _check_value(name: str, value: Any, hint: Any) -> None:
 
 
 def _accepts(alternative: Any, value: Any) -> bool:
-    """In Python: plain values must fit; of a class, only that it is the right one; of anything else nothing is asked."""
+    """In Python plain values must fit, instances must be of the class, and anything else is left to the component."""
     plain, hint = fits(alternative, value), bare(alternative)
     if plain is not None:
         return plain
@@ -152,6 +152,6 @@ def _check_range(inner: Any, declared: Range) -> None:
     kinds = [one for one in map(bare, alternatives(inner)) if one in (int, float)]
     if not kinds:
         raise OptionError("Range", got=f"{declared} on {inner!r}", allowed="a range on int or float")
-    if kinds == [int] and math.isfinite(declared.low) and math.isfinite(declared.high):
-        if not any(whole in declared for whole in range(math.ceil(declared.low), math.ceil(declared.low) + 2)):
-            raise OptionError("Range", got=f"{declared} on int", allowed="a range that holds a whole number")
+    first = math.ceil(declared.low) if math.isfinite(declared.low) else math.floor(min(declared.high, 0)) - 1
+    if kinds == [int] and first not in declared and first + 1 not in declared:
+        raise OptionError("Range", got=f"{declared} on int", allowed="a range that holds a whole number")

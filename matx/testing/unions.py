@@ -12,7 +12,7 @@ from torch import Tensor
 
 from matx.interfaces import OBJECTIVES, Attack, AttackInput, FirstOrderAttack, PerturbationUnion, value_and_gradient
 from matx.testing.trial import Trial, inside, require, standard_trial
-from matx.threat import ThreatModel
+from matx.threat import Norm, ThreatModel
 
 __all__ = [
     "CONTRACTS",
@@ -57,7 +57,7 @@ class Ascent:
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """One for each norm."""
-        radii: dict[str, float | str] = {"linf": "8/255", "l2": 0.4, "l1": 2.0}
+        radii: dict[Norm, float | str] = {"linf": "8/255", "l2": 0.4, "l1": 2.0}
         return [cls(threat=ThreatModel(norm=norm, eps=eps)) for norm, eps in radii.items()]
 
 

@@ -141,7 +141,8 @@ class APGD:
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        linf, l2, l1 = (ThreatModel(norm=n, eps=e) for n, e in (("linf", "8/255"), ("l2", 0.5), ("l1", 2.0)))
+        linf, l2 = ThreatModel(norm="linf", eps="8/255"), ThreatModel(norm="l2", eps=0.5)
+        l1 = ThreatModel(norm="l1", eps=2.0)
         return [
             cls(threat=linf, steps=5),
             cls(threat=l2, steps=5, objective="margin", random_start=False),

@@ -13,6 +13,7 @@ from matx.errors import OptionError
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import cross_entropy, kl_divergence
+from matx.threat import Norm
 from registry.strategies import _options
 
 
@@ -35,12 +36,11 @@ class RAMP:
 
     weight: float = 2.0
     """Weight of the pairing of logits."""
-    key: str = "linf"
-    """The norm of x'_q: linf, l2 or l1."""
+    key: Norm = "linf"
+    """The norm of x'_q."""
 
     def __post_init__(self) -> None:
         _options.check_weights("ramp", weight=self.weight)
-        _options.one_of("strategies.ramp.key", self.key, ("linf", "l2", "l1"))
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples of two views."""
@@ -69,7 +69,7 @@ class RAMP:
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
         """One peer, and two with the views in either order."""
-        other = "l1" if self.key != "l1" else "linf"
+        other: Norm = "l1" if self.key != "l1" else "linf"
         first = roles.example_peer("a", self.key, other)
         return ((first,), (first, roles.example_peer("b", other, self.key)))
 

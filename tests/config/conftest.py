@@ -30,7 +30,7 @@ class Probe:
     objective: str = "cross_entropy"
     def __post_init__(self):
         if self.steps < 0:
-            raise OptionError(f"attacks.probe.steps: got {self.steps}, allowed: 0 or more")
+            raise OptionError("steps", got=str(self.steps), allowed="0 or more")
         check_objective(self.objective)
     def __call__(self, given):
         return given.images
@@ -101,7 +101,7 @@ class Led:
     def needs(self, peers):
         names = [p.name for p in peers]
         if self.leader not in names:
-            raise OptionError(f"strategies.led.leader: got {self.leader!r}, allowed: {', '.join(names)}")
+            raise OptionError("leader", got=repr(self.leader), allowed=", ".join(names))
         return Needs(train={p.name: (p.name,) for p in peers})
 '''
 

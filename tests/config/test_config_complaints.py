@@ -37,7 +37,7 @@ def test_what_the_whole_says_of_a_part_stands_at_the_binding_that_says_it(write:
         "top.gin", "\n".join([*lines, "l2/attacks.echo.sources = ['linf']", "generalist/attacks.echo.sources = ['l3']"])
     )
     assert only(["top.gin"]).startswith(
-        "top.gin:9: attacks.echo.sources of peer 'generalist': got 'l3', allowed: linf, l2, generalist; did you mean"
+        "top.gin:9: attacks.echo.sources: got 'l3', allowed: linf, l2, generalist; did you mean"
     ), "the line that names the peer, not another one of the same setting"
     write("top.gin", "\n".join([*lines, "l2/attacks.echo.sources = ['linf']", "linf/attacks.echo.sources = ['l2']"]))
     found = only(["top.gin"])
@@ -66,7 +66,7 @@ def test_required_fields_of_nouns_and_components(write: Write) -> None:
     write("half.gin", Path("base.gin").read_text().replace("l2/ThreatModel.norm = 'l2'\n", ""))
     found = only(["half.gin"])
     assert found == (
-        "half.gin:11: ThreatModel.norm is required and not set for scope 'l2'; allowed: a string in quotes"
+        "half.gin:11: ThreatModel.norm is required and not set for scope 'l2'; allowed: 'linf', 'l2', 'l1'"
     ), found
 
 

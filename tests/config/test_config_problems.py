@@ -91,7 +91,7 @@ WRONG_LINES = {
         "Experiment.peers = [@linf/Peer()]",
         "Experiment.peers: got [@linf/Peer()], allowed: a dict {'text': @Peer()}",
     ),
-    "dict key": ("Experiment.peers = {1: @linf/Peer()}", "Experiment.peers: key got 1, allowed: a string in quotes"),
+    "dict key": ("Experiment.peers = {1: @linf/Peer()}", "Experiment.peers: key: got 1, allowed: a string in quotes"),
     "dict item": ("Experiment.peers = {'a': 1}", "Experiment.peers['a']: got 1, allowed: @Peer()"),
     "dict key twice": ("Experiment.peers = {'a': @l2/Peer(), 'a': @linf/Peer()}", "the key 'a' is there twice"),
     "joined strings": (
