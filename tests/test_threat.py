@@ -227,7 +227,7 @@ def test_threat_models_compare_by_exact_value() -> None:
     ("norm", "eps", "said"),
     [
         ("Linf", 0.1, "did you mean 'linf'"),
-        ("l3", 0.1, "allowed: linf, l2, l1"),
+        ("l3", 0.1, "allowed: 'linf', 'l2', 'l1'"),
         ("l2", 0, "allowed: a number over 0"),
         ("l2", -1, "got -1"),
         ("l2", "8/0", "got '8/0'"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from matx.options import parameters
+from matx.options import parameters, spell
 
 __all__ = ["Row", "describe"]
 
@@ -20,6 +20,7 @@ class Row:
 
     parameter: str
     type: str
+    """Its annotation; where that declares a range or choices, what is allowed, in words."""
     default: str
     """Its repr, or `required`."""
     doc: str = ""
@@ -33,7 +34,7 @@ def describe(component: type[Any]) -> list[Row]:
     return [
         Row(
             parameter=name,
-            type=_text(annotations.get(name, option.hint)),
+            type=spell(option.hint) if option.declares else _text(annotations.get(name, option.hint)),
             default="required" if option.required else repr(option.default),
             doc=docs.get(name, ""),
         )
