@@ -40,7 +40,7 @@ def test_markdown_says_what_results_say(tmp_path: Path) -> None:
     assert "| model | clean | linf:8/255 | l1:12 | union | sanity |" in lines, "columns are not in order of appearance"
     cells = _row(text, "generalist")
     assert [cell.split()[0] for cell in cells] == ["80.0", "50.0", "60.0", "30.0", "not"], "another figure"
-    assert cells[0] == "80.0 [58.4, 91.9]", "a figure stands without its interval"
+    assert cells[0] == "80.0 [58.4, 91.9]", "a figure has no interval"
     assert lines.index("## Checkpoint best, epoch 7") < lines.index("## Checkpoint last, epoch 10"), "no block"
     assert "forward 25.0, backward input 10.0, backward weights 2.0" in text, "the passes are not reported"
     assert "union: right under every threat model, per image" in text, "nothing says what union counts"
@@ -54,10 +54,10 @@ def test_terminal_tables_show_peers_with_intervals() -> None:
     assert "85.0 [" in shown.partition("checkpoint last")[2], "the table of the last checkpoint is missing"
 
 
-def test_best_stands_before_last_and_one_epoch_is_shown_once() -> None:
+def test_best_is_before_last_and_one_epoch_is_shown_once() -> None:
     scores = sample_results().scores
     turned = replace(sample_results(), scores=list(reversed(scores)))
-    assert [section.checkpoint for section in sections(turned)] == ["best", "last"], "last stands before best"
+    assert [section.checkpoint for section in sections(turned)] == ["best", "last"], "last is shown before best"
     best = [score for score in scores if score.checkpoint == "best"]
     same = replace(sample_results(), scores=best, epochs={"best": 7, "last": 7})
     for text in (markdown(same), html(same), _printed(same)):
@@ -107,7 +107,7 @@ def _checked() -> Results:
     return replace(sample_results(), scores=scores, effort="quick", reasons=[reason, reason])
 
 
-def test_a_verdict_stands_beside_every_score() -> None:
+def test_every_score_has_its_verdict_beside_it() -> None:
     found = _checked()
     cells = _row(markdown(found), "generalist")
     assert [cell.split()[-1] for cell in cells[1:3]] == ["pass", "fail"], "a threat model has no verdict beside it"
@@ -126,7 +126,7 @@ def test_a_verdict_stands_beside_every_score() -> None:
     assert _row(markdown(several), "mean of 2 scored")[-1] == "not checked", "an unchecked peer counts as checked"
 
 
-def test_averages_stand_below_the_weights_that_they_average() -> None:
+def test_averages_are_below_the_weights_that_they_average() -> None:
     averaged = model_scores("generalist", 15, {"linf:8/255": 9, "l1:12": 8}, 5, weights="ema")
     text = markdown(sample_results([replace(score, sanity="pass") for score in averaged]))
     lines = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
@@ -153,7 +153,7 @@ def test_columns_of_threat_models_have_a_table_and_a_chart_a_norm() -> None:
     text, page = markdown(found), html(found)
     assert "| model | linf:2/255 | linf:4/255 |" in text, "the radii of a norm are no table"
     assert "| model | l2:0.5 | l2:1 |" in text, "the second norm has no table"
-    assert "| generalist | 70.0 [48.1, 85.5] | 60.0 [38.7, 78.1] |" in text, "a figure stands without its interval"
+    assert "| generalist | 70.0 [48.1, 85.5] | 60.0 [38.7, 78.1] |" in text, "a figure has no interval"
     for norm in ("linf", "l2"):
         assert f"Accuracy by radius, %, {norm}" in page.partition("<svg")[2], f"the page draws no curve of {norm}"
     points = page.partition("<polyline points=")[2].partition(" fill")[0].split()

@@ -177,7 +177,7 @@ def _matrices(caption: str, scores: Sequence[Score]) -> Iterator[Sheet]:
 
 
 def _seconds(spent: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[Sheet]:
-    """What each threat model cost; the total is that of the evaluation, the sanity checks' stands beside it."""
+    """What each threat model cost; the total is that of the attacks, without the sanity checks."""
     models = dict.fromkeys(model for kind in _KINDS for model in spent.get(kind, {}))
     cells = {
         label(model, kind): spent[kind][model] for model in models for kind in _KINDS if model in spent.get(kind, {})

@@ -7,7 +7,7 @@ Schema 2, arrays by name:
   columns        str: a JSON list, one object {checkpoint, weights, model, source, metric, column} for each column
   0, 1, ...      (n,) bool or floating: the columns, in the order of that list
 
-Schema 1, which is read too, held bool arrays named CHECKPOINT/PEER/COLUMN.
+Schema 1, which is read too, had bool arrays named CHECKPOINT/PEER/COLUMN.
 """
 
 from __future__ import annotations

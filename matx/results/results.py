@@ -47,7 +47,7 @@ class MetricUsed:
 
     name: str
     table: str
-    """The caption of its table; '': its columns stand in the first one."""
+    """The caption of its table; '': its columns are in the first one."""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
