@@ -15,7 +15,7 @@ from matx.runtime.folder import RUNS, RunFolder
 from matx.runtime.identity import identity_of, refuse_other
 from matx.runtime.interrupt import continued_by
 from matx.runtime.progress import Display
-from matx.runtime.stored import load_own, with_run_name
+from matx.runtime.stored import read_identity, with_run_name
 from matx.runtime.workers import WorkerPool, usable_cores
 
 __all__ = ["Planned", "Swept", "parse_seeds", "plan", "sweep"]
@@ -158,7 +158,7 @@ def _refuse_another(folder: Path, loaded: Loaded) -> None:
     if not stored.config.is_file():
         raise RunError(f"{folder}: exists and is not a run folder; allowed: another --out")
     refuse_other(
-        identity_of(load_own(stored).experiment),
+        read_identity(stored),
         identity_of(loaded.experiment),
         f"{folder}: holds a run of another experiment",
         allowed="another --out, or the settings of that run",

@@ -12,8 +12,9 @@ from matx.config import Loaded, load_experiment
 from matx.errors import RunError
 from matx.plugins import load_plugin
 from matx.runtime.folder import RunFolder
+from matx.runtime.identity import identity_of
 
-__all__ = ["load_own", "read_environment", "with_run_name"]
+__all__ = ["load_own", "read_environment", "read_identity", "with_run_name"]
 
 
 def load_own(folder: RunFolder, bindings: Sequence[str] = ()) -> Loaded:
@@ -21,6 +22,13 @@ def load_own(folder: RunFolder, bindings: Sequence[str] = ()) -> Loaded:
     for plugin in read_environment(folder)["plugins"]:
         load_plugin(Path(plugin))
     return load_experiment([str(folder.config)], list(bindings))
+
+
+def read_identity(folder: RunFolder) -> dict[str, str]:
+    """The identity of a run's experiment; runs of the first version stored none, and it is made of their config.gin."""
+    if not folder.identity.is_file():
+        return identity_of(load_own(folder).experiment)
+    return {path: str(text) for path, text in _read_object(folder.identity).items()}
 
 
 def with_run_name(loaded: Loaded, file: str) -> Loaded:
@@ -33,15 +41,19 @@ def with_run_name(loaded: Loaded, file: str) -> Loaded:
 
 def read_environment(folder: RunFolder) -> dict[str, Any]:
     """environment.json of a run folder; a RunError where it is damaged."""
-    try:
-        found = json.loads(folder.environment.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{folder.environment}: cannot be read ({error}); allowed: a run folder as matx wrote it"
-        ) from error
-    missing = [key for key in ("experiment", "device", "plugins") if not isinstance(found, dict) or key not in found]
+    found = _read_object(folder.environment)
+    missing = [key for key in ("experiment", "device", "plugins") if key not in found]
     if missing:
         raise RunError(
             f"{folder.environment}: holds no {', '.join(missing)}; allowed: the file as matx wrote it at the start"
         )
-    return dict(found)
+    return found
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; a RunError where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); allowed: a run folder as matx wrote it") from error
+    return found if isinstance(found, dict) else {}

@@ -150,14 +150,12 @@ def test_another_experiment_is_never_taken_for_what_the_first_version_stored(rec
 
 
 def test_a_noun_that_became_a_kind_is_known_by_the_name_that_it_chose() -> None:
-    given = {"strategy": "strategies.mat", "strategy.alpha": "0.5"}
-    old = {
-        "strategy": "matx.experiment.Strategie",
-        "strategy.name": "'mat'",
-        "strategy.alpha": "0.5",
-        "strategy.momentum": "0.9",
-    }
-    assert upgraded({**old, "strategy": "matx.experiment.Other"}, given)["strategy"] == "Other", "a wrong kind is taken"
-    optimizer = {"attack": "attacks.pgd", "attack.steps": "3"}
-    stored = {"attack": "m.Attack", "attack.name": "'pgd'", "attack.steps": "3", "attack.nesterov": "False"}
-    assert differences(upgraded(stored, optimizer), optimizer) == [], "the chosen component is not found"
+    """An optimizer was a noun with a name; its options that the component lacks are gone."""
+    old = {"optimizer": "matx.experiment.Optimizer", "optimizer.name": "'adamw'", "optimizer.momentum": "0.9"}
+    same = {"optimizer.lr": "0.1", "optimizer.weight_decay": "0.0005"}
+    given = identity_of({"optimizer": matx.optimizers["adamw"](lr=0.1, weight_decay=5e-4)})
+    assert differences(upgraded(old | same, given), given) == [], "the chosen component is not found"
+    found = differences(upgraded(old | same | {"optimizer.name": "'sgd'"}, given), given)
+    assert found[0] == "optimizer: optimizers.sgd -> optimizers.adamw", "another choice is taken for the same"
+    found = differences(upgraded(old | same | {"optimizer.lr": "0.2"}, given), given)
+    assert found == ["optimizer.lr: 0.2 -> 0.1"], "another learning rate is taken for the same"
