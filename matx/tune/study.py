@@ -143,7 +143,7 @@ def refuse_others(study: optuna.Study, about: dict[str, Any], where: str) -> Non
         return
     for part in ("settings", "search", "data"):
         refuse_other(
-            stored[part] if "schema" in stored else upgraded(stored[part], about[part]),
+            stored[part] if "schema" in stored or part == "data" else upgraded(stored[part], about[part]),
             about[part],
             f"{where} was begun as something else",
             allowed="the same recipe, space and objectives, or another --study",

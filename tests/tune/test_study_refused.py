@@ -41,6 +41,20 @@ def test_a_changed_study_is_refused_with_the_difference(tuned: Tuned, change: st
     assert content(folder) == before, "nothing was changed"
 
 
+def test_a_study_of_the_first_version_goes_on_and_refuses_others(tuned: Tuned) -> None:
+    folder, _ = tuned(2)
+    study = optuna.load_study(study_name="quick", storage=open_storage(str(folder.journal)))
+    stored = dict(study.user_attrs["matx"])
+    del stored["schema"]
+    stored["settings"] |= {"strategy": "registry.strategies.mat.MAT", "checkpoint_every": "None", "tune": "m.Tune"}
+    stored["search"] |= {"Tune": "matx.experiment.tune.Tune", "Tune.sampler": "'gp'", "Tune.seeds[0]": "7"}
+    study.set_user_attr("matx", stored)
+    _, verdict = tuned(2)
+    assert verdict is not None, "the same study is taken for another"
+    with pytest.raises(RunError, match="batch_size: 50 -> 49"):
+        tuned(2, "Experiment.batch_size=49")
+
+
 @pytest.mark.parametrize(
     ("bindings", "request_", "said"),
     [
