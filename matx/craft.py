@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from matx.errors import ModelError
 from matx.exchange import State
-from matx.interfaces import Attack, AttackInput, Model, Objective, PerturbationUnion, run_attack
+from matx.interfaces import (
+    Attack,
+    AttackInput,
+    Model,
+    Objective,
+    PerturbationUnion,
+    copied,
+    refuse_writes,
+    run_attack,
+)
 
 __all__ = ["Crafted", "Passes", "attackable", "craft", "forked", "untouched"]
 
@@ -126,9 +135,13 @@ def craft(
         given = replace(given, objective=objective(given))
     if union is None:
         return Crafted(views=run_attack(attacks[0], given)[None])
-    views, new = union(attacks, given, union.start() if state is None else state)
+    state = union.start() if state is None else state
+    seen, before = copied(given), copied(state)
+    views, new = union(attacks, seen, before)
+    refuse_writes(union, seen, given, f"{union!r} or an attack that it steps ({', '.join(map(repr, attacks))})")
+    refuse_writes(union, {"state": before}, {"state": state})
     _check_views(union, views, given, attacks)
-    return Crafted(views=views.detach(), state=new)
+    return Crafted(views=views.detach().clone(), state=new)
 
 
 def _check_views(union: PerturbationUnion, views: Tensor, given: AttackInput, attacks: Sequence[Attack]) -> None:

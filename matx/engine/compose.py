@@ -18,6 +18,7 @@ from matx.engine.training import Training, canonical
 from matx.errors import RunError
 from matx.exchange import Exchange, Needs, PeerLoss
 from matx.experiment import peer_infos
+from matx.interfaces import copied, refuse_writes
 
 __all__ = ["descend", "groups"]
 
@@ -123,7 +124,9 @@ def _losses(
         teach=teachers.teach,
         ema=teachers.ema,
     )
-    losses = {name: training.experiment.strategy.loss(exchange, name) for name in group}
+    strategy, seen = training.experiment.strategy, copied(exchange)
+    losses = {name: strategy.loss(seen, name) for name in group}
+    refuse_writes(strategy, seen, exchange)
     own = {name: trained[name, _own_source(training, name)] for name in group}
     return {name: _with_accuracy(loss, own[name], batch.labels) for name, loss in losses.items()}
 

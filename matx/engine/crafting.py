@@ -12,7 +12,7 @@ from matx.data import Batch
 from matx.engine.training import Training
 from matx.exchange import CLEAN
 from matx.experiment import crafting_order
-from matx.interfaces import AttackInput, Model, Objective, ObjectiveStrategy, sources_of
+from matx.interfaces import AttackInput, Model, Objective, ObjectiveStrategy, copied, refuse_writes, sources_of
 from matx.randomness import SampleGenerator, hashed, seed_for
 
 __all__ = ["craft_all"]
@@ -74,6 +74,9 @@ def _objective(training: Training, name: str, models: Mapping[str, Model]) -> Ca
         return None
 
     def make(given: AttackInput) -> Objective:
-        return strategy.objective(name, given, models)
+        seen = copied(given)
+        found = strategy.objective(name, seen, models)
+        refuse_writes(strategy, seen, given)
+        return found
 
     return make

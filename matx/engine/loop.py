@@ -15,7 +15,7 @@ from matx.engine.teachers import TeacherLogits
 from matx.engine.training import Position, Training
 from matx.engine.validation import validate
 from matx.exchange import PeerLoss
-from matx.interfaces import Augmentation
+from matx.interfaces import Augmentation, copied, refuse_writes
 from matx.measure import Rate
 from matx.randomness import SampleGenerator, hashed
 
@@ -93,7 +93,10 @@ def _augmented(images: Tensor, augmentations: Sequence[Augmentation], generator:
     """One augmentation after the other. A second one of a class gets draws of its own."""
     for position, augmentation in enumerate(augmentations):
         earlier = sum(type(other) is type(augmentation) for other in augmentations[:position])
-        images = augmentation(images, generator.at("again", earlier) if earlier else generator)
+        kept = {"images": images, "generator": generator.at("again", earlier) if earlier else generator}
+        seen = copied(kept)
+        images = augmentation(**seen)
+        refuse_writes(augmentation, seen, kept)
     return images
 
 

@@ -21,6 +21,7 @@ from matx.interfaces.attack_input import (
     check_objective,
     value_and_gradient,
 )
+from matx.interfaces.inputs import copied, refuse_writes
 from matx.interfaces.metrics import Column, Figure, Findings, Metric, MetricSettings, Search
 from matx.interfaces.running import checked_examples, run_attack
 from matx.interfaces.training import Augmentation, Optimizer, Schedule
@@ -56,6 +57,8 @@ __all__ = [
     "UsesSources",
     "check_objective",
     "checked_examples",
+    "copied",
+    "refuse_writes",
     "run_attack",
     "sources_of",
     "value_and_gradient",

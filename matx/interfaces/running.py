@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from matx.errors import ModelError
+from matx.interfaces.inputs import copied, refuse_writes
 
 if TYPE_CHECKING:
     from matx.interfaces import Attack, AttackInput
@@ -16,9 +17,14 @@ __all__ = ["checked_examples", "run_attack"]
 
 
 def run_attack(attack: Attack, given: AttackInput) -> Tensor:
-    """(N, C, H, W): the attack's examples, checked. A union runs its attacks by this function, never directly."""
+    """(N, C, H, W): the attack's examples, checked. A union runs its attacks by this function, never directly.
+
+    The attack sees copies of the input; ModelError where it wrote into one.
+    """
+    seen = copied(given)
     with torch.enable_grad():
-        images = attack(given)
+        images = attack(seen)
+    refuse_writes(attack, seen, given)
     return checked_examples(attack, images, given)
 
 
@@ -27,7 +33,7 @@ def checked_examples(attack: Attack, images: Tensor, given: AttackInput) -> Tens
 
     `maximise`: projected where outside. `minimum_norm`: the clean image where outside.
     """
-    images = images.detach()
+    images = images.detach().clone()  # an attack that keeps its result cannot change it later
     if images.shape != given.images.shape or images.dtype != given.images.dtype:
         raise ModelError(
             f"{attack!r}: got {images.dtype} images of shape {tuple(images.shape)}, "

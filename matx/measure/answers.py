@@ -10,7 +10,7 @@ from torch import Tensor
 
 from matx.data import Split, batches
 from matx.errors import ModelError
-from matx.interfaces import Model
+from matx.interfaces import Model, copied, refuse_writes
 
 __all__ = ["correct", "known_classes", "plain_fp32"]
 
@@ -36,9 +36,11 @@ def plain_fp32(device: torch.device) -> Iterator[None]:
 
 @torch.no_grad()
 def known_classes(name: str, model: Model, split: Split, rows: Tensor, device: torch.device) -> int:
-    """How many classes a model knows; ModelError where its answers are no logits, or too few for these labels."""
+    """How many classes a model knows; ModelError where it writes into images, or answers with no logits, or too few."""
     (batch,) = batches(split, rows[:1], 1, device=device)
-    logits = model(batch.images)
+    seen = copied(batch.images)
+    logits = model(seen)
+    refuse_writes(model, seen, batch.images, f"model {name!r}")
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         what = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelError(f"model {name!r}: answers one image with {what}, allowed: logits of shape (1, classes)")

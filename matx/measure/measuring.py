@@ -14,7 +14,7 @@ from matx.craft import attackable, forked
 from matx.data import Batch, Split, batches
 from matx.errors import ModelError
 from matx.folding import folded
-from matx.interfaces import Column, Figure, Findings, Metric, Model
+from matx.interfaces import Column, Figure, Findings, Metric, Model, copied, refuse_writes
 from matx.measure.answers import known_classes, plain_fp32
 from matx.measure.rates import Flags
 from matx.measure.records import MeasuredColumns, Records
@@ -102,7 +102,7 @@ class MeasuredBatch:
                 seconds=self.seconds[model],
             )
             self.found[model] = find(task)
-        return self.found[model]
+        return copied(self.found[model])
 
     def transferred(self, source: str) -> Mapping[ThreatModel, Tensor]:
         """Examples crafted on a source, one set a reported threat model."""
@@ -111,7 +111,7 @@ class MeasuredBatch:
                 threat: crafted_on(source, self.models[source], attacks[0], self.batch, self.seed)
                 for threat, attacks in by_threat(self.settings.attacks).items()
             }
-        return self.crafted[source]
+        return copied(self.crafted[source])
 
 
 def measure(
@@ -197,7 +197,9 @@ def _columns(metric: Metric, part: MeasuredBatch) -> Columns:
             part.findings(model)
         return kept.columns
     began = time.monotonic()
-    found = {column: values.cpu() for column, values in metric.measure(part.models, part.batch, part).items()}
+    seen = copied(part.batch)
+    found = {column: values.cpu() for column, values in metric.measure(part.models, seen, part).items()}
+    refuse_writes(metric, seen, part.batch)
     for column, values in found.items():
         if tuple(values.shape) != (len(part.rows),):
             raise ModelError(

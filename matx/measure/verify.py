@@ -74,6 +74,8 @@ def verify(
                 continue
             if len(record.examples) != int(broken.sum()):
                 raise RunError(f"records under {record.threat}: {int(broken.sum())} broken samples, other examples")
+            if not torch.equal(record.labels, split.labels[record.rows]):
+                raise RunError(f"records under {record.threat}: got labels other than those of the images")
             rows, labels = record.rows[broken], record.labels[broken].to(place)
             _measure(record, to_unit(split.read(rows)), found)
             _ask(model, record.examples.to(place), labels, batch_size, found)

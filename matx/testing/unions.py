@@ -169,16 +169,12 @@ def repeats_itself(union: PerturbationUnion) -> None:
 
 
 def leaves_inputs_unchanged(union: PerturbationUnion) -> None:
-    """Images and labels are after the call what they were before."""
-    trial = standard_trial()
-    images, labels = trial.images.clone(), trial.labels.clone()
-    trial.crafted(ATTACKS, union)
-    require(torch.equal(images, trial.images), f"{union!r} changed the images that it was given")
-    require(torch.equal(labels, trial.labels), f"{union!r} changed the labels that it was given")
+    """Images and labels are after the call what they were before: craft refuses it otherwise."""
+    standard_trial().crafted(ATTACKS, union)
 
 
 def keeps_its_state_in_the_open(union: PerturbationUnion) -> None:
-    """The state is tensors and numbers, passed in, never changed in place, returned anew."""
+    """The state is tensors and numbers, passed in, never changed in place (craft refuses it), returned anew."""
     trial = standard_trial()
     state = union.start()
     _check_state(union, state)
@@ -186,9 +182,6 @@ def keeps_its_state_in_the_open(union: PerturbationUnion) -> None:
         before = {name: _copied(value) for name, value in state.items()}
         crafted = trial.crafted(ATTACKS, union, state)
         again = trial.crafted(ATTACKS, union, {name: _copied(value) for name, value in before.items()})
-        for name, value in before.items():
-            same = torch.equal(torch.as_tensor(state[name]), torch.as_tensor(value))
-            require(same, f"{union!r} changed {name!r} of the state that it was given: return a new one")
         require(torch.equal(crafted.views, again.views), f"{union!r} remembers something beside its state")
         _check_state(union, crafted.state)
         state = crafted.state

@@ -116,9 +116,9 @@ CASES: Sequence[tuple[str, Callable[[], Any], str]] = [
     ("checks_what_attacks_return", Trusting, "outside of every threat model"),
     ("worst_case_is_no_weaker_than_a_member", Boasting, "weaker than its member"),
     ("repeats_itself", Remembering, "the second time"),
-    ("leaves_inputs_unchanged", Writing, "changed the images"),
+    ("leaves_inputs_unchanged", Writing, "wrote into its input (images)"),
     ("keeps_its_state_in_the_open", lambda: Stateful(fault="kind"), "keeps list 'turn'"),
-    ("keeps_its_state_in_the_open", lambda: Stateful(fault="place"), "changed 'turn'"),
+    ("keeps_its_state_in_the_open", lambda: Stateful(fault="place"), "wrote into its input (state.turn)"),
     ("keeps_its_state_in_the_open", lambda: Stateful(fault="beside"), "remembers something beside its state"),
 ]
 """(contract, a component that breaks it, words of the sentence)."""
