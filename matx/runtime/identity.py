@@ -148,9 +148,13 @@ def _renamed(path: str, stored: Mapping[str, str]) -> str:
         kind, name = f"{cls.lower()}s", stored[f"{path}.name"].strip("'")
     for word, registry in REGISTRIES.items():
         for known, component in registry.components.items():
-            if f"{component.__module__}.{component.__qualname__}" == text or (word, known) == (kind, name):
+            if (word, known) == (kind, name) or text in (f"{word}.{known}", _dotted(component)):
                 return f"{word}.{known}"
     return cls
+
+
+def _dotted(cls: type[Any]) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _options(path: str, known: Container[str]) -> Iterator[tuple[str, str]]:
