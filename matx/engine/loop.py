@@ -93,10 +93,11 @@ def _augmented(images: Tensor, augmentations: Sequence[Augmentation], generator:
     """One augmentation after the other. A second one of a class gets draws of its own."""
     for position, augmentation in enumerate(augmentations):
         earlier = sum(type(other) is type(augmentation) for other in augmentations[:position])
-        kept = {"images": images, "generator": generator.at("again", earlier) if earlier else generator}
-        seen = copied(kept)
-        images = augmentation(**seen)
-        refuse_writes(augmentation, seen, kept)
+        draws = generator.at("again", earlier) if earlier else generator
+        seen, seen_draws = copied((images, draws))
+        found = augmentation(seen, seen_draws)
+        refuse_writes(augmentation, {"images": seen, "generator": seen_draws}, {"images": images, "generator": draws})
+        images = found
     return images
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from plugin_room import plugin_room
+from isolation import isolated_plugins
 from torch import Tensor, nn
 
 import matx
@@ -65,7 +65,7 @@ WRITER = ["-s", "attacks.writer.threat=@ThreatModel()", "--device", "cpu", "--pl
 
 @pytest.fixture
 def writer(home: Path) -> Iterator[None]:
-    with plugin_room():
+    with isolated_plugins():
         (home / "writer.py").write_text(PLUGIN)
         yield
 
