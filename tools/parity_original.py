@@ -99,8 +99,8 @@ def _drawn(draws: SampleGenerator) -> Iterator[None]:
 
 
 def golden(threat: ThreatModel, steps: int, options: dict[str, Any]) -> dict[str, Any]:
-    """The original on the case of tests/test_attacks_golden.py: which images stay robust, or the highest losses."""
-    model, images, labels = import_module("test_attacks_golden").case()
+    """The original on the case of tests/attacks/test_golden.py: which images stay robust, or the highest losses."""
+    model, images, labels = import_module("tests.attacks.test_golden").case()
     objective, valued = options["objective"], not options.get("early_exit", False)
     targeted = objective == "targeted_dlr"
     loss = {"cross_entropy": "ce", "dlr": "dlr", "targeted_dlr": "targeted"}[objective]
@@ -148,7 +148,7 @@ def compositions() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write both golden files anew: PYTHONPATH=auto-attack:tests:. python tools/parity_original.py FOLDER."""
+    """Write both golden files anew: PYTHONPATH=auto-attack:. python tools/parity_original.py FOLDER."""
     cases = []
     for key in ("linf:0.1", "l2:0.4", "l1:1.2"):
         schedule = {"epsilon_schedule": True} if key.startswith("l1") else {}

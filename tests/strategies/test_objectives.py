@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from strategy_tables import LABELS
 from torch import Tensor
 
 import matx
 from matx.interfaces import AttackInput, Model, Objective, value_and_gradient
 from matx.losses import cross_entropy, kl_divergence
 from matx.randomness import SampleGenerator
+from tests.strategies.tables import LABELS
 
 SHAPE, CLASSES = (1, 2, 3), 4
 

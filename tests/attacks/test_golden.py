@@ -21,7 +21,7 @@ from registry.attacks.autoattack import AutoAttack
 from registry.attacks.fab import FAB
 from registry.attacks.square import Square
 
-GOLDEN = Path(__file__).parent / "golden" / "attacks"
+GOLDEN = Path(__file__).parents[1] / "golden" / "attacks"
 CASES = json.loads((GOLDEN / "apgd.json").read_text())["cases"]
 VERSIONS = json.loads((GOLDEN / "autoattack.json").read_text())["versions"]
 IMAGES = 100

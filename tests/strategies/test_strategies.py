@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from strategy_tables import Key, Logits, declared, exchange, group_of, logits, totals
 from torch import Tensor
 
 import matx
 from matx.exchange import CLEAN
 from matx.interfaces import ObjectiveStrategy, Strategy
+from tests.strategies.tables import Key, Logits, declared, exchange, group_of, logits, totals
 
 
 def examples() -> Iterator[Any]:

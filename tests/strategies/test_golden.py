@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from strategy_tables import Key, Logits, exchange
 from torch import Tensor
 
 import matx
 from matx.exchange import PeerInfo
 from matx.roles import example_peer as peer
+from tests.strategies.tables import Key, Logits, exchange
 
-FILES = sorted((Path(__file__).parent / "golden" / "strategies").glob("*.json"))
+FILES = sorted((Path(__file__).parents[1] / "golden" / "strategies").glob("*.json"))
 STEPS = [path for path in FILES if "mtard" in path.stem]
 """Of MTARD and of B-MTARD three steps in a row, with a state between them."""
 

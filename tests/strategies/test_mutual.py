@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from strategy_tables import LABELS, Logits, logits, totals
 from torch import Tensor
 
 import matx
 from matx.exchange import CLEAN, PeerInfo
 from matx.roles import example_peer as peer
+from tests.strategies.tables import LABELS, Logits, logits, totals
 
 Row = Sequence[float]
 
