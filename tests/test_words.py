@@ -85,7 +85,6 @@ EXCEPTIONS = {
     "test_words.py": "it lists them",
     "checkpoint.py": "files of the first version have a key of that name",
     "workers.py": "the standard library's processes have an attribute of that name",
-    "test_strategies_golden.py": "files that were recorded have a key of that name",
 }
 """{file that may hold retired words: why}."""
 

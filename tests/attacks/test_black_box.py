@@ -44,7 +44,7 @@ class Watched(nn.Module):
         return logits
 
 
-def goal_for(model: Watched, count: int = 6, key: int = 1, low: float = 0.3, **more: Any) -> matx.AttackInput:
+def attack_input(model: Watched, count: int = 6, key: int = 1, low: float = 0.3, **more: Any) -> matx.AttackInput:
     generator = torch.Generator().manual_seed(2)
     images = low + (1.0 - 2 * low) * torch.rand(count, 2, 8, 8, generator=generator)
     labels = model(images).argmax(1)
@@ -95,7 +95,7 @@ def test_tiles_cover_images_of_any_shape() -> None:
 @pytest.mark.parametrize("key", THREATS)
 def test_square_is_feasible_uses_the_budget_and_more_queries_never_hurt(key: str) -> None:
     model = Watched()
-    given = goal_for(model)
+    given = attack_input(model)
     objective = FreeObjective(lambda images, labels: margin(model(images), labels), {"labels": given.labels})
     given = replace(given, objective=objective)  # goes on after the sample is misclassified
     values = [margin(model(given.images), given.labels)]
@@ -113,7 +113,7 @@ def test_square_is_feasible_uses_the_budget_and_more_queries_never_hurt(key: str
 @pytest.mark.parametrize("key", THREATS)
 def test_square_does_not_depend_on_the_batch(key: str) -> None:
     model = Watched()
-    given, attack = goal_for(model), made("square", key, queries=25, restarts=2)
+    given, attack = attack_input(model), made("square", key, queries=25, restarts=2)
     whole = attack(given)
     for rows in (torch.tensor([4]), torch.tensor([5, 0, 2])):
         part = attack(given.select(rows))
@@ -124,7 +124,7 @@ def test_square_does_not_depend_on_the_batch(key: str) -> None:
 
 def test_square_asks_no_more_than_it_may_and_nothing_of_what_is_wrong_already() -> None:
     model = Watched()
-    given = goal_for(model, 5)
+    given = attack_input(model, 5)
     wrong = replace(given, labels=torch.where(torch.arange(5) < 2, (given.labels + 1) % 4, given.labels))
     found = made("square", "linf:0.0001", queries=30)(wrong)
     assert torch.equal(found[:2], given.images[:2]), "a misclassified image was moved"
@@ -140,7 +140,7 @@ def test_square_asks_no_more_than_it_may_and_nothing_of_what_is_wrong_already() 
 @pytest.mark.parametrize("key", ["linf:0.001", "l2:0.01", "l1:0.05"])
 def test_asking_ahead_changes_nothing_but_the_number_of_forwards(key: str) -> None:
     model = Watched()
-    given = goal_for(model, count=3)
+    given = attack_input(model, count=3)
     single = made("square", key, queries=400)(given)
     forwards = len(model.shown)
     model.shown.clear()
@@ -185,7 +185,7 @@ def test_squares_shrink_as_published() -> None:
 @pytest.mark.parametrize("key", THREATS)
 def test_noise_has_the_size_of_the_threat_model_and_the_worst_of_more_draws_is_worse(key: str) -> None:
     model = Watched()
-    given = goal_for(model, 40)
+    given = attack_input(model, 40)
     found = made("gaussian", key)(given)
     assert model.shown == [], "one draw asks the model"
     attack = made("gaussian", key, draws=8)
@@ -201,7 +201,7 @@ def test_noise_has_the_size_of_the_threat_model_and_the_worst_of_more_draws_is_w
 
 def test_transfer_takes_the_worst_view_of_every_sample_into_its_own_threat_model() -> None:
     model = Watched()
-    given = goal_for(model, 30)
+    given = attack_input(model, 30)
     torch.manual_seed(0)
     views = {"b": given.images + 0.3 * torch.randn(2, *given.images.shape), "c": given.images[None].clone()}
     given = replace(given, sources=views)
@@ -219,7 +219,7 @@ def test_transfer_takes_the_worst_view_of_every_sample_into_its_own_threat_model
 
 
 def test_transfer_says_which_source_it_lacks() -> None:
-    given = goal_for(Watched(), 2)
+    given = attack_input(Watched(), 2)
     given = replace(given, sources={"b": given.images[None]})
     with pytest.raises(OptionError, match="got c, allowed here: b"):
         made("transfer", "linf:0.1", sources=("b", "c"))(given)
