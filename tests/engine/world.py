@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import matx
 from matx import Evaluation, Experiment, Peer, ThreatModel
 from matx.data import Batch, batches, order
 from matx.engine import Training, fit
+from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
 from matx.plugins import import_all
 
 import_all()
 
+Launch = Callable[..., Training]
 LINF = ThreatModel(norm="linf", eps=0.1)
 L2 = ThreatModel(norm="l2", eps=0.6)
 
@@ -60,3 +64,27 @@ def run(training: Training, records: int | None = None) -> list[Any]:
 def first_batch(training: Training) -> Batch:
     rows = order(len(training.data.train.labels), seed=training.experiment.seed, epoch=0)
     return next(batches(training.data.train, rows, training.experiment.batch_size))
+
+
+def independent(**options: Any) -> Any:
+    return matx.strategies["independent"](**options)
+
+
+def mat(**options: Any) -> Any:
+    return matx.strategies["mat"](**options)
+
+
+class Probe:
+    """A strategy built from two functions, to ask the engine for anything."""
+
+    neutral = None
+    symmetric = False
+
+    def __init__(self, needs: Needs, loss: Callable[[Exchange, str], Tensor]) -> None:
+        self.declared, self.compose = needs, loss
+
+    def needs(self, peers: Sequence[PeerInfo]) -> Needs:
+        return self.declared
+
+    def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
+        return PeerLoss(total=self.compose(exchange, peer))
