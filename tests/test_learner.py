@@ -32,23 +32,6 @@ def test_the_normaliser_is_inside_the_model() -> None:
     assert torch.equal(learner(images), expected), "logits are not those of (images - mean) / std"
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "expected"),
-    [
-        ("constant", {}, [1, 1, 1]),
-        ("cosine", {}, [1, 0.5, 0]),
-        ("piecewise", {"milestones": [0.5, 7.5]}, [1, 0.1, 0.01]),
-        ("triangular", {"peak": 0.5}, [0, 1, 0]),
-        ("one_cycle", {"peak": 0.5}, [1 / 25, 1, 1e-5]),
-        ("constant", {"warmup": 10}, [0, 0.5, 1]),
-    ],
-)
-def test_schedules_at_start_middle_and_end(name: str, options: dict[str, Any], expected: list[float]) -> None:
-    schedule = matx.schedules[name](**options)
-    found = [schedule.at(epoch, 10) for epoch in (0, 5, 10)]
-    assert found == pytest.approx(expected), f"{schedule}: {found}"
-
-
 def test_sgd_follows_torch_s_convention_with_bare_norms_and_biases() -> None:
     learner = learner_of(optimizer=SGD(lr=0.1, momentum=0.0, weight_decay=0.5, decay_norm_and_bias=False))
     before = {name: value.clone() for name, value in learner.module.named_parameters()}
