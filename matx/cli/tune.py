@@ -10,8 +10,7 @@ import click
 from matx.cli.options import common, device, display, load, results_console, settings
 
 if TYPE_CHECKING:
-    from matx.tune.final import FinalComparison
-    from matx.tune.folder import StudyFolder
+    from matx.tune.show import StudyView
 
 __all__ = ["tune"]
 
@@ -26,8 +25,8 @@ _ROWS = 10
 )
 @click.option("--jobs", type=int, help="Processes on this machine; unless said one a core, or one a GPU.")
 @click.option("--study", type=click.Path(path_type=Path), metavar="DIR", help="The study folder (studies/<recipe>).")
-@click.option("--storage", metavar="URL", help="Where the record is kept: a journal file, or postgresql://...")
-@click.option("--show", type=click.Path(path_type=Path), metavar="STUDY", help="Show an old study; nothing is run.")
+@click.option("--storage", metavar="URL", help="Where the trials are stored: a journal file, or postgresql://...")
+@click.option("--show", type=click.Path(path_type=Path), metavar="STUDY", help="Show a study; nothing is run.")
 @device
 @common
 def tune(
@@ -46,10 +45,10 @@ def tune(
     """
     if show is not None:
         if files or bindings:
-            raise click.UsageError("--show shows a study that is there: leave FILE and -s away")
-        from matx.tune.show import look
+            raise click.UsageError("--show shows a stored study: leave FILE and -s away")
+        from matx.tune.show import show_study
 
-        _tell(*look(show, storage))
+        _print(show_study(show, storage))
         return 0
     recipes = files or ("mat_union",)
     loaded = load(recipes, bindings)
@@ -58,24 +57,22 @@ def tune(
 
     request = flow.Request(trials=trials, folder=study, storage=storage, jobs=jobs, device=device or "auto")
     folder, _ = flow.tune(with_run_name(loaded, recipes[0]), request, display=display())
-    from matx.tune.show import look
+    from matx.tune.show import show_study
 
-    _tell(*look(folder.path, storage))
+    _print(show_study(folder.path, storage))
     return 0
 
 
-def _tell(
-    folder: StudyFolder, told: list[str], ranking: tuple[list[str], list[list[str]]], final: FinalComparison | None
-) -> None:
-    """The best trials, what matters, and where everything lies."""
+def _print(view: StudyView) -> None:
+    """The best trials, what matters, and where the files are."""
     from matx.cli.tables import show_table, text_table
 
-    head, rows = ranking
-    title = f"{folder.path}: the best {min(_ROWS, len(rows))} of {len(rows)} trials"
-    show_table(results_console(), text_table(title, head, rows[:_ROWS]))
-    for line in told:
+    rows = view.ranking.rows
+    title = f"{view.folder.path}: the best {min(_ROWS, len(rows))} of {len(rows)} trials"
+    show_table(results_console(), text_table(title, view.ranking.head, rows[:_ROWS]))
+    for line in view.lines:
         click.echo(line)
-    click.echo(f"report      {folder.page}")
-    click.echo(f"trials      {folder.table}")
-    if final is not None:
-        click.echo(f"best        {folder.best} (matx run {folder.best})")
+    click.echo(f"report      {view.folder.page}")
+    click.echo(f"trials      {view.folder.table}")
+    if view.final is not None:
+        click.echo(f"best        {view.folder.best} (matx run {view.folder.best})")

@@ -126,18 +126,18 @@ def sweep(
             while left or pool.busy():
                 while left and pool.idle():
                     task = left.pop(0)
-                    pool.give(task, task)
+                    pool.assign(task, task)
                 for event in pool.wait(1.0):
                     done += 1
                     if event.kind != "done":
                         failed[event.job.folder] = str(event.content)
                     bar(done, f"{event.job.folder.name}: {event.kind}", line=True)
     finally:
-        pool.dismiss()
+        pool.terminate()
     return Swept(tuple(one.folder for one in planned if one.folder not in failed), failed)
 
 
-def do(task: Planned, tell: Callable[[Any], Any]) -> str:
+def do(task: Planned, report: Callable[[Any], Any]) -> str:
     """What a worker does with one run: begin it, or continue from its last checkpoint."""
     import torch
 

@@ -1,4 +1,4 @@
-"""Worker processes: each is given one task after another, tells how far it is, and may die without harm to the rest."""
+"""Worker processes: each is given one task after another and reports its progress; one that crashes is replaced."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Event", "Work", "Worker", "WorkerPool", "usable_cores"]
 
 Job = TypeVar("Job")
 Work = Callable[[Any, Callable[[Any], Any]], Any]
-"""work(task, tell) -> result, at the top level of a module; `tell(message)` returns what the caller answers."""
+"""work(task, report) -> result, at the top level of a module; `report(message)` returns the reply of the caller."""
 
 
 @dataclass(frozen=True)
 class Event(Generic[Job]):
-    """What a worker reports: `told` (it waits for an answer), `done`, `failed` (with a sentence), or `died`."""
+    """What a worker sent: `reported` (it waits for a reply), `done`, `failed` (with a sentence), or `crashed`."""
 
     kind: str
     worker: Worker[Job]
@@ -34,17 +34,17 @@ class Event(Generic[Job]):
 
 @dataclass(eq=False)
 class Worker(Generic[Job]):
-    """One process and the job that it has, as the caller knows it; None: idle."""
+    """One process and its job, as the caller knows it; None: idle."""
 
     position: int
     process: BaseProcess
     connection: Connection
     job: Job | None = None
-    started: bool = False
-    """Whether it has said that it is there."""
+    ready: bool = False
+    """Whether the process has started and said so."""
 
-    def answer(self, value: Any) -> None:
-        """Answer what it told; a worker that has died meanwhile is reported by the next `wait`."""
+    def reply(self, value: Any) -> None:
+        """Send a value; that the worker has crashed meanwhile is reported by the next `wait`."""
         try:
             self.connection.send(value)
         except (BrokenPipeError, ConnectionResetError):
@@ -57,40 +57,40 @@ class WorkerPool(Generic[Job]):
 
     work: Work
     size: int
-    members: list[Worker[Job]] = field(default_factory=list)
+    workers: list[Worker[Job]] = field(default_factory=list)
 
     def idle(self) -> int:
-        """How many more jobs could be given now."""
+        """How many more jobs could be assigned now."""
         return self.size - len(self.busy())
 
     def busy(self) -> list[Worker[Job]]:
         """Those with a job."""
-        return [member for member in self.members if member.job is not None]
+        return [worker for worker in self.workers if worker.job is not None]
 
     def free_position(self) -> int:
-        """The position of the worker that the next job goes to: 0 up to `size`."""
+        """The position of the worker that the next job is assigned to: 0 up to `size`."""
         return self._free().position
 
-    def give(self, job: Job, task: Any) -> None:
-        """Hand a task to an idle worker."""
+    def assign(self, job: Job, task: Any) -> None:
+        """Send a task to an idle worker."""
         worker = self._free()
         worker.job = job
-        worker.answer(task)
+        worker.reply(task)
 
     def wait(self, timeout: float) -> list[Event[Job]]:
-        """What busy workers report within so many seconds; one that is done, or has died, has no job any more."""
+        """What busy workers send within so many seconds; after `done`, `failed` and `crashed` a worker has no job."""
         ready = wait([worker.connection for worker in self.busy()], timeout)
         events = [self._event(worker) for worker in self.busy() if worker.connection in ready]
         return [event for event in events if event is not None]
 
-    def dismiss(self) -> None:
+    def terminate(self) -> None:
         """End every process at once."""
-        for worker in self.members:
+        for worker in self.workers:
             worker.process.kill()
-        for worker in self.members:
+        for worker in self.workers:
             worker.process.join()
             worker.connection.close()
-        self.members.clear()
+        self.workers.clear()
 
     def _event(self, worker: Worker[Job]) -> Event[Job] | None:
         job = worker.job
@@ -100,28 +100,28 @@ class WorkerPool(Generic[Job]):
         except (EOFError, ConnectionResetError):
             worker.process.join()
             worker.connection.close()
-            self.members.remove(worker)
-            kind, content = "died", _how(worker.process.exitcode)
-            if not worker.started and (worker.process.exitcode or 0) > 0:
-                raise RunError(f"a worker process cannot start: it {content}; its own message stands above") from None
-        if kind == "here":
-            worker.started = True
+            self.workers.remove(worker)
+            kind, content = "crashed", _exit_in_words(worker.process.exitcode)
+            if not worker.ready and (worker.process.exitcode or 0) > 0:
+                raise RunError(f"a worker process cannot start: it {content}; its own message is above") from None
+        if kind == "ready":
+            worker.ready = True
             return None
-        if kind != "told":
+        if kind != "reported":
             worker.job = None
         return Event(kind, worker, job, content)
 
     def _free(self) -> Worker[Job]:
-        for worker in self.members:
+        for worker in self.workers:
             if worker.job is None:
                 if worker.process.is_alive():
                     return worker
                 worker.connection.close()
-                self.members.remove(worker)
+                self.workers.remove(worker)
                 break
-        position = min(set(range(self.size)) - {member.position for member in self.members})
-        worker = _hire(self.work, position)
-        self.members.append(worker)
+        position = min(set(range(self.size)) - {worker.position for worker in self.workers})
+        worker = _started(self.work, position)
+        self.workers.append(worker)
         return worker
 
 
@@ -130,7 +130,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _hire(work: Work, position: int) -> Worker[Any]:
+def _started(work: Work, position: int) -> Worker[Any]:
     # A forked child would share torch's thread pools and gin's global state.
     context = get_context("spawn")
     ours, theirs = context.Pipe()
@@ -141,26 +141,26 @@ def _hire(work: Work, position: int) -> Worker[Any]:
 
 
 def _serve(connection: Connection, work: Work) -> None:
-    """The life of a worker: it ends with its parent and hears no Ctrl-C."""
+    """What a worker process runs: it ignores Ctrl-C, which its parent handles, and ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def tell(message: Any) -> Any:
-        connection.send(("told", message))
+    def report(message: Any) -> Any:
+        connection.send(("reported", message))
         return connection.recv()
 
-    connection.send(("here", None))
+    connection.send(("ready", None))
     while True:
         try:
             task = connection.recv()
-            connection.send(_outcome(work, task, tell))
+            connection.send(_outcome(work, task, report))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
 
 
-def _outcome(work: Work, task: Any, tell: Callable[[Any], Any]) -> tuple[str, Any]:
+def _outcome(work: Work, task: Any, report: Callable[[Any], Any]) -> tuple[str, Any]:
     try:
-        return "done", work(task, tell)
+        return "done", work(task, report)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:  # the caller goes on with other tasks and shows this one
@@ -174,8 +174,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _how(code: int | None) -> str:
-    """How a process ended, in words."""
+def _exit_in_words(code: int | None) -> str:
     if code is not None and code < 0:
         return f"killed by signal {-code} ({signal.Signals(-code).name})"
     return f"ended with exit code {code}"

@@ -18,32 +18,33 @@ from optuna.trial import Trial, TrialState
 from matx.config import Loaded
 from matx.errors import OptionError
 from matx.experiment import Experiment
+from matx.experiment.tune import Tune
 from matx.runtime.environment import find_device
 from matx.runtime.interrupt import Interrupted, deferred_signals
 from matx.runtime.progress import Bar, Display
-from matx.runtime.workers import Work, usable_cores
+from matx.runtime.workers import Work, WorkerPool, usable_cores
 from matx.tune.final import FinalComparison, best_trial, conclude
 from matx.tune.folder import StudyFolder, open_folder, write_trial
 from matx.tune.report import write_reports
 from matx.tune.sampling import distributions
 from matx.tune.space import own_values, starting_points
 from matx.tune.storage import close_storage, storage_errors
-from matx.tune.study import Context, opened
-from matx.tune.study_worker import Hand, TrialEnd
-from matx.tune.trial import Task, bindings_for, check_objectives, train
+from matx.tune.study import OpenStudy, Resources, open_study
+from matx.tune.study_worker import StudyWorker, TrialEnd
+from matx.tune.trial import Task, check_objectives, train
 from matx.tune.trial_queue import LEASE, TrialQueue, finished_trials
 
 __all__ = ["Request", "tune"]
 
 log = logging.getLogger("matx.tune")
-_STOPPING = "stopping; what is under way is given back to the queue"
+_STOPPING = "stopping; trials that are being trained are queued again"
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-"""Held back, since in the middle of a write they would spoil the journal's lock; clusters ask by SIGTERM."""
+"""Deferred, since in the middle of a write they would leave the journal locked; clusters send SIGTERM."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the command line asks for."""
+    """What the command line gives."""
 
     trials: int = 50
     """The total, those of earlier commands included."""
@@ -71,33 +72,27 @@ def tune(
         starts = starting_points(loaded.experiment.tune, own_values(recipe, loaded.experiment.tune))
     where = request.storage or str(folder.journal)
     with _quiet(), deferred_signals(display.say, _STOPPING, _STOPS) as stopped, storage_errors(where):
-        context = opened(
-            loaded,
-            folder,
-            storage=request.storage,
-            jobs=jobs,
-            device=device,
-            display=display,
-            work=work,
-            stopped=stopped,
+        opened = open_study(loaded, folder, request.storage)
+        resources = Resources(
+            pool=WorkerPool(work, jobs), device=device, display=display, stopped=stopped, lease=request.lease
         )
         queue = TrialQueue(
-            context.study,
-            total=_total(request.trials, context, len(starts)),
-            space=distributions(context.tune.axes),
+            opened.study,
+            total=_total(request.trials, opened, len(starts), display),
+            space=distributions(opened.tune.axes),
             lease=request.lease,
         )
         queue.enqueue(starts)
         try:
-            _search(context, queue)
-            final = conclude(context, queue.trials(), starts)
-            write_reports(folder, context.study, context.tune, final)
+            _search(opened, resources, queue)
+            final = conclude(opened, resources, queue.trials(), starts)
+            write_reports(folder, opened.study, opened.tune, final)
         except KeyboardInterrupt as stop:
-            write_reports(folder, context.study, context.tune)
+            write_reports(folder, opened.study, opened.tune)
             raise Interrupted(f"the same command continues the study {folder.path}") from stop
         finally:
-            context.pool.dismiss()
-            close_storage(context.storage)
+            resources.pool.terminate()
+            close_storage(opened.storage)
     return folder, final
 
 
@@ -123,64 +118,54 @@ def _check(experiment: Experiment, request: Request) -> tuple[str, int]:
     return str(device), request.jobs or cores
 
 
-def _total(trials: int, context: Context, starts: int) -> int:
+def _total(trials: int, opened: OpenStudy, starts: int, display: Display) -> int:
     """How many slots there are: a grid has no more than its points and the starting points."""
-    if len(context.tune.objectives) > 1:
-        context.display.say("two objectives: a Pareto front is sought, and no trial is pruned")
-    if context.tune.sampler != "grid" or trials <= starts:
+    if len(opened.tune.objectives) > 1:
+        display.say("two objectives: a Pareto front is sought, and no trial is pruned")
+    if opened.tune.sampler != "grid" or trials <= starts:
         return trials
-    context.display.say(f"the grid has {len(context.tune.grid())} points, so the study ends after {starts} trials")
+    display.say(f"the grid has {len(opened.tune.grid())} points, so the study ends after {starts} trials")
     return starts
 
 
-def _search(context: Context, queue: TrialQueue) -> None:
+def _search(opened: OpenStudy, resources: Resources, queue: TrialQueue) -> None:
     done = finished_trials(queue.trials(), queue.total)
     if done:
-        context.display.say(f"continuing {context.folder.path} with {len(done)} of {queue.total} trials done")
-    with context.display.bar("trials", queue.total, len(done)) as bar:
+        resources.display.say(f"continuing {opened.folder.path} with {len(done)} of {queue.total} trials done")
+    with resources.display.bar("trials", queue.total, len(done)) as bar:
 
-        def ended(how: TrialEnd) -> None:
-            write_trial(context.folder.trial(how.number), how)
-            _show(context, queue, bar, how)
+        def on_end(end: TrialEnd) -> None:
+            write_trial(opened.folder.trial(end.number), end)
+            _show_end(opened.tune, queue, bar, end)
 
         def task(trial: Trial, position: int) -> Task:
-            return Task(
-                recipe=str(context.folder.recipe),
-                bindings=bindings_for(trial.params),
-                folder=str(context.folder.trial(trial.number)),
-                objectives=tuple(context.tune.objectives),
-                device=context.device_of(position),
-                epochs=context.epochs,
-                every=context.every,
-                train_limit=context.tune.train_limit,
-            )
+            return opened.task(trial.params, opened.folder.trial(trial.number), resources.device_of(position))
 
-        hand = Hand(queue, context.pool, task, ended, context.epochs, stopped=context.stopped)
+        worker = StudyWorker(queue, resources.pool, task, on_end, opened.epochs, stopped=resources.stopped)
         try:
-            hand.work()
+            worker.work()
         finally:
             trained = sum(t.user_attrs.get("outcome", {}).get("seconds", 0.0) for t in queue.trials())
-            log.info("the tuner itself took %.1f s; all trials together trained %.1f s", hand.own_seconds, trained)
+            log.info("the search took %.1f s; all trials together trained %.1f s", worker.overhead_seconds, trained)
 
 
-def _show(context: Context, queue: TrialQueue, bar: Bar, how: TrialEnd) -> None:
-    """One line: the trial, the best so far, what was pruned and failed."""
+def _show_end(tune: Tune, queue: TrialQueue, bar: Bar, end: TrialEnd) -> None:
+    """One line: the trial, the best so far, how many were pruned and failed."""
     trials = queue.trials()
     over = finished_trials(trials, queue.total)
     count = {state: sum(trial.state == state for trial in over) for state in TrialState}
-    values = ", ".join(f"{value:.4f}" for value in how.values) if how.values else how.reason
-    parts = [f"trial {how.number} {how.state}{f' {values}' if values else ''}"]
+    values = ", ".join(f"{value:.4f}" for value in end.values) if end.values else end.reason
+    parts = [f"trial {end.number} {end.state}{f' {values}' if values else ''}"]
     if count[TrialState.COMPLETE]:
-        best = best_trial(trials, context.tune)
-        shown = ", ".join(f"{value:.4f}" for value in best.values)
-        parts.append(f"best {shown} (trial {best.number})")
+        best = best_trial(trials, tune)
+        parts.append(f"best {', '.join(f'{value:.4f}' for value in best.values)} (trial {best.number})")
     parts.append(f"{count[TrialState.PRUNED]} pruned, {count[TrialState.FAIL]} failed")
     bar(len(over), " · ".join(parts), line=True)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without optuna's own log and its remarks on what is experimental; ours says what matters."""
+    """Without optuna's own log and its warnings of experimental features."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""The study folder: its places, who may write there, and what is left behind of each trial."""
+"""The study folder: its files, whether a study may be begun there, and the file of each trial."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ STUDIES = Path("studies")
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """The places of one study on disk; with a database each machine has such a folder of its own."""
+    """The files of one study; with a database each machine has such a folder of its own."""
 
     path: Path
 
     @property
     def about(self) -> Path:
-        """What the study is called, and where its record is kept; its presence says that this is a study's folder."""
+        """The study's name and where it is stored; a folder with this file is a study's."""
         return self.path / "study.json"
 
     @property
     def journal(self) -> Path:
-        """The record, unless it is kept in a database."""
+        """Where the trials are stored, unless a database is given."""
         return self.path / "journal.log"
 
     @property
@@ -58,9 +58,8 @@ class StudyFolder:
         """Every trial, a line each."""
         return self.path / "trials.csv"
 
-    @property
-    def told(self) -> dict[str, str]:
-        """What `about` says: study, storage, experiment; nothing where the study is new."""
+    def read_about(self) -> dict[str, str]:
+        """What `about` says: study, storage, experiment; empty where the study is new."""
         if not self.about.is_file():
             return {}
         try:
@@ -81,7 +80,7 @@ class StudyFolder:
 
 
 def open_folder(path: Path | None, name: str) -> StudyFolder:
-    """The folder of a study to begin or to continue; RunError where something else lives there."""
+    """The folder of a study to begin or to continue; RunError where something else is there."""
     folder = StudyFolder(path or STUDIES / name)
     if folder.path.is_dir():
         if any(folder.path.iterdir()) and not folder.about.is_file():
@@ -103,20 +102,20 @@ def find_folder(path: Path) -> StudyFolder:
     return folder
 
 
-def write_trial(folder: Path, ended: TrialEnd) -> None:
+def write_trial(folder: Path, end: TrialEnd) -> None:
     """trial.json: what was tried, how it ended, and why."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = {
-        "number": ended.number,
-        "state": ended.state,
-        "reason": ended.reason,
-        "values": ended.values,
-        "params": ended.params,
-        "start": ended.attrs.get("start"),
-        "retry_of": ended.attrs.get("retry_of"),
-        "answered_by": ended.answered_by,
-        "epochs": ended.epochs,
-        "seconds": ended.seconds,
-        "bindings": bindings_for(ended.params),
+    record = {
+        "number": end.number,
+        "state": end.state,
+        "reason": end.reason,
+        "values": end.values,
+        "params": end.params,
+        "start": end.attrs.get("start"),
+        "retry_of": end.attrs.get("retry_of"),
+        "duplicate_of": end.duplicate_of,
+        "epochs": end.epochs,
+        "seconds": end.seconds,
+        "bindings": bindings_for(end.params),
     }
-    write_json(folder / "trial.json", told)
+    write_json(folder / "trial.json", record)

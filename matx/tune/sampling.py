@@ -1,4 +1,4 @@
-"""Samplers and pruners by name; a sampler that is seeded once would repeat itself after every resume."""
+"""Samplers by name; a sampler that is seeded once would repeat its first draws after every resume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
@@ -27,27 +26,28 @@ from optuna.trial import FrozenTrial, TrialState
 
 from matx.experiment.tune import Axis, Tune
 
-__all__ = ["Reseeded", "distributions", "pruner", "sampler"]
+__all__ = ["Reseeded", "distributions", "sampler"]
 
 _STARTUP = 10
 """Trials drawn at random before a model of the results is trusted."""
 
 
 class Reseeded(BaseSampler):
-    """A sampler made anew for each trial and seeded by its number: however often a study resumes, no draw repeats."""
+    """A sampler made anew for each trial and seeded by its slot: however often a study resumes, no draw repeats."""
 
-    def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int, slot: Callable[[FrozenTrial], int]) -> None:
         self.make = make
         self.seed = seed
+        self.slot = slot
         self.inner = self._for(-1)
 
-    def _for(self, number: int) -> BaseSampler:
+    def _for(self, slot: int) -> BaseSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return self.make(random.Random(f"{self.seed}/{number}").getrandbits(31))
+            return self.make(random.Random(f"{self.seed}/{slot}").getrandbits(31))
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self.inner = self._for(trial.number)
+        self.inner = self._for(self.slot(trial))
         self.inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -78,23 +78,14 @@ _SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
     "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=_STARTUP),
     "cmaes": lambda seed: CmaEsSampler(seed=seed, n_startup_trials=_STARTUP, warn_independent_sampling=False),
     "nsgaii": lambda seed: NSGAIISampler(seed=seed, population_size=20),
-    # The points of a grid stand in the queue, so nothing is left to draw but what a larger --trials asks for.
+    # The points of a grid are queued as starting points, so nothing is drawn but what a larger --trials asks for.
     "grid": lambda seed: RandomSampler(seed=seed),
 }
 
 
-def sampler(tune: Tune) -> Reseeded:
-    """The declared sampler."""
-    return Reseeded(_SAMPLERS[tune.sampler], tune.seed)
-
-
-def pruner(tune: Tune, *, epochs: int, every: int) -> BasePruner:
-    """The declared pruner for trials of so many epochs, validated every so many; none with two objectives."""
-    if tune.pruner == "none" or len(tune.objectives) > 1:
-        return NopPruner()
-    if tune.pruner == "median":
-        return MedianPruner(n_startup_trials=5)
-    return HyperbandPruner(min_resource=min(every, epochs), max_resource=epochs, reduction_factor=3)
+def sampler(tune: Tune, slot: Callable[[FrozenTrial], int]) -> Reseeded:
+    """The declared sampler; `slot` gives the slot of a trial."""
+    return Reseeded(_SAMPLERS[tune.sampler], tune.seed, slot)
 
 
 def distributions(axes: Sequence[Axis]) -> dict[str, BaseDistribution]:

@@ -1,4 +1,4 @@
-"""The declared space held against the recipe: every name and end is tried, and the recipe's own values are found."""
+"""The declared space checked with the recipe: every name and end is loaded, and the recipe's own values are found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def own_values(recipe: Path, tune: Tune) -> dict[str, Any]:
     """{NAME: the recipe's own value} of every searched setting.
 
     Each end of each range is loaded as an override: an unknown name or a value that the component refuses is a
-    ConfigError, and what changes in the experiment tells which value the name stands for.
+    ConfigError, and what changes in the experiment shows which value the name has.
     """
     whole = settings(load_experiment([recipe]).experiment)
     problems: list[str] = []
@@ -60,20 +60,20 @@ def _own(recipe: Path, axis: Axis, whole: Mapping[str, str]) -> Any:
         listed = ", ".join(f"{path} = {whole[path]}" for path in list(paths)[:6]) or "none"
         raise OptionError(
             f"Tune.space[{axis.name!r}]: the recipe has no single value of its own for it ({listed}), allowed: a "
-            "setting that stands for one value; put a scope before it"
+            "setting that has one value; put a scope before it"
         )
     (text,) = values
     own = _plain(text)
     if not axis.holds(own):
         raise OptionError(
             f"Tune.space[{axis.name!r}]: the recipe's own value {text} lies outside of {axis.declared()}, allowed: a "
-            "range that holds it, since it is the first starting point"
+            "range that contains it, since it is the first starting point"
         )
     return own
 
 
 def _plain(text: str) -> Any:
-    """A value from its repr; what is no literal (a component) is left as text, which no range holds."""
+    """A value from its repr; what is no literal (a component) becomes an object that lies in no range."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

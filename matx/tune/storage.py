@@ -1,4 +1,4 @@
-"""Where a study is kept: a journal file, or a database by its URL; whatever is wrong with it in one sentence."""
+"""Where a study is stored: a journal file, or a database by its URL; what is wrong with it is one sentence."""
 
 from __future__ import annotations
 
@@ -18,9 +18,17 @@ from sqlalchemy.engine import URL, make_url
 
 from matx.errors import RunError
 
-__all__ = ["close_storage", "is_url", "open_storage", "open_study", "shown", "storage_errors", "stored_studies"]
+__all__ = [
+    "close_storage",
+    "is_url",
+    "load_or_create",
+    "open_storage",
+    "storage_errors",
+    "stored_studies",
+    "without_password",
+]
 
-_PATIENCE = 10
+_TIMEOUT = 10
 """Seconds for a connection, and until the lock of a writer that was killed is broken."""
 _FAULTS = (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
 
@@ -30,8 +38,8 @@ def is_url(where: str) -> bool:
     return "://" in where
 
 
-def shown(where: str) -> str:
-    """A storage for messages and files, without its password."""
+def without_password(where: str) -> str:
+    """A storage as messages and files name it."""
     return _url(where).render_as_string(hide_password=True) if is_url(where) else where
 
 
@@ -40,7 +48,7 @@ def open_storage(where: str) -> BaseStorage:
     if not is_url(where):
         return _journal(Path(where))
     url = _url(where)
-    connect = {"connect_timeout": _PATIENCE, "options": f"-c lock_timeout={1000 * _PATIENCE}"}
+    connect = {"connect_timeout": _TIMEOUT, "options": f"-c lock_timeout={1000 * _TIMEOUT}"}
     engine = {"pool_pre_ping": True, "connect_args": connect if url.get_backend_name() == "postgresql" else {}}
     for attempt in range(5):
         try:
@@ -55,7 +63,7 @@ def open_storage(where: str) -> BaseStorage:
     raise AssertionError("the loop returns or raises")
 
 
-def open_study(storage: BaseStorage, name: str, directions: Sequence[str], where: str) -> optuna.Study:
+def load_or_create(storage: BaseStorage, name: str, directions: Sequence[str], where: str) -> optuna.Study:
     """The study of a name in a storage, made where it is missing."""
     with storage_errors(where):
         if name in optuna.get_all_study_names(storage):  # load_if_exists would write to the journal all the same
@@ -71,7 +79,7 @@ def stored_studies(storage: BaseStorage, where: str) -> list[str]:
 
 
 def close_storage(storage: BaseStorage) -> None:
-    """Let go of a storage and its connections."""
+    """Close a storage's connections."""
     storage.remove_session()
     if isinstance(storage, RDBStorage):
         storage.engine.dispose()
@@ -79,7 +87,7 @@ def close_storage(storage: BaseStorage) -> None:
 
 @contextmanager
 def storage_errors(where: str) -> Iterator[None]:
-    """Turn what the storage complains of into one sentence."""
+    """Turn an error of the storage into a RunError of one sentence."""
     try:
         yield
     except _FAULTS as error:
@@ -90,18 +98,18 @@ def _refusal(where: str, error: BaseException) -> str:
     root = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ else error
     first = next((line.strip() for line in str(root).splitlines() if line.strip()), type(root).__name__)
     return (
-        f"--storage: {shown(where)} cannot be used ({first}); allowed: a journal file that can be written, or the URL "
-        "of a running database, such as postgresql://USER:PASSWORD@HOST/DATABASE"
+        f"--storage: {without_password(where)} cannot be used ({first}); allowed: a journal file that can be "
+        "written, or the URL of a running database, such as postgresql://USER:PASSWORD@HOST/DATABASE"
     )
 
 
 def _journal(path: Path) -> JournalStorage:
-    # An absolute path: the lock is a link to it, and optuna waits for ever on a relative one that a kill left behind.
+    # An absolute path: the lock is a link to it, and optuna waits without end for a relative one of a killed owner.
     whole = path.resolve()
-    lock = JournalFileSymlinkLock(str(whole), grace_period=_PATIENCE)
+    lock = JournalFileSymlinkLock(str(whole), grace_period=_TIMEOUT)
     try:
         if whole.exists():
-            _mend(whole, lock)
+            _cut_half_line(whole, lock)
         return JournalStorage(JournalFileBackend(str(whole), lock_obj=lock))
     except OSError as error:
         raise RunError(_refusal(str(path), error)) from error
@@ -112,8 +120,8 @@ def _journal(path: Path) -> JournalStorage:
         ) from error
 
 
-def _mend(path: Path, lock: JournalFileSymlinkLock) -> None:
-    """Cut the half line that a writer killed in mid-line left, which would spoil all that is written behind it."""
+def _cut_half_line(path: Path, lock: JournalFileSymlinkLock) -> None:
+    """Cut the half line of a writer that was killed while writing; what is appended to it could not be read."""
     with path.open("rb") as file:
         first = file.readline()
     if first and "op_code" not in json.loads(first):

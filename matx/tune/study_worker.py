@@ -1,21 +1,21 @@
-"""The loop of one hand: claim trials, give them to workers, prune from their epochs, record how each ended."""
+"""One process that works on a study: it claims trials, has its workers train them, prunes, and records results."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from matx.runtime.workers import Event, WorkerPool
+from matx.tune.pruning import why_pruned
 from matx.tune.trial_queue import TrialQueue, counted_trials, finished_trials
 
-__all__ = ["Hand", "TrialEnd"]
+__all__ = ["StudyWorker", "TrialEnd"]
 
 _POLL = 5.0
 """At least so often (seconds) lost trials are looked for."""
@@ -32,146 +32,145 @@ class TrialEnd:
     reason: str | None = None
     epochs: int = 0
     seconds: float = 0.0
-    answered_by: int | None = None
+    duplicate_of: int | None = None
     """The trial of equal values whose result this is."""
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
-class Hand:
-    """One process that works on a study, with its pool."""
+class StudyWorker:
+    """The loop of one process on a study, whose trials are trained by a pool of worker processes."""
 
     queue: TrialQueue
     pool: WorkerPool[Trial]
     task: Callable[[Trial, int], Any]
     """(trial, position of the worker) -> what the worker is given."""
-    ended: Callable[[TrialEnd], None]
+    on_end: Callable[[TrialEnd], None]
     epochs: int
-    """Of a whole trial, for reasons in words."""
+    """Of a whole trial."""
     exempt: Callable[[Trial], bool] = lambda trial: "start" in trial.user_attrs
     """Trials that are never pruned: the starting points."""
     stopped: Callable[[], bool] = lambda: False
-    """Whether the user wants an end: heard between two looks at the record, never in the middle of one."""
-    own_seconds: float = 0.0
-    """What the tuner itself took: claiming, recording, pruning."""
-    _looked: float = 0.0
+    """Whether the user asked to stop: read between two storage operations, never within one."""
+    overhead_seconds: float = 0.0
+    """Spent on claiming, recording and pruning."""
+    _searched: float = 0.0
     _waiting: list[Trial] = field(default_factory=list)
-    """Held, but not trained yet, since an equal one is under way somewhere."""
+    """Claimed, but not trained yet, since an equal trial is being trained by some process."""
 
     def work(self, *, poll: float = _POLL) -> None:
-        """Until every slot has its result; on Ctrl-C or an error what is under way is given back to the queue.
+        """Until every slot has its result; on Ctrl-C or an error, trials being trained are queued again.
 
-        The pool stays, for the next queue; after an error it is dismissed.
+        The pool stays for the next queue; after an error it is terminated.
         """
         try:
             while True:
                 if self.stopped():
                     raise KeyboardInterrupt
                 began = time.monotonic()
-                self._look_around(poll)
-                self._hand_out()
+                self._requeue_lost(poll)
+                self._start_trials()
                 self.queue.renew()
                 busy = bool(self.pool.busy())
                 if not busy and self.queue.finished():
                     return
-                self.own_seconds += time.monotonic() - began
+                self.overhead_seconds += time.monotonic() - began
                 if not busy:
                     time.sleep(min(poll, 0.5))
                     continue
                 for event in self.pool.wait(min(poll, 0.5, self.queue.lease / 8)):
                     began = time.monotonic()
-                    self._hear(event)
-                    self.own_seconds += time.monotonic() - began
+                    self._handle(event)
+                    self.overhead_seconds += time.monotonic() - began
         except BaseException:
-            self.pool.dismiss()
+            self.pool.terminate()
             self.queue.release()
             raise
 
-    def _look_around(self, poll: float) -> None:
-        if time.monotonic() - self._looked < poll:
+    def _requeue_lost(self, poll: float) -> None:
+        if time.monotonic() - self._searched < poll:
             return
-        self._looked = time.monotonic()
-        self.queue.reap()
+        self._searched = time.monotonic()
+        self.queue.requeue_lost()
 
-    def _hand_out(self) -> None:
-        """Take what waited for an equal trial, then new claims; no more may wait than there are workers."""
+    def _start_trials(self) -> None:
+        """Start what waited for an equal trial, then new claims; no more may wait than there are workers."""
         waiting, self._waiting = self._waiting, []
         if waiting:
             self.queue.trials()
-        for held in waiting:
-            if held.number in self.queue.leased:
-                self._take(held)
+        for trial in waiting:
+            if trial.number in self.queue.leased:
+                self._start(trial)
         while self.pool.idle() and len(self._waiting) < self.pool.size:
-            trial = self.queue.claim()
-            if trial is None:
+            claimed = self.queue.claim()
+            if claimed is None:
                 return
-            self._take(trial)
+            self._start(claimed)
 
-    def _take(self, trial: Trial) -> None:
-        """Train a trial, or answer it from the record: at once, or when the equal one that is under way has ended."""
-        twin = self._twin(trial)
-        if twin is not None and twin.state.is_finished():
-            self._answer(trial, twin)
-        elif twin is None and self.pool.idle():
-            self.pool.give(trial, self.task(trial, self.pool.free_position()))
+    def _start(self, trial: Trial) -> None:
+        """Train a trial, or copy the result of an equal one: at once, or when that one has ended."""
+        equal = self._equal(trial)
+        if equal is not None and equal.state.is_finished():
+            self._copy_result(trial, equal)
+        elif equal is None and self.pool.idle():
+            self.pool.assign(trial, self.task(trial, self.pool.free_position()))
         else:
             self._waiting.append(trial)
 
-    def _twin(self, trial: Trial) -> FrozenTrial | None:
-        """A trial of equal values that has its result, or that was claimed before and is under way.
+    def _equal(self, trial: Trial) -> FrozenTrial | None:
+        """A trial of equal values that has its result, or that was claimed before and is being trained.
 
-        What a worker's death decided is no result. Of two under way the later waits, so that never both do.
+        A failure by crashes is no result. Of two that are being trained the later waits, so that never both do.
         """
         if not self.queue.space:
             return None
         view = self.queue.view
-        over = [t for t in finished_trials(view) if t.state != TrialState.FAIL or "deaths" not in t.user_attrs]
-        under_way = [
-            t for t in counted_trials(view, len(view)) if t.state == TrialState.RUNNING and t.number < trial.number
-        ]
-        return next((t for t in [*over, *under_way] if t.params == trial.params and t.number != trial.number), None)
+        over = [t for t in finished_trials(view) if t.state != TrialState.FAIL or "crashes" not in t.user_attrs]
+        running = [t for t in counted_trials(view, len(view)) if t.state == TrialState.RUNNING]
+        earlier = [t for t in running if t.number < trial.number]
+        return next((t for t in [*over, *earlier] if t.params == trial.params and t.number != trial.number), None)
 
-    def _answer(self, trial: Trial, twin: FrozenTrial) -> None:
-        """Record the twin's result again."""
-        past = twin.user_attrs["outcome"]
-        first = past.get("answered_by", twin.number)
+    def _copy_result(self, trial: Trial, equal: FrozenTrial) -> None:
+        """Record the result of an equal trial as this trial's."""
+        past = equal.user_attrs["outcome"]
+        first = past.get("duplicate_of", equal.number)
         reason = f"as trial {first}, which has equal values: {past['reason']}" if "reason" in past else None
-        outcome = {"answered_by": first} | ({"reason": reason} if reason else {})
-        values = tuple(twin.values) if twin.values else None
-        if twin.state == TrialState.PRUNED:
-            for step, value in twin.intermediate_values.items():
+        outcome = {"duplicate_of": first} | ({"reason": reason} if reason else {})
+        values = tuple(equal.values) if equal.values else None
+        if equal.state == TrialState.PRUNED:
+            for step, value in equal.intermediate_values.items():
                 trial.report(value, step)
             self._end(self.queue.prune(trial, **outcome), trial, "pruned", values=values, **outcome)
-        elif twin.state == TrialState.COMPLETE:
-            self._end(self.queue.complete(trial, twin.values, **outcome), trial, "complete", values=values, **outcome)
+        elif equal.state == TrialState.COMPLETE:
+            self._end(self.queue.complete(trial, equal.values, **outcome), trial, "complete", values=values, **outcome)
         else:
             self._end(self.queue.fail(trial, **outcome), trial, "failed", **outcome)
 
-    def _hear(self, event: Event[Trial]) -> None:
+    def _handle(self, event: Event[Trial]) -> None:
         trial, content = event.job, event.content
-        if event.kind == "told":
-            event.worker.answer(self._goes_on(trial, content))
+        if event.kind == "reported":
+            event.worker.reply(self._continues(trial, content))
         elif event.kind == "done":
             self._done(trial, content)
         elif event.kind == "failed":
             self._end(self.queue.fail(trial, reason=content), trial, "failed", reason=content)
         else:
-            kept = self.queue.died(trial, content)
-            self._looked = 0.0
+            kept = self.queue.crashed(trial, content)
+            self._searched = 0.0
             self._end(kept, trial, "lost", reason=f"its worker was {content}")
 
-    def _goes_on(self, trial: Trial, told: Mapping[str, Any]) -> bool:
-        """Whether a trial is worth its next epoch."""
-        values, epoch = told["values"], told["epoch"]
+    def _continues(self, trial: Trial, report: Mapping[str, Any]) -> bool:
+        """Whether a trial is trained for another epoch."""
+        values, epoch = report["values"], report["epoch"]
         if not all(map(math.isfinite, values)) or trial.number not in self.queue.leased:
             return False
         if len(values) > 1:
             return True
         try:
             trial.report(values[0], epoch)
+            return epoch >= self.epochs or self.exempt(trial) or not trial.should_prune()
         except UpdateFinishedTrialError:
             return False
-        return epoch >= self.epochs or self.exempt(trial) or not trial.should_prune()
 
     def _done(self, trial: Trial, content: Mapping[str, Any]) -> None:
         values, epochs, seconds = tuple(content["values"]), int(content["epochs"]), float(content["seconds"])
@@ -180,29 +179,13 @@ class Hand:
             outcome["reason"] = f"its score after epoch {epochs} is {', '.join(map(str, values))}"
             self._end(self.queue.fail(trial, **outcome), trial, "failed", **outcome)
         elif content["stopped"]:
-            outcome["reason"] = self._why(trial, values[0], epochs)
+            frozen = next(other for other in self.queue.trials() if other.number == trial.number)
+            outcome["reason"] = why_pruned(self.queue.study, frozen, self.epochs)
             self._end(self.queue.prune(trial, **outcome), trial, "pruned", values=values, **outcome)
         else:
             self._end(self.queue.complete(trial, values, **outcome), trial, "complete", values=values, **outcome)
 
-    def _end(self, kept: bool, trial: Trial, state: str, **how: Any) -> None:
-        """Tell how a trial ended; nothing where it had been taken away, since somebody else tells it."""
-        if kept:
-            self.ended(TrialEnd(number=trial.number, state=state, params=trial.params, attrs=trial.user_attrs, **how))
-
-    def _why(self, trial: Trial, value: float, epoch: int) -> str:
-        """Why a trial was pruned, in words."""
-        others = [
-            other.intermediate_values[epoch]
-            for other in self.queue.trials()
-            if other.number != trial.number and epoch in other.intermediate_values
-        ]
-        pruner = type(self.queue.study.pruner).__name__.removesuffix("Pruner").lower()
-        said = f"pruned by {pruner} after epoch {epoch} of {self.epochs}: {value:.4f} there"
-        return f"{said}; {_compared(others, self.queue.study.directions)}" if others else said
-
-
-def _compared(others: Sequence[float], directions: Sequence[StudyDirection]) -> str:
-    ordered = sorted(others, reverse=directions[0] == StudyDirection.MAXIMIZE)
-    count = f"{len(ordered)} other trials had" if len(ordered) > 1 else "one other trial had"
-    return f"{count} a median of {ordered[len(ordered) // 2]:.4f} and a best of {ordered[0]:.4f} at that epoch"
+    def _end(self, recorded: bool, trial: Trial, state: str, **how: Any) -> None:
+        """Report how a trial ended, unless another process had taken it for lost and reports its retry."""
+        if recorded:
+            self.on_end(TrialEnd(number=trial.number, state=state, params=trial.params, attrs=trial.user_attrs, **how))

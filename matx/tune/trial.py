@@ -1,4 +1,4 @@
-"""What a worker does: train one configuration and tell the score after each validated epoch."""
+"""What a worker does: train one configuration and report its values after each validated epoch."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def shortened(experiment: Experiment, task: Task) -> Experiment:
     return replace(experiment, **changes)
 
 
-def train(task: Task, tell: Callable[[Any], Any]) -> dict[str, Any]:
-    """Train, telling {epoch, values} after each validated epoch, until the end or until the answer is no.
+def train(task: Task, report: Callable[[Any], Any]) -> dict[str, Any]:
+    """Train, reporting {epoch, values} after each validated epoch, until the end or until the reply is False.
 
     The values are those of the run's one best epoch, or of the last one where it was stopped. The test split is not
     opened.
@@ -59,10 +59,10 @@ def train(task: Task, tell: Callable[[Any], Any]) -> dict[str, Any]:
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
     with logged_to(folder / "log.txt"):
-        return _train(task, tell, folder)
+        return _train(task, report, folder)
 
 
-def _train(task: Task, tell: Callable[[Any], Any], folder: Path) -> dict[str, Any]:
+def _train(task: Task, report: Callable[[Any], Any], folder: Path) -> dict[str, Any]:
     import torch
 
     from matx.config import load_experiment
@@ -88,7 +88,7 @@ def _train(task: Task, tell: Callable[[Any], Any], folder: Path) -> dict[str, An
             now = tuple(_value(record, objective, experiment.scored) for objective in task.objectives)
             finite = all(map(math.isfinite, now))
             values = now if record.best or not values or not finite else values
-            if not tell({"epoch": epoch, "values": now}) or not finite:
+            if not report({"epoch": epoch, "values": now}) or not finite:
                 values, stopped = now, True
                 break
     return {"values": values, "epochs": epoch, "stopped": stopped, "seconds": time.monotonic() - began}

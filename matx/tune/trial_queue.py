@@ -1,10 +1,8 @@
-"""Who runs which trial: slots that are neither lost nor doubled, however many hands there are and whoever is killed.
+"""Which process runs which trial of a study: each slot gets exactly one result, whichever process is killed.
 
-There is no lock. Numbers of trials are unique and dense in every storage, so all hands agree on who is entitled from
-the trials alone: of those with the same claim (a starting point's label, the retry of one lost trial) the first; of the
-others the first `total`. A trial that turns out to be surplus is marked and never run. A trial whose lease does not
-change any more (seen on the observer's own clock, so clocks need not agree) is failed without a reason, and whatever
-failed without a reason is queued again.
+There is no lock. Trial numbers are unique and dense in every storage, so all processes derive from the trials alone
+which of them count: of those with the same claim (a starting point's label, the retry of one lost trial) the first; of
+the others the first `total`. A trial that does not count is marked as surplus and never run.
 """
 
 from __future__ import annotations
@@ -21,16 +19,19 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-__all__ = ["HOST", "LEASE", "TrialQueue", "counted_trials", "finished_trials"]
+__all__ = ["HOST", "LEASE", "TrialQueue", "counted_trials", "finished_trials", "is_lost", "slot_of"]
 
+# A storage does not say that a client was killed (optuna has heartbeats for databases alone), so a running trial
+# carries a lease: a text that its owner changes every quarter of this time. Whoever sees no change for the whole time,
+# on its own clock, since the clocks of machines need not agree, takes the trial for lost and queues it again.
 LEASE = 60.0
-"""Seconds without a sign of life after which a trial is run again by somebody else."""
+"""Seconds without a change of its lease after which a trial is queued again."""
 HOST = socket.gethostname()
-"""How this machine is called in leases."""
-_DEATHS = 3
-"""A configuration that took so many workers with it is recorded as failed."""
+"""This machine's name in leases."""
+_MAX_CRASHES = 3
+"""A configuration whose worker crashed so many times is recorded as failed."""
 _NEAR = 16
-_OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def counted_trials(trials: Sequence[FrozenTrial], total: int) -> list[FrozenTrial]:
@@ -53,10 +54,26 @@ def counted_trials(trials: Sequence[FrozenTrial], total: int) -> list[FrozenTria
 
 
 def finished_trials(trials: Sequence[FrozenTrial], total: int | None = None) -> list[FrozenTrial]:
-    """The trials that are over and stand: complete, pruned, or failed for a reason; one for each slot at most."""
+    """The counted trials that are complete, pruned, or failed for a reason; one for each slot at most."""
     counted = counted_trials(trials, len(trials) if total is None else total)
     retried = {trial.user_attrs.get("retry_of") for trial in counted}
-    return [t for t in counted if t.state in _OVER and not _lost(t) and t.number not in retried]
+    return [t for t in counted if t.state in _FINISHED and not is_lost(t) and t.number not in retried]
+
+
+def is_lost(trial: FrozenTrial) -> bool:
+    """Whether a trial failed without an outcome, so that another one has its slot."""
+    return trial.state == TrialState.FAIL and "outcome" not in trial.user_attrs
+
+
+def slot_of(study: optuna.Study, trial: FrozenTrial) -> int:
+    """The number that a trial would have if none had been interrupted; a retry has that of the trial that it repeats.
+
+    Draws and pruning brackets are seeded by it, so that an interruption changes neither.
+    """
+    if "slot" in trial.user_attrs:
+        return int(trial.user_attrs["slot"])
+    earlier = [other for other in study.get_trials(deepcopy=False) if other.number < trial.number]
+    return trial.number - sum("retry_of" in other.user_attrs for other in earlier)
 
 
 def _claim(trial: FrozenTrial) -> tuple[str, Any]:
@@ -66,13 +83,8 @@ def _claim(trial: FrozenTrial) -> tuple[str, Any]:
     return ("start", attrs["start"]) if "start" in attrs else ("own", trial.number)
 
 
-def _lost(trial: FrozenTrial) -> bool:
-    """Whether a trial must be run again: failed without an outcome."""
-    return trial.state == TrialState.FAIL and "outcome" not in trial.user_attrs
-
-
 class TrialQueue:
-    """One hand's view of a study: claims trials, keeps their leases, tells their outcomes, and finds lost ones."""
+    """One process's view of a study: claims trials, renews their leases, records outcomes, and queues lost ones."""
 
     def __init__(
         self, study: optuna.Study, *, total: int, space: Mapping[str, BaseDistribution], lease: float = LEASE
@@ -83,12 +95,12 @@ class TrialQueue:
         self.lease = lease
         self.leased: dict[int, Trial] = {}
         self.view: list[FrozenTrial] = []
-        self._beats = itertools.count()
+        self._changes = itertools.count()
         self._renewed = time.monotonic()
         self._seen: dict[int, tuple[str, float]] = {}
 
     def trials(self) -> list[FrozenTrial]:
-        """Every trial as the storage has it now; `view` keeps them until the next look."""
+        """Every trial as the storage has it now; `view` keeps them until the next call."""
         self.view = self.study.get_trials(deepcopy=False)
         return self.view
 
@@ -103,8 +115,10 @@ class TrialQueue:
         """A trial to run, its values drawn and its lease begun; None where nothing is free now."""
         while self._free():
             trial = self.study.ask(fixed_distributions=self.space)
-            if any(trial.number == other.number for other in counted_trials(self.trials(), self.total)):
-                trial.set_user_attr("lease", self._beat())
+            counted = {other.number: other for other in counted_trials(self.trials(), self.total)}
+            if trial.number in counted:
+                trial.set_user_attr("lease", self._new_lease())
+                trial.set_user_attr("slot", slot_of(self.study, counted[trial.number]))
                 self.leased[trial.number] = trial
                 return trial
             trial.set_user_attr("surplus", True)
@@ -116,50 +130,50 @@ class TrialQueue:
         return len(finished_trials(self.trials(), self.total)) >= self.total
 
     def renew(self) -> None:
-        """Sign of life of the trials held, where it is due."""
+        """Change the leases of this process's trials, where it is due."""
         if time.monotonic() - self._renewed < self.lease / 4:
             return
         self._renewed = time.monotonic()
         for trial in list(self.leased.values()):
             try:
-                trial.set_user_attr("lease", self._beat())
+                trial.set_user_attr("lease", self._new_lease())
             except UpdateFinishedTrialError:
                 del self.leased[trial.number]
 
-    def reap(self) -> list[int]:
-        """Fail the trials whose owner is gone, and queue every lost trial again; the numbers of the lost."""
+    def requeue_lost(self) -> list[int]:
+        """Fail the trials whose lease has run out, and queue every lost trial again; the numbers of the lost."""
         for trial in self.trials():
             if trial.state == TrialState.RUNNING and trial.number not in self.leased and self._expired(trial):
                 self._tell(trial.number, TrialState.FAIL)
         return self._queue_lost()
 
     def complete(self, trial: Trial, values: Sequence[float], **outcome: Any) -> bool:
-        """Record a result; False where the trial was taken away meanwhile."""
+        """Record a result; False where another process had taken the trial for lost."""
         return self._finish(trial, TrialState.COMPLETE, values, outcome=outcome)
 
     def prune(self, trial: Trial, **outcome: Any) -> bool:
-        """Record that a trial was stopped early; the outcome holds the reason."""
+        """Record that a trial was stopped early; the outcome has the reason."""
         return self._finish(trial, TrialState.PRUNED, outcome=outcome)
 
     def fail(self, trial: Trial, **outcome: Any) -> bool:
-        """Record that a trial has no result; the outcome holds the reason."""
+        """Record that a trial has no result; the outcome has the reason."""
         return self._finish(trial, TrialState.FAIL, outcome=outcome)
 
-    def died(self, trial: Trial, how: str) -> bool:
-        """The worker of a trial died: run it again, unless that happens every time."""
-        deaths = [*trial.user_attrs.get("deaths", ()), how]
-        if len(deaths) >= _DEATHS:
-            return self.fail(trial, reason=f"its worker died {len(deaths)} times: {'; '.join(deaths)}")
-        return self._finish(trial, TrialState.FAIL, deaths=deaths)
+    def crashed(self, trial: Trial, how: str) -> bool:
+        """Queue a trial whose worker crashed again, unless its worker crashes every time."""
+        crashes = [*trial.user_attrs.get("crashes", ()), how]
+        if len(crashes) >= _MAX_CRASHES:
+            return self.fail(trial, reason=f"its worker crashed {len(crashes)} times: {'; '.join(crashes)}")
+        return self._finish(trial, TrialState.FAIL, crashes=crashes)
 
     def release(self) -> None:
-        """Give back what is held, to be run again by whoever continues."""
+        """Queue this process's trials again, for whichever process continues."""
         for trial in list(self.leased.values()):
             self._finish(trial, TrialState.FAIL)
         self._queue_lost()
 
     def _free(self) -> bool:
-        """Whether there may be a trial to claim; far from the end an old view says so without a look at the storage."""
+        """Whether there may be a trial to claim; far from the end the last view says so without reading the storage."""
         if 0 < len(self.view) < self.total - _NEAR:
             return True
         trials = self.trials()
@@ -169,14 +183,14 @@ class TrialQueue:
     def _queue_lost(self) -> list[int]:
         counted = counted_trials(self.trials(), self.total)
         retried = {trial.user_attrs.get("retry_of") for trial in counted}
-        lost = [trial for trial in counted if _lost(trial) and trial.number not in retried]
+        lost = [trial for trial in counted if is_lost(trial) and trial.number not in retried]
         for trial in lost:
             values = {**trial.user_attrs.get("fixed", {}), **trial.params}
             attrs: dict[str, Any] = {
-                name: trial.user_attrs[name] for name in ("start", "deaths") if name in trial.user_attrs
+                str(name): value for name, value in trial.user_attrs.items() if name in ("start", "crashes")
             }
-            attrs.update(fixed=values, retry_of=trial.number)
-            self.study.enqueue_trial(values, user_attrs={str(name): value for name, value in attrs.items()})
+            attrs |= {"fixed": values, "retry_of": trial.number, "slot": slot_of(self.study, trial)}
+            self.study.enqueue_trial(values, user_attrs=attrs)
         return [trial.number for trial in lost]
 
     def _expired(self, trial: FrozenTrial) -> bool:
@@ -189,8 +203,8 @@ class TrialQueue:
             return False
         return time.monotonic() - since > self.lease
 
-    def _beat(self) -> str:
-        return f"{HOST} {os.getpid()} {next(self._beats)}"
+    def _new_lease(self) -> str:
+        return f"{HOST} {os.getpid()} {next(self._changes)}"
 
     def _finish(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None, **attrs: Any) -> bool:
         self.leased.pop(trial.number, None)
@@ -204,13 +218,13 @@ class TrialQueue:
     def _tell(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         try:
             self.study.tell(number, list(values) if values is not None else None, state=state)
-        except (UpdateFinishedTrialError, ValueError):  # optuna says ValueError where it looks before it writes
+        except (UpdateFinishedTrialError, ValueError):  # optuna raises ValueError where it checks before it writes
             return False
         return True
 
 
 def _owner_is_gone(lease: str) -> bool:
-    """Whether a lease names a process of this machine that is no more."""
+    """Whether a lease names a process of this machine that has ended."""
     host, _, rest = lease.partition(" ")
     process = rest.partition(" ")[0]
     if host != HOST or not process.isdigit():

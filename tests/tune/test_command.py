@@ -97,17 +97,17 @@ def test_ctrl_c_leaves_a_study_that_continues(tmp_path: Path) -> None:
         "        print('stopped', stop)\n"
         "        sys.exit(130)\n"
     )
-    (tmp_path / "drive.py").write_text(script)
+    (tmp_path / "search.py").write_text(script)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "drive.py"]
+    command = [sys.executable, "search.py"]
     log = tmp_path / "studies" / "quick.log"
-    hand = subprocess.Popen([*command, "slow"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "slow"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
     while not log.exists():
-        assert hand.poll() is None, "it must come to its first training"
+        assert process.poll() is None, "it must come to its first training"
         time.sleep(0.02)
-    hand.send_signal(signal.SIGINT)
-    said, _ = hand.communicate(timeout=120)
-    assert hand.returncode == 130, "Ctrl-C ends it"
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, "Ctrl-C ends it"
     assert "stopped the same command continues the study studies/quick" in said, "and says which study can be continued"
     done = subprocess.run(
         [*command, "train"], cwd=tmp_path, env=environment, timeout=120, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Many hands on one study, killed in mid-trial: none lost, none doubled, on PostgreSQL and on a journal file."""
+"""Many processes on one study, killed in mid-trial: each slot has one result, on PostgreSQL and on a journal file."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def postgres() -> Iterator[str]:
     subprocess.run(["bash", script, "stop", folder], check=True, timeout=60)
 
 
-def kill(hand: subprocess.Popen[bytes]) -> None:
-    hand.kill()
-    hand.wait()
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 @dataclass
-class Crowd:
-    """Several hands on one study, each a process with a worker process of its own."""
+class StudyProcesses:
+    """Several processes on one study, each with a worker process of its own."""
 
     storage: str
     total: int
     log: Path
 
-    def hand(self, host: str | None = None) -> subprocess.Popen[bytes]:
+    def start(self, host: str | None = None) -> subprocess.Popen[bytes]:
         command = [sys.executable, synthetic.__file__, self.storage, "soak", str(self.total), "--log", str(self.log)]
         return subprocess.Popen([*command, *(["--host", host] if host else [])])
 
@@ -56,13 +56,13 @@ class Crowd:
         text = self.log.read_text() if self.log.exists() else ""
         return [line.split() for line in text.splitlines() if line.startswith(what)]
 
-    def wait_for(self, count: int, hands: Sequence[subprocess.Popen[bytes]]) -> None:
-        """Until so many trainings are done; an error where every hand has ended before."""
+    def wait_for(self, count: int, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        """Until so many trainings are done; an error where every process has ended before."""
         while len(self.noted("done")) < count:
-            assert any(hand.poll() is None for hand in hands), "somebody must be at work"
+            assert any(process.poll() is None for process in processes), "one process must be running"
             time.sleep(0.01)
 
-    def kill_a_worker(self, hands: Sequence[subprocess.Popen[bytes]]) -> None:
+    def kill_a_worker(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
         """Kill a worker process that is in the middle of a trial."""
         while True:
             done = {number for _, number, _ in self.noted("done")}
@@ -70,7 +70,7 @@ class Crowd:
                 if number not in done:
                     os.kill(int(worker), signal.SIGKILL)
                     return
-            assert any(hand.poll() is None for hand in hands), "somebody must be at work"
+            assert any(process.poll() is None for process in processes), "one process must be running"
             time.sleep(0.005)
 
     def trials(self) -> list[FrozenTrial]:
@@ -81,15 +81,15 @@ class Crowd:
         return trials
 
 
-def check_nothing_lost_and_nothing_doubled(crowd: Crowd, kills: int) -> None:
-    trials = crowd.trials()
-    over = finished_trials(trials, crowd.total)
-    assert len(over) == crowd.total, "every slot has one result"
+def check_nothing_lost_and_nothing_doubled(study: StudyProcesses, kills: int) -> None:
+    trials = study.trials()
+    over = finished_trials(trials, study.total)
+    assert len(over) == study.total, "every slot has one result"
     assert not [trial for trial in trials if trial.state in (TrialState.RUNNING, TrialState.WAITING)], "nothing is left"
     originals = [
         trial for trial in trials if "retry_of" not in trial.user_attrs and not trial.user_attrs.get("surplus")
     ]
-    assert len(originals) == crowd.total, "as many slots were begun as there are"
+    assert len(originals) == study.total, "as many slots were begun as there are"
     starts = [trial.user_attrs.get("start") for trial in originals if "start" in trial.user_attrs]
     assert sorted(starts) == ["plain", "recipe"], "the starting points were run once each"
     lost = [
@@ -104,40 +104,40 @@ def check_nothing_lost_and_nothing_doubled(crowd: Crowd, kills: int) -> None:
     for trial in lost:
         assert ran_again[trial.number] == 1, f"lost trial {trial.number} was run again once"
     assert len(ran_again) == len(lost), "nothing else was"
-    done = collections.Counter(int(number) for _, number, _ in crowd.noted("done"))
+    done = collections.Counter(int(number) for _, number, _ in study.noted("done"))
     assert max(done.values()) == 1, "no trial was trained twice"
 
 
-def test_200_trials_4_hands_and_3_kills_on_postgresql(postgres: str, tmp_path: Path) -> None:
-    crowd = Crowd(postgres, 200, tmp_path / "log")
-    hands = [crowd.hand(), crowd.hand(host="elsewhere"), crowd.hand(), crowd.hand()]
-    crowd.wait_for(20, hands)
-    kill(hands[0])  # its trial is seen to be lost at once: the process is gone from this machine
-    crowd.wait_for(60, hands)
-    kill(hands[1])  # as if on another machine: its lease stands still
-    crowd.wait_for(100, hands)
-    crowd.kill_a_worker(hands)  # its hand notices and goes on
-    assert [hand.wait(timeout=300) for hand in hands[2:]] == [0, 0], "the others work to the end"
-    check_nothing_lost_and_nothing_doubled(crowd, kills=3)
+def test_200_trials_4_processes_and_3_kills_on_postgresql(postgres: str, tmp_path: Path) -> None:
+    study = StudyProcesses(postgres, 200, tmp_path / "log")
+    processes = [study.start(), study.start(host="elsewhere"), study.start(), study.start()]
+    study.wait_for(20, processes)
+    kill(processes[0])  # its trial is seen to be lost at once: the process is gone from this machine
+    study.wait_for(60, processes)
+    kill(processes[1])  # as if on another machine: its lease does not change
+    study.wait_for(100, processes)
+    study.kill_a_worker(processes)  # its process notices and goes on
+    assert [process.wait(timeout=300) for process in processes[2:]] == [0, 0], "the others work to the end"
+    check_nothing_lost_and_nothing_doubled(study, kills=3)
 
 
 def test_a_journal_file_survives_kills_too(tmp_path: Path) -> None:
-    crowd = Crowd(str(tmp_path / "journal.log"), 40, tmp_path / "log")
-    hands = [crowd.hand(), crowd.hand(host="elsewhere")]
-    crowd.wait_for(8, hands)
-    kill(hands[1])
-    crowd.wait_for(16, hands)
-    crowd.kill_a_worker(hands)
-    assert hands[0].wait(timeout=300) == 0, "the other works to the end"
-    check_nothing_lost_and_nothing_doubled(crowd, kills=2)
+    study = StudyProcesses(str(tmp_path / "journal.log"), 40, tmp_path / "log")
+    processes = [study.start(), study.start(host="elsewhere")]
+    study.wait_for(8, processes)
+    kill(processes[1])
+    study.wait_for(16, processes)
+    study.kill_a_worker(processes)
+    assert processes[0].wait(timeout=300) == 0, "the other works to the end"
+    check_nothing_lost_and_nothing_doubled(study, kills=2)
 
 
-def test_one_hand_continues_alone_after_everybody_was_killed(tmp_path: Path) -> None:
-    crowd = Crowd(str(tmp_path / "journal.log"), 12, tmp_path / "log")
-    first = crowd.hand()
-    crowd.wait_for(4, [first])
-    crowd.kill_a_worker([first])
+def test_one_process_continues_after_all_was_killed(tmp_path: Path) -> None:
+    study = StudyProcesses(str(tmp_path / "journal.log"), 12, tmp_path / "log")
+    first = study.start()
+    study.wait_for(4, [first])
+    study.kill_a_worker([first])
     kill(first)
-    last = crowd.hand()
+    last = study.start()
     assert last.wait(timeout=120) == 0, "the same command continues to the total"
-    check_nothing_lost_and_nothing_doubled(crowd, kills=2)
+    check_nothing_lost_and_nothing_doubled(study, kills=2)

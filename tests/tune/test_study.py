@@ -74,7 +74,7 @@ def test_a_study_ends_with_a_best_that_run_takes(tuned: Tuned, capsys: pytest.Ca
     capsys.readouterr()
     assert main(["tune", "--show", str(folder.path)]) == 0, "an old study can be shown"
     said = capsys.readouterr().out
-    assert "strategies.mat.alpha matters most" in said, "the importance of each weight is said in words"
+    assert "complete trials, at least 10 are needed" in said, "importance is not computed from few trials"
     assert final.why in said, "and the final"
 
 
@@ -101,18 +101,18 @@ def test_the_recipe_is_kept_unless_the_interval_excludes_0(tuned: Tuned) -> None
     assert "best.gin keeps" in folder.best.read_text(), "and says so"
 
 
-def test_equal_configurations_are_answered_from_the_record(tuned: Tuned) -> None:
+def test_the_result_of_an_equal_configuration_is_copied(tuned: Tuned) -> None:
     space = "Tune.space={'strategies.mat.alpha': ('categorical', [0.4, 0.5, 0.6])}"
     folder, _ = tuned(12, space, "Tune.corners={}", "Tune.pruner='none'")
     trials = finished_trials(record(folder))
     assert len(trials) == 12, "they count as trials"
     searched = [line for line in trainings(folder) if line.endswith(" 0")]
     assert len(searched) == 3, "three configurations are three trainings"
-    answered = [trial for trial in trials if "answered_by" in trial.user_attrs["outcome"]]
-    assert len(answered) == 9, "the other nine come from the record"
-    for trial in answered:
-        twin = trials[trial.user_attrs["outcome"]["answered_by"]]
-        assert (trial.params, trial.values) == (twin.params, twin.values), "with their twin's result"
+    copied = [trial for trial in trials if "duplicate_of" in trial.user_attrs["outcome"]]
+    assert len(copied) == 9, "the other nine are copies"
+    for trial in copied:
+        equal = trials[trial.user_attrs["outcome"]["duplicate_of"]]
+        assert (trial.params, trial.values) == (equal.params, equal.values), "with their equal's result"
 
 
 def test_what_another_worker_is_still_training_is_not_trained_again(tuned: Tuned, tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_what_another_worker_is_still_training_is_not_trained_again(tuned: Tuned
     assert len(searched) == 4, "three configurations are three trainings, and one more for the worker that was killed"
     for trial in trials:
         outcome = trial.user_attrs["outcome"]
-        if "answered_by" in outcome:
-            twin = next(other for other in trials if other.number == outcome["answered_by"])
-            assert (trial.params, trial.values) == (twin.params, twin.values), "the others have their twin's result"
+        if "duplicate_of" in outcome:
+            equal = next(other for other in trials if other.number == outcome["duplicate_of"])
+            assert (trial.params, trial.values) == (equal.params, equal.values), "the others have their equal's result"
 
 
 def test_nan_is_recorded_as_failed_with_its_reason_and_the_study_goes_on(tuned: Tuned) -> None:
@@ -151,7 +151,7 @@ def test_a_worker_killed_in_mid_trial_is_noticed_and_its_trial_run_again(tuned: 
     (tmp_path / "studies" / "die").touch()
     folder, _ = tuned(3)
     trials = record(folder)
-    lost = [trial for trial in trials if "deaths" in trial.user_attrs and trial.state.name == "FAIL"]
+    lost = [trial for trial in trials if "crashes" in trial.user_attrs and trial.state.name == "FAIL"]
     assert len(lost) == 1, "one worker was killed"
     retries = [trial for trial in trials if trial.user_attrs.get("retry_of") == lost[0].number]
     assert len(retries) == 1, "its trial was run again once"
@@ -191,7 +191,7 @@ def test_sampler_and_pruner_may_change(tuned: Tuned) -> None:
 
 def test_a_lock_that_a_killed_writer_left_is_broken(tuned: Tuned, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = tuned(2)
-    monkeypatch.setattr("matx.tune.storage._PATIENCE", 3)
+    monkeypatch.setattr("matx.tune.storage._TIMEOUT", 3)
     (folder.path / "journal.log.lock").symlink_to(folder.journal.resolve())
     tuned(3)
     assert len(finished_trials(record(folder))) == 3, "the study goes on once the lock has stood still"

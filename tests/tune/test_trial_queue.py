@@ -1,8 +1,9 @@
-"""Slots are neither lost nor doubled, whoever claims, dies, or comes back."""
+"""Each slot has one result, whichever process claims, crashes, or continues."""
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -11,9 +12,10 @@ from optuna.trial import TrialState
 
 from matx.experiment.tune import Tune
 from matx.tune import trial_queue
-from matx.tune.sampling import distributions, pruner, sampler
-from matx.tune.storage import open_storage, open_study
-from matx.tune.trial_queue import TrialQueue, counted_trials, finished_trials
+from matx.tune.pruning import pruner
+from matx.tune.sampling import distributions, sampler
+from matx.tune.storage import load_or_create, open_storage
+from matx.tune.trial_queue import TrialQueue, counted_trials, finished_trials, slot_of
 
 AXES = Tune(space={"x": ("float", 0.0, 1.0), "n": ("int", 0, 5)})
 GRID = {"x": ("float", 0.0, 1.0, 0.25), "n": ("int", 0, 5)}
@@ -25,15 +27,16 @@ def quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def hand(where: Path, total: int, tune: Tune = AXES, lease: float = 60.0) -> TrialQueue:
-    """One hand on the study in a journal; each call is as if from a new process."""
-    study = open_study(open_storage(str(where)), "study", tune.headings, str(where))
-    study.sampler, study.pruner = sampler(tune), pruner(tune, epochs=9, every=1)
+def queue_on(where: Path, total: int, tune: Tune = AXES, lease: float = 60.0) -> TrialQueue:
+    """The queue of the study in a journal; each call is as if from a new process."""
+    study = load_or_create(open_storage(str(where)), "study", tune.headings, str(where))
+    slot = partial(slot_of, study)
+    study.sampler, study.pruner = sampler(tune, slot), pruner(tune, slot, epochs=9, every=1)
     return TrialQueue(study, total=total, space=distributions(tune.axes), lease=lease)
 
 
-def test_two_hands_share_the_slots_and_make_no_more(tmp_path: Path) -> None:
-    one, two = hand(tmp_path / "j", 5), hand(tmp_path / "j", 5)
+def test_two_processes_share_the_slots_and_make_no_more(tmp_path: Path) -> None:
+    one, two = queue_on(tmp_path / "j", 5), queue_on(tmp_path / "j", 5)
     one.enqueue({"recipe": {"x": 0.5, "n": 1}})
     two.enqueue({"recipe": {"x": 0.5, "n": 1}})
     claimed = 0
@@ -41,37 +44,37 @@ def test_two_hands_share_the_slots_and_make_no_more(tmp_path: Path) -> None:
         for queue, trial in [(queue, queue.claim()) for queue in (one, two)]:
             if trial is not None:
                 claimed += 1
-                assert queue.complete(trial, [trial.params["x"]]), "the trial is still its claimant's"
+                assert queue.complete(trial, [trial.params["x"]]), "the trial is still leased to its claimant"
     assert claimed == 5, "five slots are five claims"
     assert one.finished(), "every slot has its result"
     assert len(finished_trials(one.trials(), 5)) == 5, "five results"
 
 
 def test_a_starting_point_queued_twice_is_run_once(tmp_path: Path) -> None:
-    one = hand(tmp_path / "j", 3)
-    for _ in range(2):  # as by two hands that looked before either had written
+    one = queue_on(tmp_path / "j", 3)
+    for _ in range(2):  # as by two processes that read before either had written
         one.study.enqueue_trial({"x": 0.5, "n": 1}, user_attrs={"start": "recipe", "fixed": {}})
     first = one.claim()
     assert first is not None, "the first is free"
     second = one.claim()
     assert second is not None, "two slots are left"
-    assert "start" not in second.user_attrs, "the doubled starting point is passed over"
+    assert "start" not in second.user_attrs, "the second of one starting point is not run"
     surplus = [trial for trial in one.trials() if trial.user_attrs.get("surplus")]
     assert len(surplus) == 1, "it is marked as surplus"
     assert surplus[0].state == TrialState.FAIL, "and is no result"
 
 
 def test_what_is_released_is_run_again_with_the_same_values(tmp_path: Path) -> None:
-    one = hand(tmp_path / "j", 2)
+    one = queue_on(tmp_path / "j", 2)
     trial = one.claim()
     assert trial is not None, "a slot is free"
     one.release()
-    two = hand(tmp_path / "j", 2)
+    two = queue_on(tmp_path / "j", 2)
     again = two.claim()
     assert again is not None, "the released trial waits"
     assert again.params == trial.params, "it has the same values"
     assert again.user_attrs["retry_of"] == trial.number, "and says whose retry it is"
-    assert two.complete(again, [1.0]), "it is held"
+    assert two.complete(again, [1.0]), "it is leased"
     last = two.claim()
     assert last is not None, "the second slot"
     two.complete(last, [0.5])
@@ -80,7 +83,7 @@ def test_what_is_released_is_run_again_with_the_same_values(tmp_path: Path) -> N
 
 
 def test_a_retry_counts_where_what_it_repeats_counts(tmp_path: Path) -> None:
-    one = hand(tmp_path / "j", 2)
+    one = queue_on(tmp_path / "j", 2)
     first, second = one.claim(), one.claim()
     assert first is not None, "two slots are free"
     assert second is not None, "and both are claimed"
@@ -97,8 +100,8 @@ def test_a_retry_counts_where_what_it_repeats_counts(tmp_path: Path) -> None:
     )
 
 
-def test_a_retry_that_two_hands_queued_is_run_once(tmp_path: Path) -> None:
-    one = hand(tmp_path / "j", 1)
+def test_a_retry_that_two_processes_queued_is_run_once(tmp_path: Path) -> None:
+    one = queue_on(tmp_path / "j", 1)
     trial = one.claim()
     assert trial is not None, "a slot is free"
     one.study.tell(trial, state=TrialState.FAIL)
@@ -112,17 +115,17 @@ def test_a_retry_that_two_hands_queued_is_run_once(tmp_path: Path) -> None:
     assert len(finished_trials(one.trials(), 1)) == 1, "one slot, one result"
 
 
-def test_a_lease_that_stands_still_is_noticed_on_the_observers_clock(
+def test_a_lease_without_a_change_is_noticed_on_the_observers_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial_queue, "HOST", "elsewhere")
-    lost = hand(tmp_path / "j", 1).claim()
+    lost = queue_on(tmp_path / "j", 1).claim()
     assert lost is not None, "a slot is free"
     monkeypatch.setattr(trial_queue, "HOST", "here")
-    watcher = hand(tmp_path / "j", 1, lease=0.3)
-    assert watcher.reap() == [], "at first sight nobody knows whether the owner lives"
+    watcher = queue_on(tmp_path / "j", 1, lease=0.3)
+    assert watcher.requeue_lost() == [], "at the first reading nothing says whether the owner runs"
     time.sleep(0.4)
-    assert watcher.reap() == [lost.number], "the lease did not change for its whole length"
+    assert watcher.requeue_lost() == [lost.number], "the lease did not change for its whole length"
     retry = watcher.claim()
     assert retry is not None, "it is queued again"
     assert retry.params == lost.params, "with its values"
@@ -130,44 +133,44 @@ def test_a_lease_that_stands_still_is_noticed_on_the_observers_clock(
 
 def test_a_renewed_lease_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial_queue, "HOST", "elsewhere")
-    owner = hand(tmp_path / "j", 1, lease=0.1)
+    owner = queue_on(tmp_path / "j", 1, lease=0.1)
     owner.claim()
     monkeypatch.setattr(trial_queue, "HOST", "here")
-    watcher = hand(tmp_path / "j", 1, lease=0.3)
+    watcher = queue_on(tmp_path / "j", 1, lease=0.3)
     for _ in range(5):
-        assert watcher.reap() == [], "a living owner keeps its trial"
+        assert watcher.requeue_lost() == [], "a running owner keeps its trial"
         time.sleep(0.12)
         owner.renew()
 
 
-def test_a_dead_process_of_this_machine_is_noticed_at_once(tmp_path: Path) -> None:
-    one = hand(tmp_path / "j", 1)
+def test_an_ended_process_of_this_machine_is_noticed_at_once(tmp_path: Path) -> None:
+    one = queue_on(tmp_path / "j", 1)
     trial = one.claim()
     assert trial is not None, "a slot is free"
     trial.set_user_attr("lease", f"{trial_queue.HOST} 999999999 0")  # no such process
-    two = hand(tmp_path / "j", 1)
-    assert two.reap() == [trial.number], "nobody has to wait for the lease of a process that is gone"
-    assert not one.complete(trial, [1.0]), "its old owner, were it still there, is told that it lost the trial"
+    two = queue_on(tmp_path / "j", 1)
+    assert two.requeue_lost() == [trial.number], "the lease of a process that has ended is not waited for"
+    assert not one.complete(trial, [1.0]), "its old owner, were it still running, is refused"
 
 
 def test_a_configuration_that_kills_its_workers_is_recorded_as_failed(tmp_path: Path) -> None:
-    one = hand(tmp_path / "j", 1)
+    one = queue_on(tmp_path / "j", 1)
     for _ in range(3):
-        one.reap()
+        one.requeue_lost()
         trial = one.claim()
         assert trial is not None, "it is run again"
-        one.died(trial, "killed by signal 9 (SIGKILL)")
-    assert one.reap() == [], "three times are enough"
+        one.crashed(trial, "killed by signal 9 (SIGKILL)")
+    assert one.requeue_lost() == [], "three times are enough"
     (last,) = finished_trials(one.trials(), 1)
-    assert "died 3 times" in last.user_attrs["outcome"]["reason"], "the record says why"
+    assert "crashed 3 times" in last.user_attrs["outcome"]["reason"], "the record says why"
     assert one.finished(), "and the study goes on"
 
 
 def test_a_larger_total_makes_use_of_what_is_there(tmp_path: Path) -> None:
-    one = hand(tmp_path / "j", 2)
+    one = queue_on(tmp_path / "j", 2)
     while (trial := one.claim()) is not None:
         one.complete(trial, [0.0])
-    two = hand(tmp_path / "j", 4)
+    two = queue_on(tmp_path / "j", 4)
     assert not two.finished(), "two slots are new"
     while (trial := two.claim()) is not None:
         two.complete(trial, [0.0])
@@ -180,7 +183,7 @@ def test_no_sampler_repeats_itself_after_a_resume(tmp_path: Path, name: str) -> 
     tune = Tune(space=GRID if name == "grid" else AXES.space, sampler=name, pruner="none", seed=1)
     drawn = []
     for total in (3, 6, 12):
-        one = hand(tmp_path / "j", total, tune)
+        one = queue_on(tmp_path / "j", total, tune)
         if name == "grid":
             one.enqueue({f"grid {number}": point for number, point in enumerate(tune.grid())})
         while (trial := one.claim()) is not None:
@@ -192,7 +195,7 @@ def test_no_sampler_repeats_itself_after_a_resume(tmp_path: Path, name: str) -> 
 
 def test_draws_depend_on_the_declared_seed_and_on_nothing_else(tmp_path: Path) -> None:
     def first(folder: str, seed: int) -> float:
-        trial = hand(tmp_path / folder, 1, Tune(space=AXES.space, seed=seed)).claim()
+        trial = queue_on(tmp_path / folder, 1, Tune(space=AXES.space, seed=seed)).claim()
         assert trial is not None, "a slot is free"
         return float(trial.params["x"])
 
