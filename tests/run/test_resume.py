@@ -76,7 +76,7 @@ def test_killed_in_mid_epoch(tmp_path: Path, straight: RunFolder) -> None:
         f"run(sample(checkpoint_every=3), out=Path({str(tmp_path / 'run')!r}), device='cpu')"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    environment["PYTHONPATH"] = str(Path(__file__).parent)
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
     done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, f"the run was killed: {done.stderr}"
     folder = open_folder(tmp_path / "run")

@@ -36,7 +36,7 @@ if __name__ == "__main__":
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     first = subprocess.Popen([sys.executable, "slow.py"], cwd=tmp_path, env=environment)
     try:
         while not (tmp_path / "here").exists():
