@@ -15,7 +15,7 @@ from typing import Any
 from matx.errors import PluginError, RegistrationError, did_you_mean
 from matx.registration import REGISTRIES
 
-__all__ = ["GROUP", "import_all", "load_plugin", "loaded_files", "plugin_of"]
+__all__ = ["GROUP", "brought_by_entry_point", "import_all", "load_plugin", "loaded_files", "plugin_of"]
 
 GROUP = "matx.plugins"
 """The entry-point group in which an installed plug-in names its module."""
@@ -86,6 +86,12 @@ def plugin_of(component: type[Any]) -> str | None:
     """The module to `import` for a component that came through `load_plugin`; None where an entry point brings it."""
     home = component.__module__
     return next((module for module in _LOADED if home == module or home.startswith(module + ".")), None)
+
+
+def brought_by_entry_point(component: type[Any]) -> bool:
+    """Whether an installed plug-in registers a component, so that no gin file need import it."""
+    homes = (key.partition(" = ")[2].partition(":")[0] for key in _IMPORTED)
+    return any(component.__module__ == home or component.__module__.startswith(f"{home}.") for home in homes)
 
 
 def _from_file(path: Path) -> tuple[str, Path]:
@@ -201,5 +207,5 @@ def _explain(error: BaseException, module: str) -> str:
 
 def loaded_files() -> list[str]:
     """The files of the plug-ins that came through `load_plugin`, in order, so that a run can be resumed with them."""
-    files = (getattr(sys.modules.get(module), "__file__", None) for module in _LOADED)
+    files = (getattr(sys.modules.get(module), "__file__", None) for module in _LOADED if "." not in module)
     return [str(Path(file).resolve()) for file in files if file]

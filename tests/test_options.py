@@ -80,7 +80,7 @@ def test_the_error_says_which_option_of_which_component() -> None:
     assert (error.owner, error.parameter, error.got, error.allowed) == ("Evaluation", "every", "0", "1 or more"), error
     assert isinstance(error.component, Evaluation), "the component itself is known too"
     ema: Any = 1.0
-    with pytest.raises(OptionError, match="Peer.ema: got 1.0, allowed: over 0, below 1, or None"):
+    with pytest.raises(OptionError, match=r"Peer\.ema: got 1\.0, allowed: over 0, below 1, or None"):
         Peer(architecture=ema, ema=ema)
 
 

@@ -12,16 +12,17 @@ from matx.config.building import build
 from matx.config.checking import Program, check
 from matx.config.describing import Row, describe
 from matx.config.effects import Plan, find_circle, judge, walk
+from matx.config.instances import bindings_of, modules_of
 from matx.config.names import NOUNS, lookup
 from matx.config.reading import Source, read
 from matx.config.recipes import find_recipe, packaged_recipes
 from matx.config.statements import Place, Problems
 from matx.config.writing import flatten, resolve
-from matx.errors import ConfigError
+from matx.errors import ConfigError, OptionError
 from matx.experiment import Experiment
-from matx.plugins import import_all, plugin_of
+from matx.plugins import import_all, load_plugin, plugin_of
 
-__all__ = ["NOUNS", "Loaded", "Row", "describe", "find_recipe", "load_experiment", "packaged_recipes"]
+__all__ = ["NOUNS", "Loaded", "Row", "describe", "find_recipe", "load_experiment", "loaded_from", "packaged_recipes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,26 @@ def load_experiment(files: Sequence[str | Path], bindings: Sequence[str] = ()) -
         files=tuple(source.files.values()),
         warnings=tuple(warnings),
     )
+
+
+def loaded_from(experiment: Experiment, name: str) -> Loaded:
+    """An experiment made in Python as if it had been read: with the gin text that gives it, for a run folder.
+
+    Its components must be registered and lie in modules that can be imported. OptionError for what gin cannot write.
+    """
+    import_all()
+    bindings = bindings_of(experiment, name)
+    modules = modules_of(bindings)
+    for module in modules:
+        load_plugin(module)
+    problems = Problems()
+    again = build(check(bindings, problems), problems, Place(name, 1))
+    resolved = resolve(experiment)
+    if problems.found or repr(resolve(again)) != repr(resolved):
+        reason = "; ".join(problems.lines()) or "what it gives back differs from it"
+        raise OptionError("experiment", got=f"one that gin cannot write ({reason})", allowed="plain, declared options")
+    text = flatten([f"an experiment in Python ({name})"], 0, modules, bindings)
+    return Loaded(experiment=experiment, text=text, resolved=MappingProxyType(resolved), name=name)
 
 
 def _flattened(source: Source, program: Program, plan: Plan, overrides: int) -> str:

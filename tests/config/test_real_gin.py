@@ -1,4 +1,4 @@
-"""What matx resolves and builds, against gin itself: the same values for every shipped recipe and for generated files."""
+"""What matx resolves and builds, against gin itself: the same for every shipped recipe and for generated files."""
 
 from __future__ import annotations
 
