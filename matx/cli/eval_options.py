@@ -99,8 +99,10 @@ class Measured:
         return [_threat("--threat", text) for text in self.threats]
 
     def chosen_metrics(self) -> list[Metric]:
-        """Those of --metric, with their defaults."""
-        return [_metric(name) for name in dict.fromkeys(self.metrics)]
+        """Those of --metric."""
+        from matx.evaluation import named_metrics
+
+        return [metric for name in dict.fromkeys(self.metrics) for metric in named_metrics(name)]
 
     def radii(self) -> list[ThreatModel]:
         """Those of --grid."""
@@ -114,7 +116,9 @@ measured_options: Decorator = grouped(
     click.option("--suite", metavar="NAME", help="The attacks: pgd, autoattack, maini, or a gin file."),
     click.option("--grid", "grids", multiple=True, metavar="NORM:EPS,EPS,...", help="Accuracy at these radii, too."),
     click.option("-n", "--images", type=click.IntRange(min=1), help="At most so many test images."),
-    click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Also this metric; may be repeated."),
+    click.option(
+        "--metric", "metrics", multiple=True, metavar="NAME", help="Also this one, or a gin file's; repeatable."
+    ),
     click.option("--seed", type=click.IntRange(min=0), help="Of the evaluation's draws; otherwise the run's."),
     click.option("--union-only", is_flag=True, help="Attack only what is still right: quicker, but no figures a norm."),
     click.option("--ensemble/--no-ensemble", default=True, help="Whether several peers are scored as one, too."),
@@ -164,17 +168,6 @@ def _threat(option: str, text: str) -> ThreatModel:
         return ThreatModel.parse(text)
     except OptionError as error:
         raise OptionError(f"{option} {text}: {error}") from None
-
-
-def _metric(name: str) -> Metric:
-    """A registered metric with its defaults."""
-    from matx.errors import OptionError
-    from matx.registration import metrics
-
-    try:
-        return metrics[name]()
-    except TypeError as error:
-        raise OptionError(f"--metric {name}: {error}; allowed: one without required options, or a gin file") from None
 
 
 def _grid(text: str) -> list[ThreatModel]:

@@ -4,7 +4,7 @@ from matx.evaluation.evaluator import Evaluator
 from matx.evaluation.external import ExternalModel, from_module, from_weights
 from matx.evaluation.flow import evaluate, evaluate_beside, read_seconds, run_evaluation, verify_evaluation
 from matx.evaluation.folder import EvalFolder, identity_of_evaluation, open_evaluation
-from matx.evaluation.suites import Asked, load_suite, packaged_metrics, settings_of
+from matx.evaluation.suites import Asked, load_suite, named_metrics, packaged_metrics, settings_of
 from matx.evaluation.target import Selection, Target, WeightSet
 from matx.evaluation.targets import target_of_folder, target_of_run, target_of_training
 
@@ -23,6 +23,7 @@ __all__ = [
     "identity_of_evaluation",
     "load_suite",
     "open_evaluation",
+    "named_metrics",
     "packaged_metrics",
     "read_seconds",
     "run_evaluation",

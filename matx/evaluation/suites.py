@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 from matx.config import Loaded, load_experiment
@@ -13,14 +13,15 @@ from matx.evaluation.target import Target
 from matx.experiment import Evaluation
 from matx.interfaces import Metric
 from matx.measure import EvaluationSettings, aimed, by_threat
+from matx.registration import REGISTRIES
 from matx.threat import ThreatModel
 
-__all__ = ["Asked", "load_suite", "packaged_metrics", "settings_of"]
+__all__ = ["Asked", "load_suite", "named_metrics", "packaged_metrics", "settings_of"]
 
 _SUITES = "suites"
 """The folder of packaged recipes whose Evaluation is a suite."""
 _METRICS = "metrics"
-"""The folder of packaged recipes that say what is measured where nobody does."""
+"""The folder of packaged recipes that say what is measured where nobody does, and with which options by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,22 @@ def load_suite(name: str, bindings: Sequence[str] = ()) -> Loaded:
 def packaged_metrics(purpose: str) -> tuple[Metric, ...]:
     """What is measured for a purpose (`run`, `eval`, `transfer`), from the packaged recipe of that name."""
     return tuple(load_experiment([f"{_METRICS}/{purpose}"]).experiment.evaluation.metrics)
+
+
+def named_metrics(name: str) -> tuple[Metric, ...]:
+    """A registered metric as the packaged recipe of its name declares it, else with its defaults; or those of a gin file."""
+    if name.endswith(".gin"):
+        return tuple(load_experiment([name]).experiment.evaluation.metrics)
+    known = REGISTRIES["metrics"]
+    component = known[name]
+    if f"{_METRICS}/{name}" in packaged_recipes():
+        return packaged_metrics(name)
+    required = [option.name for option in fields(component) if option.default is option.default_factory is MISSING]
+    if required:
+        raise OptionError(
+            f"--metric {name}: got no {', '.join(required)}, allowed: a gin file with metrics.{name}.{required[0]} = ..."
+        )
+    return (component(),)
 
 
 def settings_of(target: Target, asked: Asked) -> EvaluationSettings:

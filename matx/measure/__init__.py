@@ -3,6 +3,7 @@
 from matx.measure.answers import correct, plain_fp32
 from matx.measure.ensemble import Ensemble
 from matx.measure.measuring import Measured, MeasuredBatch, flags_of, measure
+from matx.measure.nearest import distances
 from matx.measure.rates import Flags, Rate, counted
 from matx.measure.records import MeasuredColumns, Records, SearchRecord
 from matx.measure.rounding import towards_clean
@@ -25,6 +26,7 @@ __all__ = [
     "by_threat",
     "correct",
     "counted",
+    "distances",
     "flags_of",
     "in_order",
     "measure",
