@@ -61,7 +61,7 @@ def packaged_metrics(purpose: str) -> tuple[Metric, ...]:
 
 
 def named_metrics(name: str) -> tuple[Metric, ...]:
-    """A registered metric as the packaged recipe of its name declares it, else with its defaults; or those of a gin file."""
+    """A registered metric, as the packaged recipe of its name declares it or with its defaults; or a gin file's."""
     if name.endswith(".gin"):
         return tuple(load_experiment([name]).experiment.evaluation.metrics)
     known = REGISTRIES["metrics"]
@@ -71,7 +71,7 @@ def named_metrics(name: str) -> tuple[Metric, ...]:
     required = [option.name for option in fields(component) if option.default is option.default_factory is MISSING]
     if required:
         raise OptionError(
-            f"--metric {name}: got no {', '.join(required)}, allowed: a gin file with metrics.{name}.{required[0]} = ..."
+            f"--metric {name}: got no {', '.join(required)}, allowed: a gin file that says metrics.{name}.{required[0]}"
         )
     return (component(),)
 

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from bad import architectures, attacks, augmentations, datasets, optimizers, schedules, strategies, unions
+from bad import architectures, attacks, augmentations, datasets, metrics, optimizers, schedules, strategies, unions
 from bad import components as bad_components
 
 import registry
@@ -19,6 +19,7 @@ from matx.testing import architectures as architecture_contracts
 from matx.testing import attacks as attack_contracts
 from matx.testing import augmentations as augmentation_contracts
 from matx.testing import datasets as dataset_contracts
+from matx.testing import metrics as metric_contracts
 from matx.testing import optimizers as optimizer_contracts
 from matx.testing import schedules as schedule_contracts
 from matx.testing import strategies as strategy_contracts
@@ -33,6 +34,7 @@ PAIRS: list[tuple[ModuleType, ModuleType]] = [
     (strategy_contracts, strategies),
     (architecture_contracts, architectures),
     (dataset_contracts, datasets),
+    (metric_contracts, metrics),
     (augmentation_contracts, augmentations),
     (optimizer_contracts, optimizers),
     (schedule_contracts, schedules),
@@ -66,6 +68,7 @@ def test_good_components_keep_every_promise(tmp_path: Path) -> None:
         "strategies": strategies.Bad(),
         "architectures": architectures.Bad(fault=""),
         "datasets": datasets.Bad(fault=""),
+        "metrics": metrics.Bad(),
         "augmentations": augmentations.Bad(),
         "optimizers": optimizers.Bad(),
         "schedules": schedules.Bad(),
