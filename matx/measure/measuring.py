@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from matx.craft import attackable, forked
 from matx.data import Batch, Split, batches
-from matx.errors import ModelError
 from matx.folding import folded
-from matx.interfaces import Column, Figure, Findings, Metric, Model, copied, refuse_writes
+from matx.interfaces import Figure, Findings, Metric, Model, copied, refuse_writes
 from matx.measure.answers import known_classes, plain_fp32
+from matx.measure.columns import Columns, checked_columns, checked_figures, joined
 from matx.measure.rates import Flags
 from matx.measure.records import MeasuredColumns, Records
 from matx.measure.searching import Searching, Told, find
@@ -24,9 +24,7 @@ from matx.measure.threats import by_threat
 from matx.measure.transferring import crafted_on
 from matx.threat import ThreatModel
 
-__all__ = ["Columns", "Measured", "MeasuredBatch", "flags_of", "measure"]
-
-Columns = Mapping[Column, Tensor]
+__all__ = ["Measured", "MeasuredBatch", "flags_of", "measure"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,8 +141,8 @@ def measure(
                 columns[metric_name(metric)].append(_columns(metric, part))
             for name, findings in part.found.items():
                 found[name].append(findings)
-    whole = {name: _joined(name, parts) for name, parts in columns.items()}
-    figures = {metric_name(m): _figures(m, whole[metric_name(m)]) for m in settings.metrics}
+    whole = {name: joined(name, parts) for name, parts in columns.items()}
+    figures = {metric_name(m): checked_figures(m, whole[metric_name(m)]) for m in settings.metrics}
     flags = {name: _flags(parts) for name, parts in found.items() if parts}
     return Measured(columns=whole, figures=figures, flags=flags, seconds=seconds)
 
@@ -198,39 +196,14 @@ def _columns(metric: Metric, part: MeasuredBatch) -> Columns:
         return kept.columns
     began = time.monotonic()
     seen = copied(part.batch)
-    found = {column: values.cpu() for column, values in metric.measure(part.models, seen, part).items()}
+    measured = metric.measure(part.models, seen, part)
     refuse_writes(metric, seen, part.batch)
-    for column, values in found.items():
-        if tuple(values.shape) != (len(part.rows),):
-            raise ModelError(
-                f"metrics.{metric_name(metric)}: got column {column.name!r} of shape {tuple(values.shape)}, "
-                f"allowed: ({len(part.rows)},), one value a sample"
-            )
+    found = checked_columns(metric_name(metric), measured, len(part.rows))
     if part.records is not None:
         record = MeasuredColumns(
             rows=part.rows, columns=found, attacked=tuple(part.found), seconds=time.monotonic() - began
         )
         part.records.write_columns(where, record)
-    return found
-
-
-def _joined(name: str, parts: Sequence[Columns]) -> Columns:
-    for part in parts:
-        if list(part) != list(parts[0]):
-            raise ModelError(f"metrics.{name}: got other columns for one batch than for another, allowed: the same")
-    return {column: torch.cat([part[column] for part in parts]) for column in parts[0]}
-
-
-def _figures(metric: Metric, columns: Columns) -> Sequence[Figure]:
-    found = tuple(metric.summarise(columns))
-    seen: set[Column] = set()
-    for figure in found:
-        if figure.column in seen:
-            raise ModelError(
-                f"metrics.{metric_name(metric)}: got {figure.column.name!r} of {figure.column.model!r} twice, "
-                "allowed: each column once"
-            )
-        seen.add(figure.column)
     return found
 
 
