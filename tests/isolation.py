@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,10 +25,16 @@ def isolated_plugins() -> Iterator[None]:
             registry.components.update(registries[kind][0])
             registry.plugins[:] = registries[kind][1]
         sys.path[:] = path
-        roots = {name.partition(".")[0] for name in modules}
         for name in set(sys.modules) - modules:
-            if name.partition(".")[0] not in roots:
+            if not _installed(name):
                 del sys.modules[name]
         for kept, before in ((plugins._LOADED, loaded), (plugins._IMPORTED, imported)):
             kept.clear()
             kept.update(before)
+
+
+def _installed(name: str) -> bool:
+    """Whether a module is a package's or Python's own, which others may have imported from by now."""
+    file = getattr(sys.modules[name], "__file__", None)
+    ours = name.partition(".")[0] in ("matx", "registry")
+    return ours or file is None or "site-packages" in file or file.startswith(sysconfig.get_path("stdlib"))

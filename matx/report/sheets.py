@@ -173,7 +173,7 @@ def _matrices(caption: str, scores: Sequence[Score]) -> Iterator[Sheet]:
             sources, models = dict.fromkeys(source for source, _ in known), models_of(own)
             rows = [[str(source), *(_cell(known.get((source, model))) for model in models)] for source in sources]
             title = label(f"{caption or metric}: {heading}", kind)
-            yield from [Sheet(caption=title, head=["examples of", *models], rows=rows)] if rows else []
+            yield from [Sheet(caption=title, head=["source", *models], rows=rows)] if rows else []
 
 
 def _seconds(spent: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[Sheet]:
