@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 import matx
 from matx.data import Batch
-from matx.errors import OptionError
 from matx.interfaces import Column, Figure, MetricSettings, Model
 from matx.measure import counted
+from matx.options import Range
 
 
 @matx.metrics.register("top_k")
@@ -31,14 +31,10 @@ class TopK:
         right(x) = #{ c : z_c(x) >= z_y(x) } <= k
     """
 
-    k: int = 2
+    k: Annotated[int, Range(1)] = 2
     """How many answers a model has for each image."""
     table: ClassVar[str] = ""
     """'': a column of the first table, beside clean and robust accuracy; else the caption of a table of its own."""
-
-    def __post_init__(self) -> None:
-        if self.k < 1:
-            raise OptionError(f"metrics.top_k.k: got {self.k}, allowed: 1 or more")
 
     @torch.no_grad()
     def measure(self, models: Mapping[str, Model], batch: Batch, settings: MetricSettings) -> Mapping[Column, Tensor]:

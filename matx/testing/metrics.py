@@ -22,10 +22,10 @@ from matx.threat import ThreatModel
 
 __all__ = [
     "CONTRACTS",
-    "gives_figures_of_its_columns_alone",
     "gives_the_same_in_any_batches",
     "has_a_table",
-    "leaves_what_it_is_given_alone",
+    "leaves_what_it_is_given_unchanged",
+    "makes_figures_of_its_columns",
     "measures_one_value_a_sample",
     "names_every_model",
     "repeats_itself",
@@ -146,7 +146,7 @@ class _Watched:
         return found
 
 
-def leaves_what_it_is_given_alone(metric: Metric) -> None:
+def leaves_what_it_is_given_unchanged(metric: Metric) -> None:
     """Weights, images, labels and joined columns are afterwards what they were before."""
     models: Any = _models("a", "b")
     before = copy.deepcopy(models)
@@ -158,7 +158,7 @@ def leaves_what_it_is_given_alone(metric: Metric) -> None:
             require(same, f"{metric!r} changed {key} of the model that it was given")
 
 
-def gives_figures_of_its_columns_alone(metric: Metric) -> None:
+def makes_figures_of_its_columns(metric: Metric) -> None:
     """Figures are a function of the columns joined over all samples; each is well formed."""
     found = _measured(metric)
     columns, first = _columns(found), _figures(found)
@@ -186,7 +186,7 @@ CONTRACTS: tuple[Callable[[Any], None], ...] = (
     names_every_model,
     gives_the_same_in_any_batches,
     repeats_itself,
-    leaves_what_it_is_given_alone,
-    gives_figures_of_its_columns_alone,
+    leaves_what_it_is_given_unchanged,
+    makes_figures_of_its_columns,
 )
 """The contracts of this file."""

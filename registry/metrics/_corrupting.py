@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,11 @@ from torch import Tensor
 from matx.randomness import SampleGenerator
 
 SEVERITIES = range(1, 6)
+Name = Literal[
+    "gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "gaussian_blur",
+    "brightness", "contrast", "saturate", "pixelate", "jpeg_compression",
+]  # fmt: skip
+"""Those of the published datasets' files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +124,7 @@ def _each(*strengths: float) -> tuple[tuple[float, ...], ...]:
     return tuple((strength,) for strength in strengths)
 
 
-CORRUPTIONS: Mapping[str, Corruption] = {
+CORRUPTIONS: Mapping[Name, Corruption] = {
     "gaussian_noise": Corruption(
         corrupt=_gaussian_noise,
         cifar=_each(0.04, 0.06, 0.08, 0.09, 0.10),
@@ -157,4 +163,4 @@ CORRUPTIONS: Mapping[str, Corruption] = {
         corrupt=_jpeg_compression, cifar=_each(80, 65, 58, 50, 40), imagenet=_each(25, 18, 15, 10, 7)
     ),
 }
-"""{name of the published dataset's file: how it is made}."""
+"""How each is made."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from scipy.stats import t as student
@@ -13,8 +13,8 @@ from torch import Tensor
 
 import matx
 from matx.data import Batch
-from matx.errors import OptionError
 from matx.interfaces import Column, Figure, MetricSettings, Model
+from matx.options import Range
 
 _CLEAN = "clean"
 
@@ -33,12 +33,8 @@ class Calibration:
     of confidence 1. The interval of the Brier score is Student's of a mean; ECE has none: resampled, it grows.
     """
 
-    bins: int = 15
+    bins: Annotated[int, Range(1)] = 15
     table: ClassVar[str] = "Calibration"
-
-    def __post_init__(self) -> None:
-        if self.bins < 1:
-            raise OptionError(f"metrics.calibration.bins: got {self.bins}, allowed: 1 or more")
 
     def measure(self, models: Mapping[str, Model], batch: Batch, settings: MetricSettings) -> Mapping[Column, Tensor]:
         """{correct X: (N,) bool, confidence X: (N,) fp32, Brier X: (N,) fp32} of each model, X: clean or threat key."""

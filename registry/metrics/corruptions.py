@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 import matx
 from matx.data import Batch
-from matx.errors import OptionError, did_you_mean
+from matx.errors import OptionError
 from matx.interfaces import Column, Figure, MetricSettings, Model
 from matx.measure import Rate, correct
 from matx.randomness import SampleGenerator, hashed
-from registry.metrics._corrupting import CORRUPTIONS, SEVERITIES, Corruption, corrupted
+from registry.metrics._corrupting import CORRUPTIONS, SEVERITIES, Corruption, Name, corrupted
 
 _ALL = "all corruptions"
-_STRENGTHS = ("auto", "cifar", "imagenet")
 _SMALL = 96
 
 
@@ -39,24 +38,17 @@ class Corruptions:
     images, for the answers to one image depend on each other.
     """
 
-    corruptions: Sequence[str] = tuple(CORRUPTIONS)
-    strengths: str = "auto"
+    names: Sequence[Name] = tuple(CORRUPTIONS)
+    strengths: Literal["auto", "cifar", "imagenet"] = "auto"
     """'cifar': those of CIFAR-10-C; 'imagenet': of ImageNet-C; 'auto': of the latter if a side has over 96 pixels."""
     table: ClassVar[str] = "Accuracy under common corruptions, mean over five severities, %"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "corruptions", tuple(self.corruptions))
-        for name in self.corruptions:
-            if name not in CORRUPTIONS or self.corruptions.count(name) > 1:
-                allowed = f"each once of {', '.join(CORRUPTIONS)}{did_you_mean(name, CORRUPTIONS)}"
-                raise OptionError(f"metrics.corruptions.corruptions: got {name!r}, allowed: {allowed}")
-        if not self.corruptions:
-            raise OptionError("metrics.corruptions.corruptions: got none, allowed: at least one")
-        if self.strengths not in _STRENGTHS:
-            hint = did_you_mean(self.strengths, _STRENGTHS)
-            raise OptionError(
-                f"metrics.corruptions.strengths: got {self.strengths!r}, allowed: {', '.join(_STRENGTHS)}{hint}"
-            )
+        object.__setattr__(self, "names", tuple(self.names))
+        twice = [name for name in self.names if self.names.count(name) > 1]
+        if twice or not self.names:
+            got = f"{twice[0]!r} twice" if twice else "none"
+            raise OptionError("names", got=got, allowed="one or more, each once")
 
     def measure(self, models: Mapping[str, Model], batch: Batch, settings: MetricSettings) -> Mapping[Column, Tensor]:
         """{corruption severity: (N,) bool}, right on the corrupted image, and their means over severities {corruption:
@@ -78,11 +70,11 @@ class Corruptions:
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        return (cls(), cls(corruptions=("shot_noise", "jpeg_compression"), strengths="imagenet"))
+        return (cls(), cls(names=("shot_noise", "jpeg_compression"), strengths="imagenet"))
 
     def _of(self, images: Tensor) -> dict[str, Corruption]:
         """Those that are defined for the images."""
-        known = {name: CORRUPTIONS[name] for name in self.corruptions}
+        known = {name: CORRUPTIONS[name] for name in self.names}
         return {name: entry for name, entry in known.items() if entry.channels in (None, images.shape[1])}
 
     def _strengths(self, corruption: Corruption, images: Tensor) -> Sequence[tuple[float, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from matx.data import Batch
 from matx.errors import OptionError
 from matx.interfaces import Attack, Column, Figure, MetricSettings, Model
 from matx.measure import counted, distances
+from matx.options import Range
 from matx.threat import ThreatModel
 
 
@@ -39,7 +40,7 @@ class Margin:
 
     attacks: Sequence[Attack]
     """Of kind minimum_norm; `matx eval --metric margin` takes those of the packaged recipe metrics/margin."""
-    shares: Sequence[float] = (0.5, 1.0, 2.0)
+    shares: Sequence[Annotated[float, Range(0, open="low")]] = (0.5, 1.0, 2.0)
     table: ClassVar[str] = "Margin: norm of the smallest perturbation found, and % of images over a radius"
 
     def __post_init__(self) -> None:
@@ -48,9 +49,7 @@ class Margin:
         wrong = [attack for attack in self.attacks if attack.kind != "minimum_norm"]
         if wrong or not self.attacks:
             got = repr(wrong[0]) if wrong else "none"
-            raise OptionError(f"metrics.margin.attacks: got {got}, allowed: one or more of kind minimum_norm")
-        if any(not share > 0.0 for share in self.shares):
-            raise OptionError(f"metrics.margin.shares: got {list(self.shares)}, allowed: numbers over 0")
+            raise OptionError("attacks", got=got, allowed="one or more of kind minimum_norm")
 
     def measure(self, models: Mapping[str, Model], batch: Batch, settings: MetricSettings) -> Mapping[Column, Tensor]:
         """{margin NORM: (N,) float64} of each model."""

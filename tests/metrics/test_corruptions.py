@@ -147,7 +147,7 @@ def metric(**options: Any) -> Any:
 
 
 def test_figures_are_counts_over_images_and_severities() -> None:
-    found = found_on(metric(corruptions=("brightness", "contrast")))
+    found = found_on(metric(names=("brightness", "contrast")))
     columns, figures = found.columns["corruptions"], found.figures["corruptions"]
     known = {figure.column.name: figure for figure in figures}
     assert list(known) == ["brightness", "contrast", "all corruptions"], "a figure is missing"
@@ -173,7 +173,7 @@ def test_batches_change_nothing() -> None:
 @pytest.mark.parametrize(("side", "scale"), [(32, "cifar"), (100, "imagenet")])
 def test_strengths_follow_the_size_of_the_images(side: int, scale: str) -> None:
     found = {
-        name: found_on(metric(corruptions=("brightness",), strengths=name), side=side).columns["corruptions"]
+        name: found_on(metric(names=("brightness",), strengths=name), side=side).columns["corruptions"]
         for name in ("auto", "cifar", "imagenet")
     }
     column = Column("a", "brightness 1")
@@ -184,11 +184,11 @@ def test_strengths_follow_the_size_of_the_images(side: int, scale: str) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"corruptions": ("fog",)}, "corruptions: got 'fog', allowed: each once of gaussian_noise"),
-        ({"corruptions": ("shot_nois",)}, "did you mean 'shot_noise'"),
-        ({"corruptions": ("contrast", "contrast")}, "corruptions: got 'contrast', allowed: each once of"),
-        ({"corruptions": ()}, "corruptions: got none, allowed: at least one"),
-        ({"strengths": "cifr"}, "strengths: got 'cifr', allowed: auto, cifar, imagenet; did you mean 'cifar'"),
+        ({"names": ("fog",)}, r"metrics\.corruptions\.names\[0\]: got 'fog', allowed: 'gaussian_noise'"),
+        ({"names": ("shot_nois",)}, "did you mean 'shot_noise'"),
+        ({"names": ("contrast", "contrast")}, "names: got 'contrast' twice, allowed: one or more, each once"),
+        ({"names": ()}, "names: got none, allowed: one or more, each once"),
+        ({"strengths": "cifr"}, "strengths: got 'cifr', allowed: 'auto', 'cifar', 'imagenet'; did you mean 'cifar'"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], sentence: str) -> None:
