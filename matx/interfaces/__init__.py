@@ -23,7 +23,7 @@ from matx.interfaces.attack_input import (
 )
 from matx.interfaces.inputs import copied, refuse_writes
 from matx.interfaces.metrics import Column, Figure, Findings, Metric, MetricSettings, Search
-from matx.interfaces.running import checked_examples, run_attack
+from matx.interfaces.running import checked_examples, found_anywhere, run_attack
 from matx.interfaces.training import Augmentation, Optimizer, Schedule
 from matx.threat import ThreatModel
 
@@ -58,6 +58,7 @@ __all__ = [
     "check_objective",
     "checked_examples",
     "copied",
+    "found_anywhere",
     "refuse_writes",
     "run_attack",
     "sources_of",

@@ -13,7 +13,7 @@ from matx.interfaces.inputs import copied, refuse_writes
 if TYPE_CHECKING:
     from matx.interfaces import Attack, AttackInput
 
-__all__ = ["checked_examples", "run_attack"]
+__all__ = ["checked_examples", "found_anywhere", "run_attack"]
 
 
 def run_attack(attack: Attack, given: AttackInput) -> Tensor:
@@ -21,11 +21,16 @@ def run_attack(attack: Attack, given: AttackInput) -> Tensor:
 
     The attack sees copies of the input; ModelError where it wrote into one.
     """
+    return _inside(attack, found_anywhere(attack, given), given)
+
+
+def found_anywhere(attack: Attack, given: AttackInput) -> Tensor:
+    """(N, C, H, W): the attack's examples as `run_attack` checks them, but inside the threat model or not."""
     seen = copied(given)
     with torch.enable_grad():
         images = attack(seen)
     refuse_writes(attack, seen, given)
-    return checked_examples(attack, images, given)
+    return _usable(attack, images, given)
 
 
 def checked_examples(attack: Attack, images: Tensor, given: AttackInput) -> Tensor:
@@ -33,6 +38,10 @@ def checked_examples(attack: Attack, images: Tensor, given: AttackInput) -> Tens
 
     `maximise`: projected where outside. `minimum_norm`: the clean image where outside.
     """
+    return _inside(attack, _usable(attack, images, given), given)
+
+
+def _usable(attack: Attack, images: Tensor, given: AttackInput) -> Tensor:
     images = images.detach().clone()  # an attack that keeps its result cannot change it later
     if images.shape != given.images.shape or images.dtype != given.images.dtype:
         raise ModelError(
@@ -40,9 +49,13 @@ def checked_examples(attack: Attack, images: Tensor, given: AttackInput) -> Tens
             f"allowed: {given.images.dtype} of shape {tuple(given.images.shape)}"
         )
     finite = images.isfinite().flatten(1).all(1)
-    # The two tests below read one number each from the device: an attack's result must not be used before they pass.
+    # This test and that of _inside read one number each from the device: no result is used before they pass.
     if not finite.all():
         raise ModelError(f"{attack!r}: {int((~finite).sum())} of {len(images)} images are not finite")
+    return images
+
+
+def _inside(attack: Attack, images: Tensor, given: AttackInput) -> Tensor:
     inside = attack.threat.contains(images, given.images)
     if inside.all():
         return images

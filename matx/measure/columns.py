@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from matx.errors import ModelError
-from matx.interfaces import Column, Figure, Metric
+from matx.interfaces import Column, Figure, Metric, copied, refuse_writes
 from matx.measure.settings import metric_name
 
 __all__ = ["Columns", "checked_columns", "checked_figures", "joined"]
@@ -37,8 +37,10 @@ def joined(name: str, parts: Sequence[Columns]) -> Columns:
 
 
 def checked_figures(metric: Metric, columns: Columns) -> Sequence[Figure]:
-    """A metric's figures; ModelError where one is there twice or is no number."""
-    name, found = metric_name(metric), tuple(metric.summarise(columns))
+    """A metric's figures; ModelError where one is there twice or is no number, or the metric wrote into a column."""
+    name, given = metric_name(metric), copied(columns)
+    found = tuple(metric.summarise(given))
+    refuse_writes(metric, _by_name(given), _by_name(columns))
     seen: set[Column] = set()
     for figure in found:
         if figure.column in seen:
@@ -47,6 +49,10 @@ def checked_figures(metric: Metric, columns: Columns) -> Sequence[Figure]:
             raise _refusal(name, figure.column, f"as {figure.value}", "finite figures and intervals")
         seen.add(figure.column)
     return found
+
+
+def _by_name(columns: Columns) -> dict[str, Tensor]:
+    return {f"{column.name} of {column.model}": values for column, values in columns.items()}
 
 
 def _refusal(name: str, column: Column, got: str, allowed: str) -> ModelError:

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from matx.craft import forked
 from matx.data import Batch
-from matx.errors import ModelError
-from matx.interfaces import Attack, AttackInput, Model
+from matx.interfaces import Attack, AttackInput, Model, found_anywhere
 from matx.measure.answers import correct
 from matx.randomness import SampleGenerator, hashed, seed_for
 
@@ -23,10 +22,8 @@ def distances(model: Model, attack: Attack, batch: Batch, seed: int) -> Tensor:
     purpose = (seed, "distance", attack.threat.norm, type(attack).__name__)
     draws = SampleGenerator(hashed(*purpose), batch.indices)
     given = AttackInput(model=model, images=batch.images, labels=batch.labels, generator=draws, progress=1.0)
-    with forked(seed_for(*purpose, int(batch.indices[0])), batch.images.device), torch.enable_grad():
-        found = attack(given).detach()
-    if found.shape != batch.images.shape:
-        raise ModelError(f"{attack!r}: got images of shape {tuple(found.shape)}, allowed: {tuple(batch.images.shape)}")
+    with forked(seed_for(*purpose, int(batch.indices[0])), batch.images.device):
+        found = found_anywhere(attack, given)
     boxed = ((found >= 0.0) & (found <= 1.0)).flatten(1).all(1)
     broken = boxed & ~correct(model, found, batch.labels)
     size = attack.threat.size(found.double() - batch.images.double())

@@ -128,9 +128,9 @@ CASES: Sequence[tuple[str, Callable[[], Any], str]] = [
         "other columns for one batch than for another",
     ),
     ("repeats_itself", lambda: Measuring(change=lambda v, b: torch.rand(len(v))), "the second time"),
-    ("leaves_what_it_is_given_unchanged", lambda: Measuring(change=_writing), "changed the images"),
-    ("leaves_what_it_is_given_unchanged", lambda: Measuring(change=_relabelling), "changed the labels"),
-    ("leaves_what_it_is_given_unchanged", lambda: Measuring(change=_reindexing), "changed the indices"),
+    ("leaves_what_it_is_given_unchanged", lambda: Measuring(change=_writing), "wrote into its input (images)"),
+    ("leaves_what_it_is_given_unchanged", lambda: Measuring(change=_relabelling), "wrote into its input (labels)"),
+    ("leaves_what_it_is_given_unchanged", lambda: Measuring(change=_reindexing), "wrote into its input (indices)"),
     ("leaves_what_it_is_given_unchanged", Training, "changed first of the model"),
     (
         "makes_figures_of_its_columns",
@@ -138,7 +138,7 @@ CASES: Sequence[tuple[str, Callable[[], Any], str]] = [
         "remembers something",
     ),
     ("makes_figures_of_its_columns", lambda: Summarising(change=lambda f, c, calls: [*f, f[0]]), "twice"),
-    ("leaves_what_it_is_given_unchanged", lambda: Summarising(change=_erasing), "changed the column"),
+    ("leaves_what_it_is_given_unchanged", lambda: Summarising(change=_erasing), "wrote into its input (pale of a"),
     (
         "makes_figures_of_its_columns",
         lambda: Summarising(change=lambda f, c, calls: [_of(Column("someone", "pale"))]),
