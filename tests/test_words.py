@@ -42,6 +42,8 @@ COVERED = (
     "matx/runtime",
     "matx/testing",
     "matx/threat.py",
+    "matx/tune",
+    "tests/tune",
 )
 """Files, and folders with all that is below them. It grows until it is the repository."""
 

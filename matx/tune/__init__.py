@@ -1,1 +1,1 @@
-"""The only package that imports optuna: a declared search that survives kills and is shared by many hands."""
+"""The only package that imports optuna: a declared search that several processes share and any may leave."""

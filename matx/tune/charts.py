@@ -61,8 +61,8 @@ def history(points: Sequence[Point], objective: int, name: str, *, maximize: boo
     best: float | None = None
     for point in sorted(drawn, key=lambda point: point.number):
         value = point.values[objective]
-        told = f"trial {point.number}: {value:.4f} {point.state}"
-        marks.append(_dot(across.pixel(point.number), down.pixel(value), point, told))
+        title = f"trial {point.number}: {value:.4f} {point.state}"
+        marks.append(_dot(across.pixel(point.number), down.pixel(value), point, title))
         if point.complete and (best is None or (value > best) == maximize):
             best = value
         if best is not None:
@@ -150,8 +150,8 @@ def front(points: Sequence[Point], names: Sequence[str], members: Sequence[int])
     marks = [f'<polyline points="{line}" fill="none" stroke="{_BEST}"/>']
     for point in drawn:
         first, second = point.values
-        told = f"trial {point.number}: {first:.4f}, {second:.4f}"
-        marks.append(_dot(across.pixel(first), down.pixel(second), point, told))
+        title = f"trial {point.number}: {first:.4f}, {second:.4f}"
+        marks.append(_dot(across.pixel(first), down.pixel(second), point, title))
     return chart(f"Pareto front: {names[1]} by {names[0]}", marks, across, down, names[0], whole=False)
 
 

@@ -32,7 +32,7 @@ __all__ = ["OpenStudy", "Resources", "open_study", "refuse_others", "stored_tune
 
 _IDENTITY = "matx"
 _SCHEMA = 2
-"""Of what is stored about a study; the first named no schema, and held settings with modules and paths."""
+"""Of what is stored about a study; the first named no schema, and had settings with modules and paths."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""`matx tune` as users start it: real training, no look at test images, and Ctrl-C."""
+"""`matx tune` as users start it: real training, no test image read, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def test_a_real_study_reads_no_test_image_and_names_a_plugin(
     said = capsys.readouterr()
     assert "trials 3/3" in said.err, "progress is shown"
     assert "best 0." in said.err, "with the best so far"
-    assert "best.gin" in said.out, "and where the best lies"
+    assert "best.gin" in said.out, "and where the best is"
     study = tmp_path / "studies" / "mine"
-    told = json.loads((study / "trials" / "0000" / "trial.json").read_text())
-    assert told["state"] == "complete", "a real trial was trained to its end, without the test images"
+    stored = json.loads((study / "trials" / "0000" / "trial.json").read_text())
+    assert stored["state"] == "complete", "a real trial was trained to its end, without the test images"
     epochs = (study / "trials" / "0000" / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(epochs[-1])["score"] == told["values"][0], "its value is the run's score"
+    assert json.loads(epochs[-1])["score"] == stored["values"][0], "its value is the run's score"
 
 
 def test_ctrl_c_leaves_a_study_that_continues(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ def test_axes_are_what_was_declared() -> None:
     axes = {axis.name: axis for axis in Tune(space=SPACE).axes}
     assert [axis.kind for axis in axes.values()] == ["float", "log", "int", "categorical"], "kinds keep their order"
     assert axes["b.n"].points() == (1, 3, 5), "an int range with a step has these points"
-    assert axes["a.x"].holds(0.5), "0.5 lies in 0 to 1"
-    assert not axes["a.x"].holds(1.5), "1.5 does not lie in 0 to 1"
+    assert axes["a.x"].holds(0.5), "0.5 is in 0 to 1"
+    assert not axes["a.x"].holds(1.5), "1.5 is not in 0 to 1"
     assert not axes["b.w"].holds("r"), "r is no choice"
     assert not axes["a.x"].holds(None), "None is no number"
 

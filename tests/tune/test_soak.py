@@ -97,7 +97,7 @@ def check_nothing_lost_and_nothing_doubled(study: StudyProcesses, kills: int) ->
         for trial in trials
         if trial.state == TrialState.FAIL and "outcome" not in trial.user_attrs and not trial.user_attrs.get("surplus")
     ]
-    assert 1 <= len(lost) <= kills, "a kill loses one trial at most, and these kills hit trials under way"
+    assert 1 <= len(lost) <= kills, "a kill loses one trial at most, and these kills hit trials that were being trained"
     ran_again = collections.Counter(
         trial.user_attrs["retry_of"] for trial in trials if "retry_of" in trial.user_attrs and trial in over
     )

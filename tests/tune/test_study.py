@@ -57,8 +57,10 @@ def test_a_study_ends_with_a_best_that_run_takes(tuned: Tuned, capsys: pytest.Ca
 
     pruned = [row for row in rows(folder) if row["state"] == "pruned"]
     for row in pruned:
-        told = json.loads((folder.trial(int(row["trial"])) / "trial.json").read_text())
-        assert re.search(r"pruned by hyperband after epoch \d of 3", told["reason"]), "a pruned trial's folder says why"
+        stored = json.loads((folder.trial(int(row["trial"])) / "trial.json").read_text())
+        assert re.search(r"pruned by hyperband after epoch \d of 3", stored["reason"]), (
+            "a pruned trial's folder says why"
+        )
     assert len(rows(folder)) == 12, "trials.csv has a line for each"
     page = folder.page.read_text()
     for word in (
@@ -157,8 +159,8 @@ def test_a_worker_killed_in_mid_trial_is_noticed_and_its_trial_run_again(tuned: 
     assert len(retries) == 1, "its trial was run again once"
     assert retries[0].params == lost[0].params, "with the same values"
     assert len(finished_trials(trials)) == 3, "none lost, none doubled"
-    told = json.loads((folder.trial(lost[0].number) / "trial.json").read_text())
-    assert "SIGKILL" in told["reason"], "the folder of the lost trial says what happened"
+    stored = json.loads((folder.trial(lost[0].number) / "trial.json").read_text())
+    assert "SIGKILL" in stored["reason"], "the folder of the lost trial says what happened"
 
 
 def test_two_objectives_give_a_front_without_pruning(tuned: Tuned) -> None:

@@ -49,8 +49,8 @@ def test_a_study_of_the_first_version_goes_on_and_refuses_others(tuned: Tuned) -
     stored["settings"] |= {"strategy": "registry.strategies.mat.MAT", "checkpoint_every": "None", "tune": "m.Tune"}
     stored["search"] |= {"Tune": "matx.experiment.tune.Tune", "Tune.sampler": "'gp'", "Tune.seeds[0]": "7"}
     study.set_user_attr("matx", stored)
-    _, verdict = tuned(2)
-    assert verdict is not None, "the same study is taken for another"
+    _, final = tuned(2)
+    assert final is not None, "the same study is continued"
     with pytest.raises(RunError, match="batch_size: 50 -> 49"):
         tuned(2, "Experiment.batch_size=49")
 
