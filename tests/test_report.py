@@ -195,8 +195,10 @@ def test_any_metric_has_its_columns_and_its_table() -> None:
     assert _row(text, "linf")[4] == "-", "a missing figure is not shown as missing"
     assert "How far they spread:\n\n| model | median | union |" in text, "a metric's own table is missing"
     assert "1.234e+04 [0.01, 0.5] | 50.0 [29.9, 70.1]" in text, "its figures are wrong"
-    assert "Transfer, %: fooled:\n\n| examples of | linf | generalist |" in text, "a matrix of peers is missing"
+    assert "Transfer, %: fooled:\n\n| source | linf | generalist |" in text, "a matrix of peers is missing"
     assert _row(text.partition("Transfer, %")[2], "generalist") == ["25.0 [11.2, 46.9]", "-"], "its cells are wrong"
+    matrix = [line.split(" | ")[0] for line in text.partition("Transfer, %")[2].splitlines() if line.startswith("| ")]
+    assert matrix[2:4] == ["| linf", "| generalist"], "sources are in another order than the models"
     for form in (page, shown):
         for said in ("sharpness", "0.0312", "How far they spread", "median", "Transfer, %: fooled", "25.0"):
             assert said in form, f"{said!r} is missing"

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from matx.errors import RunError
+from matx.report.charts import Curve
 from matx.report.sheets import by_table, label
 from matx.results import CLEAN, Results, scores_at, threat_of
 
-__all__ = ["Curve", "curves", "radius_curves", "read_metrics"]
-
-Curve = list[tuple[float, float]]
+__all__ = ["curves", "radius_curves", "read_metrics"]
 
 
 def read_metrics(path: Path | str) -> list[dict[str, Any]]:

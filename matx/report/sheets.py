@@ -170,7 +170,8 @@ def _matrices(caption: str, scores: Sequence[Score]) -> Iterator[Sheet]:
         for kind in _KINDS:
             own = [s for s in scores if (s.metric, s.column, s.weights) == (metric, column, kind)]
             known = {(score.source, score.model): score for score in own}
-            sources, models = dict.fromkeys(source for source, _ in known), models_of(own)
+            models, sources = models_of(own), dict.fromkeys(source for source, _ in known)
+            sources = dict.fromkeys([*(model for model in models if model in sources), *sources])
             rows = [[str(source), *(_cell(known.get((source, model))) for model in models)] for source in sources]
             title = label(f"{caption or metric}: {heading}", kind)
             yield from [Sheet(caption=title, head=["source", *models], rows=rows)] if rows else []
