@@ -25,7 +25,7 @@ def test_every_component_and_recipe_is_on_its_page() -> None:
         for name in built_in(kind):
             assert f"### {kind}.{name}\n" in components, f"{kind}.{name} has an entry"
     assert "L_i = CE(f_i(x), y) + beta KL(p_i(x) || p_i(x'_i))" in components, "formulas are shown as they are laid out"
-    assert "| `beta` | `float` | `6.0` |" in components, "options are shown with their defaults"
+    assert "| `beta` | `a number (0 or more)` | `6.0` |" in components, "options are shown with their defaults"
     for name in packaged_recipes():
         assert f"| `{name}` |" in recipes, f"{name} has a row"
 

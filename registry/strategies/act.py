@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from torch import Tensor
 
@@ -14,7 +14,8 @@ from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, LogitObjective, Model, Neutral, Objective
 from matx.losses import cross_entropy, distillation, kl_divergence
-from registry.strategies import _objectives, _options, _pair
+from matx.options import Range
+from registry.strategies import _objectives, _pair
 from registry.strategies._losses import label_loss
 
 
@@ -41,19 +42,14 @@ class ACT:
     """The name of N."""
     robust: str = "robust"
     """The name of R."""
-    alpha: float = 0.9
-    """The share of N's prediction in R's loss, 0 to 1."""
-    natural_alpha: float = 0.9
-    """The share of R's prediction in N's loss, 0 to 1."""
-    temperature: float = 4.0
+    alpha: Annotated[float, Range(0, 1)] = 0.9
+    """The share of N's prediction in R's loss."""
+    natural_alpha: Annotated[float, Range(0, 1)] = 0.9
+    """The share of R's prediction in N's loss."""
+    temperature: Annotated[float, Range(0, open="low")] = 4.0
     """T, for both sides of both KLs."""
-    crafting: str = "published"
+    crafting: Literal["published", "attack"] = "published"
     """What attacks maximise: 'published' (labels and N's clean prediction) or 'attack' (the attack's own objective)."""
-
-    def __post_init__(self) -> None:
-        _options.check_shares("act", alpha=self.alpha, natural_alpha=self.natural_alpha)
-        _options.check_positive("act", temperature=self.temperature)
-        _options.check_crafting("act", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """R on its examples, N on clean images, and each one's logits on its own."""

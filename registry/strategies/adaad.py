@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import matx
 from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence
-from registry.strategies import _objectives, _options
+from matx.options import Range
+from registry.strategies import _objectives
 
 
 @matx.strategies.register("adaad")
@@ -33,16 +34,12 @@ class AdaAD:
 
     teacher: str | None = None
     """The teacher's name; None: the only frozen peer."""
-    alpha: float = 1.0
-    """The share of examples beside clean images, 0 to 1."""
+    alpha: Annotated[float, Range(0, 1)] = 1.0
+    """The share of examples beside clean images."""
     elementwise: bool = True
     """True: KL over the number of classes, as released for CIFAR-10; False: the batch mean, as for CIFAR-100."""
-    crafting: str = "published"
+    crafting: Literal["published", "attack"] = "published"
     """What attacks maximise: 'published' (the gap between the two) or 'attack' (the attack's own objective)."""
-
-    def __post_init__(self) -> None:
-        _options.check_shares("adaad", alpha=self.alpha)
-        _options.check_crafting("adaad", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """The students on their examples and clean images, and the teacher's logits on both, where they count."""

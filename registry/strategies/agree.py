@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from matx.errors import OptionError
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, FreeObjective, Model, Neutral, Objective
 from matx.losses import cross_entropy, kl_divergence
-from registry.strategies import _objectives, _options
+from matx.options import Range
+from registry.strategies import _objectives
 from registry.strategies._losses import label_loss
 
 
@@ -37,14 +38,10 @@ class Agree:
     neutral: ClassVar[Neutral | None] = Neutral(settings={"weight": 0.0, "crafting": "attack"}, equals="independent")
     symmetric: ClassVar[bool] = True
 
-    weight: float = 1.0
+    weight: Annotated[float, Range(0)] = 1.0
     """Weight of both directions of a pair's divergence."""
-    crafting: str = "published"
+    crafting: Literal["published", "attack"] = "published"
     """What attacks maximise: 'published' (labels and disagreement) or 'attack' (the attack's own objective)."""
-
-    def __post_init__(self) -> None:
-        _options.check_weights("agree", weight=self.weight)
-        _options.check_crafting("agree", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Everyone's own examples, all coupled."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import matx
 from matx import roles
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import soft_cross_entropy
-from registry.strategies import _options
+from matx.options import Range
 from registry.strategies._losses import label_loss
 
 
@@ -39,20 +39,14 @@ class AKD2:
     """The name of the standard teacher, a frozen peer."""
     robust: str = "robust"
     """The name of the robust teacher, a frozen peer."""
-    label: float = 0.3
+    label: Annotated[float, Range(0)] = 0.3
     """Weight of labels."""
-    standard_weight: float = 0.1
+    standard_weight: Annotated[float, Range(0)] = 0.1
     """Weight of the standard teacher's prediction."""
-    robust_weight: float = 0.6
+    robust_weight: Annotated[float, Range(0)] = 0.6
     """Weight of the robust teacher's prediction."""
-    temperature: float = 2.0
+    temperature: Annotated[float, Range(0, open="low")] = 2.0
     """T, for both sides of H."""
-
-    def __post_init__(self) -> None:
-        _options.check_weights(
-            "akd2", label=self.label, standard_weight=self.standard_weight, robust_weight=self.robust_weight
-        )
-        _options.check_positive("akd2", temperature=self.temperature)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """The students' own examples, and both teachers' logits on them."""

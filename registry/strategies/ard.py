@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import matx
 from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import distillation
-from registry.strategies import _options
+from matx.options import Range
 from registry.strategies._losses import label_loss
 
 
@@ -36,16 +36,12 @@ class ARD:
 
     teacher: str | None = None
     """The teacher's name; None: the only frozen peer."""
-    alpha: float = 1.0
-    """The share of distillation, 0 to 1."""
-    temperature: float = 30.0
+    alpha: Annotated[float, Range(0, 1)] = 1.0
+    """The share of distillation."""
+    temperature: Annotated[float, Range(0, open="low")] = 30.0
     """T, for both sides of the KL."""
     elementwise: bool = True
     """True: KL over the number of classes, as released; False: the batch mean."""
-
-    def __post_init__(self) -> None:
-        _options.check_shares("ard", alpha=self.alpha)
-        _options.check_positive("ard", temperature=self.temperature)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """The students' own examples, clean images where labels count, and the teacher's clean logits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from torch import Tensor
 
@@ -14,7 +14,8 @@ from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence, mse
-from registry.strategies import _objectives, _options
+from matx.options import Range
+from registry.strategies import _objectives
 from registry.strategies._losses import label_loss
 
 
@@ -39,17 +40,12 @@ class CAT:
     """The name of f."""
     pairing: str = "pairing"
     """The name of g."""
-    exchange: float = 0.95
-    """The share of the other's predictions, 0 to 1."""
-    beta: float = 6.0
+    exchange: Annotated[float, Range(0, 1)] = 0.95
+    """The share of the other's predictions."""
+    beta: Annotated[float, Range(0)] = 6.0
     """TRADES's weight in f's own loss."""
-    crafting: str = "published"
+    crafting: Literal["published", "attack"] = "published"
     """What f's attacks maximise: 'published' (KL to the clean prediction) or 'attack' (the attack's own objective)."""
-
-    def __post_init__(self) -> None:
-        _options.check_shares("cat", exchange=self.exchange)
-        _options.check_weights("cat", beta=self.beta)
-        _options.check_crafting("cat", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Both on their own examples and clean images, and each one's logits on the other's examples."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import matx
 from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence, mse
-from registry.strategies import _objectives, _options, _pair
+from matx.options import Range
+from registry.strategies import _objectives, _pair
 from registry.strategies._losses import label_loss
 
 
@@ -42,17 +43,13 @@ class D2R:
     """The name of G."""
     robust: str = "robust"
     """The name of R."""
-    balance: float = 20.0
+    balance: Annotated[float, Range(0)] = 20.0
     """Weight of the difference between the two directions on clean images, element-wise as published."""
-    divergence: float = 30.0
+    divergence: Annotated[float, Range(0)] = 30.0
     """Weight of the divergence on examples, element-wise as published."""
-    crafting: str = "published"
+    crafting: Literal["published", "attack"] = "published"
     """What attacks maximise: 'published' (KL from the guide's clean prediction) or 'attack' (the attack's own
     objective)."""
-
-    def __post_init__(self) -> None:
-        _options.check_weights("d2r", balance=self.balance, divergence=self.divergence)
-        _options.check_crafting("d2r", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """G on clean images; R on its examples, and on clean images for the balance."""

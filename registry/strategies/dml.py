@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import matx
 from matx import roles
@@ -13,7 +13,7 @@ from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import kl_divergence
-from registry.strategies import _options
+from matx.options import Range
 from registry.strategies._losses import label_loss
 
 
@@ -33,14 +33,10 @@ class DML:
     neutral: ClassVar[Neutral | None] = Neutral(settings={"weight": 0.0, "inputs": "own"}, equals="independent")
     symmetric: ClassVar[bool] = True
 
-    weight: float = 1.0
+    weight: Annotated[float, Range(0)] = 1.0
     """Weight of each other peer's prediction."""
-    inputs: str = "own"
+    inputs: Literal["own", "clean"] = "own"
     """z: the peer's 'own' examples (clean images where nothing attacks it), or 'clean' images for all."""
-
-    def __post_init__(self) -> None:
-        _options.check_weights("dml", weight=self.weight)
-        _options.one_of("strategies.dml.inputs", self.inputs, ("own", "clean"))
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Every peer's inputs, and all others' logits on them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,7 +16,8 @@ from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import distillation, kl_divergence
-from registry.strategies import _objectives, _options
+from matx.options import Range
+from registry.strategies import _objectives
 from registry.strategies._losses import label_loss
 
 
@@ -61,32 +62,28 @@ class IAD:
     """The name of the robust teacher, a frozen peer."""
     standard: str | None = None
     """The name of the standard teacher; None: IAD-I."""
-    alpha: float | None = None
+    alpha: Annotated[float, Range(0, 1)] | None = None
     """The share of the robust teacher (and of the student itself); None: 1 in IAD-I, 0.5 in IAD-II."""
-    alpha_standard: float = 0.25
+    alpha_standard: Annotated[float, Range(0, 1)] = 0.25
     """The share of the standard teacher, in IAD-II only."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Range(0, open="low")] = 1.0
     """T, in the teachers' terms."""
-    trust: float = 0.1
+    trust: Annotated[float, Range(0)] = 0.1
     """b, the exponent of the teacher's probability of the label."""
-    warmup: float | None = None
+    warmup: Annotated[float, Range(0, 1)] | None = None
     """The share of training in which the teacher is trusted fully; None: 0.3 in IAD-I, 0.2 in IAD-II."""
 
     adaptive: bool = False
     """True: AdaIAD."""
-    crafting: str = "published"
+    crafting: Literal["published", "attack"] = "published"
     """What attacks maximise: 'published' (labels; AdaIAD: the gap between teacher and student) or 'attack' (the
     attack's own objective)."""
 
     def __post_init__(self) -> None:
-        _options.check_crafting("iad", self.crafting)
         if self.adaptive and self.standard is not None:
             raise OptionError(
                 f"strategies.iad.adaptive: got True beside standard {self.standard!r}, allowed: False, or standard None"
             )
-        _options.check_shares("iad", alpha=self._alpha, alpha_standard=self.alpha_standard, warmup=self._warmup)
-        _options.check_positive("iad", temperature=self.temperature)
-        _options.check_weights("iad", trust=self.trust)
         if self.standard is not None and self._alpha + self.alpha_standard > 1.0:
             raise OptionError(
                 f"strategies.iad.alpha: got {self._alpha} beside alpha_standard {self.alpha_standard}, "

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import matx
 from matx import roles
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
-from registry.strategies import _options
+from matx.options import Range
 from registry.strategies._losses import label_loss
 
 
@@ -33,18 +33,16 @@ class Independent:
     neutral: ClassVar[Neutral | None] = None
     symmetric: ClassVar[bool] = True
 
-    adversarial: float = 1.0
+    adversarial: Annotated[float, Range(0)] = 1.0
     """Weight of the loss on own examples."""
-    clean: float = 0.0
+    clean: Annotated[float, Range(0)] = 0.0
     """Weight of the loss on clean images; with adversarial = 0 it is natural training."""
-    smoothing: float = 0.0
+    smoothing: Annotated[float, Range(0, 1, open="high")] = 0.0
     """Label smoothing, in every term."""
 
     def __post_init__(self) -> None:
-        _options.check_weights("independent", adversarial=self.adversarial, clean=self.clean)
         if not self.adversarial + self.clean:
             raise OptionError("strategies.independent: got adversarial = clean = 0, allowed: at least one over 0")
-        _options.check_smoothing("independent", self.smoothing)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples of every trained peer and clean images, where they count."""

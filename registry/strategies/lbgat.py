@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import matx
 from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence, mse
-from registry.strategies import _objectives, _options, _pair
+from matx.options import Range
+from registry.strategies import _objectives, _pair
 from registry.strategies._losses import label_loss
 
 
@@ -36,14 +37,10 @@ class LBGAT:
     """The name of N."""
     robust: str = "robust"
     """The name of R."""
-    beta: float = 6.0
+    beta: Annotated[float, Range(0)] = 6.0
     """Weight of R's own divergence."""
-    crafting: str = "published"
+    crafting: Literal["published", "attack"] = "published"
     """What attacks maximise: 'published' (KL to R's clean prediction) or 'attack' (the attack's own objective)."""
-
-    def __post_init__(self) -> None:
-        _options.check_weights("lbgat", beta=self.beta)
-        _options.check_crafting("lbgat", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """N on clean images; R on its examples, and on clean images for the divergence."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,7 +15,7 @@ from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import kl_divergence
-from registry.strategies import _options
+from matx.options import Range
 from registry.strategies._losses import label_loss
 
 
@@ -34,13 +34,10 @@ class MART:
     neutral: ClassVar[Neutral | None] = Neutral(settings={"beta": 0.0, "margin": 0.0}, equals="independent")
     symmetric: ClassVar[bool] = True
 
-    beta: float = 6.0
+    beta: Annotated[float, Range(0)] = 6.0
     """Weight of the divergence between the clean and the adversarial prediction."""
-    margin: float = 1.0
+    margin: Annotated[float, Range(0)] = 1.0
     """Weight of the second half of the boosted cross-entropy; 1 as published."""
-
-    def __post_init__(self) -> None:
-        _options.check_weights("mart", beta=self.beta, margin=self.margin)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples, and clean images for the divergence."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +18,10 @@ from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import distillation
-from registry.strategies import _options
+from matx.options import Range
 from registry.strategies._losses import label_loss
 
-READINGS = ("owner", "others", "clean", "examples_only", "logits_only")
+Reading = Literal["owner", "others", "clean", "examples_only", "logits_only"]
 
 
 @matx.strategies.register("mat")
@@ -59,36 +59,31 @@ class MAT:
     )  # fmt: skip
     symmetric: ClassVar[bool] = True
 
-    alpha: float = 0.5
-    """Distillation's share of each weight, 0 to 1."""
-    beta: float = 0.5
-    """The others' examples' share of the weight, 0 to 1."""
-    temperature: float = 1.0
+    alpha: Annotated[float, Range(0, 1)] = 0.5
+    """Distillation's share of each weight."""
+    beta: Annotated[float, Range(0, 1)] = 0.5
+    """The others' examples' share of the weight."""
+    temperature: Annotated[float, Range(0, open="low")] = 1.0
     """T, for both sides of the KL."""
-    reading: str = "owner"
-    """Whose prediction is the target: owner, others, clean, examples_only or logits_only."""
-    clean: float = 0.0
+    reading: Reading = "owner"
+    """Whose prediction is the target, and what is exchanged at all."""
+    clean: Annotated[float, Range(0)] = 0.0
     """c, the weight of the label loss on clean images."""
-    warmup: float = 0.0
+    warmup: Annotated[float, Range(0, 1)] = 0.0
     """The share of training over which the distillation weights rise from 0."""
-    own_label: float | None = None
+    own_label: Annotated[float, Range(0)] | None = None
     """u_ii; None: from alpha and beta, as the next three."""
-    own_distillation: float | None = None
-    peer_label: float | None = None
+    own_distillation: Annotated[float, Range(0)] | None = None
+    peer_label: Annotated[float, Range(0)] | None = None
     """The sum over j != i of u_ij, shared equally."""
-    peer_distillation: float | None = None
+    peer_distillation: Annotated[float, Range(0)] | None = None
 
     def __post_init__(self) -> None:
-        _options.check_shares("mat", alpha=self.alpha, beta=self.beta, warmup=self.warmup)
-        _options.check_positive("mat", temperature=self.temperature)
-        _options.one_of("strategies.mat.reading", self.reading, READINGS)
-        given = {name: getattr(self, name) for name in _WEIGHTS if getattr(self, name) is not None}
-        _options.check_weights("mat", clean=self.clean, **given)
         for name in _ABSENT[self.reading]:
-            if given.get(name):
+            if getattr(self, name):
                 raise OptionError(
-                    f"strategies.mat.{name}: got {given[name]} with reading {self.reading!r}, in which there is no "
-                    "such term; allowed: None, 0, or another reading"
+                    f"strategies.mat.{name}: got {getattr(self, name)} with reading {self.reading!r}, in which there "
+                    "is no such term; allowed: None, 0, or another reading"
                 )
 
     def weights(self) -> dict[str, float]:
@@ -190,13 +185,12 @@ class MAT:
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
         """Every reading, free weights, and a warm-up."""
         return (
-            *(cls(reading=reading, temperature=2.0) for reading in READINGS),
+            *(cls(reading=reading, temperature=2.0) for reading in _ABSENT),
             cls(reading="others", clean=0.5, warmup=0.5, own_label=1.0, own_distillation=0.3, peer_distillation=0.7),
         )
 
 
-_WEIGHTS = ("own_label", "own_distillation", "peer_label", "peer_distillation")
-_ABSENT: dict[str, tuple[str, ...]] = {
+_ABSENT: Mapping[Reading, tuple[str, ...]] = {
     "owner": ("own_distillation",),
     "others": (),
     "clean": (),

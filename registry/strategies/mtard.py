@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 import matx
 from matx import roles
-from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss, State
 from matx.interfaces import Neutral
 from matx.losses import kl_divergence
-from registry.strategies import _options
+from matx.options import Range
 
 
 @matx.strategies.register("mtard")
@@ -46,26 +45,21 @@ class MTARD:
     """The name of the robust teacher, a frozen peer."""
     natural: str = "natural"
     """The name of the natural teacher, a frozen peer."""
-    rate: float = 0.025
+    rate: Annotated[float, Range(0, 1)] = 0.025
     """How fast the weights move; 0: both stay 1/2."""
-    power: float = 1.0
+    power: Annotated[float, Range(0)] = 1.0
     """The exponent of the ratios."""
-    milestones: Sequence[float] = (215 / 300, 260 / 300, 285 / 300)
+    milestones: Sequence[Annotated[float, Range(0, 1)]] = (215 / 300, 260 / 300, 285 / 300)
     """Shares of training at which the rate is multiplied by `factor`."""
-    factor: float = 0.1
+    factor: Annotated[float, Range(0)] = 0.1
     """What the rates are multiplied by."""
     balanced: bool = False
     """True: B-MTARD, with temperatures that balance the teachers' entropies."""
-    temperature_rate: float = 0.001
+    temperature_rate: Annotated[float, Range(0)] = 0.001
     """How far a temperature moves at a step, for B-MTARD."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
-        _options.check_shares("mtard", rate=self.rate)
-        _options.check_weights("mtard", power=self.power, factor=self.factor, temperature_rate=self.temperature_rate)
-        for share in self.milestones:
-            if not 0.0 <= share <= 1.0:
-                raise OptionError(f"strategies.mtard.milestones: got {share}, allowed: shares of training, 0 to 1")
 
     def start(self) -> State:
         """Empty: a student's weight is 1/2, its first losses are those of its first batch, temperatures are 1."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import matx
 from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import distillation
-from registry.strategies import _objectives, _options
+from matx.options import Range
+from registry.strategies import _objectives
 from registry.strategies._losses import label_loss
 
 
@@ -41,35 +42,23 @@ class PeerAiD:
     """The name of the student."""
     peer: str = "peer"
     """The name of the peer."""
-    lambda_label: float = 0.0
+    lambda_label: Annotated[float, Range(0)] = 0.0
     """The student's weight of labels."""
-    lambda_peer: float = 1.0
+    lambda_peer: Annotated[float, Range(0)] = 1.0
     """The student's weight of the peer's prediction, element-wise as published."""
-    lambda_clean: float = 1.0
+    lambda_clean: Annotated[float, Range(0)] = 1.0
     """The student's weight of its own clean prediction, element-wise as published."""
-    temperature: float = 5.0
+    temperature: Annotated[float, Range(0, open="low")] = 5.0
     """T, in the student's terms."""
-    gamma_label: float = 1.0
+    gamma_label: Annotated[float, Range(0)] = 1.0
     """The peer's weight of labels."""
-    gamma_kl: float = 0.1
+    gamma_kl: Annotated[float, Range(0)] = 0.1
     """The peer's weight of the student's prediction, element-wise as published."""
-    peer_temperature: float = 1.0
+    peer_temperature: Annotated[float, Range(0, open="low")] = 1.0
     """t, in the peer's term."""
-    crafting: str = "published"
+    crafting: Literal["published", "attack"] = "published"
     """What attacks maximise: 'published' (KL from the peer's clean prediction) or 'attack' (the attack's own
     objective)."""
-
-    def __post_init__(self) -> None:
-        _options.check_weights(
-            "peeraid",
-            lambda_label=self.lambda_label,
-            lambda_peer=self.lambda_peer,
-            lambda_clean=self.lambda_clean,
-            gamma_label=self.gamma_label,
-            gamma_kl=self.gamma_kl,
-        )
-        _options.check_positive("peeraid", temperature=self.temperature, peer_temperature=self.peer_temperature)
-        _options.check_crafting("peeraid", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Both on the student's examples, the student on clean images too, and each one's logits on them."""

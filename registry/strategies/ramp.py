@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import matx
 from matx import roles
@@ -13,8 +13,8 @@ from matx.errors import OptionError
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import cross_entropy, kl_divergence
+from matx.options import Range
 from matx.threat import Norm
-from registry.strategies import _options
 
 
 @matx.strategies.register("ramp")
@@ -34,13 +34,10 @@ class RAMP:
     neutral: ClassVar[Neutral | None] = None
     symmetric: ClassVar[bool] = True
 
-    weight: float = 2.0
+    weight: Annotated[float, Range(0)] = 2.0
     """Weight of the pairing of logits."""
     key: Norm = "linf"
     """The norm of x'_q."""
-
-    def __post_init__(self) -> None:
-        _options.check_weights("ramp", weight=self.weight)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples of two views."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import matx
 from matx import roles
-from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence
-from registry.strategies import _objectives, _options
+from matx.options import Range
+from registry.strategies import _objectives
 
 
 @matx.strategies.register("rslad")
@@ -35,19 +35,13 @@ class RSLAD:
 
     teacher: str | None = None
     """The teacher's name; None: the only frozen peer."""
-    adversarial: float = 5.0 / 6.0
+    adversarial: Annotated[float, Range(0, open="low")] = 5.0 / 6.0
     """Weight on examples, element-wise as published."""
-    clean: float = 1.0 / 6.0
+    clean: Annotated[float, Range(0)] = 1.0 / 6.0
     """Weight on clean images, element-wise as published."""
-    crafting: str = "published"
+    crafting: Literal["published", "attack"] = "published"
     """What attacks maximise: 'published' (KL from the teacher's clean prediction) or 'attack' (the attack's own
     objective)."""
-
-    def __post_init__(self) -> None:
-        _options.check_weights("rslad", adversarial=self.adversarial, clean=self.clean)
-        _options.check_crafting("rslad", self.crafting)
-        if not self.adversarial:
-            raise OptionError("strategies.rslad.adversarial: got 0, allowed: a number over 0")
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """The students' own examples and clean images, and the teacher's clean logits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import matx
 from matx import roles
@@ -13,7 +13,7 @@ from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import distillation
-from registry.strategies import _options
+from matx.options import Range
 from registry.strategies._losses import label_loss
 
 
@@ -32,22 +32,18 @@ class SelfDistillation:
     neutral: ClassVar[Neutral | None] = Neutral(settings={"alpha": 0.0, "clean": 0.0}, equals="independent")
     symmetric: ClassVar[bool] = True
 
-    alpha: float = 0.5
-    """Distillation's share, 0 to 1."""
-    temperature: float = 1.0
+    alpha: Annotated[float, Range(0, 1)] = 0.5
+    """Distillation's share."""
+    temperature: Annotated[float, Range(0, open="low")] = 1.0
     """T, for both sides of the KL."""
-    target: str = "adversarial"
+    target: Literal["adversarial", "clean"] = "adversarial"
     """What the moving average is evaluated on: adversarial or clean."""
-    clean: float = 0.0
+    clean: Annotated[float, Range(0)] = 0.0
     """Weight of the label loss on clean images."""
-    warmup: float = 0.0
+    warmup: Annotated[float, Range(0, 1)] = 0.0
     """The share of training over which the distillation's weight rises from 0."""
 
     def __post_init__(self) -> None:
-        _options.check_shares("self_distillation", alpha=self.alpha, warmup=self.warmup)
-        _options.check_positive("self_distillation", temperature=self.temperature)
-        _options.check_weights("self_distillation", clean=self.clean)
-        _options.one_of("strategies.self_distillation.target", self.target, ("adversarial", "clean"))
         if self.alpha == 1.0 and not self.clean:
             raise OptionError(
                 "strategies.self_distillation.alpha: got 1 without a clean term, so that no label is used and the "

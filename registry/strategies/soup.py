@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import matx
 from matx import roles
 from matx.errors import OptionError
 from matx.exchange import Exchange, Mix, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
-from registry.strategies import _options
+from matx.options import Range
 from registry.strategies._losses import label_loss
 
 
@@ -37,20 +37,12 @@ class Soup:
 
     generalist: str = "generalist"
     """The name of the peer that is mixed; all others are its specialists, frozen ones included."""
-    weights: Mapping[str, float] | None = None
+    weights: Mapping[str, Annotated[float, Range(0)]] | None = None
     """{specialist: relative weight}; those not named have 1, and only ratios count."""
-    memory: float = 0.0
-    """The share of the generalist's own former weights, 0 up to but not including 1."""
-    redistribute: int | None = None
+    memory: Annotated[float, Range(0, 1, open="high")] = 0.0
+    """The share of the generalist's own former weights."""
+    redistribute: Annotated[int, Range(1)] | None = None
     """Copy the generalist's weights to the specialists that train after every so many epochs; None: never."""
-
-    def __post_init__(self) -> None:
-        for name, weight in (self.weights or {}).items():
-            _options.check_weights("soup", **{f"weights[{name!r}]": weight})
-        if not 0.0 <= self.memory < 1.0:
-            raise OptionError(f"strategies.soup.memory: got {self.memory}, allowed: 0 up to but not including 1")
-        if self.redistribute is not None and self.redistribute < 1:
-            raise OptionError(f"strategies.soup.redistribute: got {self.redistribute}, allowed: 1 or more, or None")
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples of the specialists, and the mix."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from matx.errors import OptionError
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import cross_entropy, distillation
-from registry.strategies import _options
+from matx.options import Range
 from registry.strategies._losses import label_loss
 
 
@@ -49,26 +49,18 @@ class Specialists:
 
     generalist: str | None = None
     """The generalist's name; None: the one trained peer that faces several threat models."""
-    examples_of: str = "both"
+    examples_of: Literal["specialists", "own", "both"] = "both"
     """Whose examples the generalist learns from: specialists, own or both."""
-    alpha: float = 0.5
-    """Distillation's share in what the generalist learns, 0 to 1."""
-    temperature: float = 1.0
+    alpha: Annotated[float, Range(0, 1)] = 0.5
+    """Distillation's share in what the generalist learns."""
+    temperature: Annotated[float, Range(0, open="low")] = 1.0
     """T, for both sides of the KL."""
-    clean: float = 0.0
+    clean: Annotated[float, Range(0)] = 0.0
     """c, the generalist's weight of the label loss on clean images."""
-    weights: Mapping[str, float] | None = None
+    weights: Mapping[str, Annotated[float, Range(0)]] | None = None
     """{specialist: relative weight}; those not named have 1, and only ratios count."""
-    feedback: float = 0.0
+    feedback: Annotated[float, Range(0)] = 0.0
     """Weight of the generalist's predictions in the specialists' losses; 0: plain adversarial training."""
-
-    def __post_init__(self) -> None:
-        _options.one_of("strategies.specialists.examples_of", self.examples_of, ("specialists", "own", "both"))
-        _options.check_shares("specialists", alpha=self.alpha)
-        _options.check_positive("specialists", temperature=self.temperature)
-        _options.check_weights("specialists", clean=self.clean, feedback=self.feedback)
-        for name, weight in (self.weights or {}).items():
-            _options.check_weights("specialists", **{f"weights[{name!r}]": weight})
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """The generalist on its sources, the specialists on their own examples, and logits of teachers that count."""

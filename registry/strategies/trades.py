@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import matx
 from matx import roles
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import AttackInput, Model, Neutral, Objective
 from matx.losses import kl_divergence
-from registry.strategies import _objectives, _options
+from matx.options import Range
+from registry.strategies import _objectives
 from registry.strategies._losses import label_loss
 
 
@@ -32,14 +33,10 @@ class TRADES:
     )
     symmetric: ClassVar[bool] = True
 
-    beta: float = 6.0
+    beta: Annotated[float, Range(0)] = 6.0
     """Weight of the divergence between the clean and the adversarial prediction."""
-    crafting: str = "published"
+    crafting: Literal["published", "attack"] = "published"
     """What attacks maximise: 'published' (KL to the clean prediction) or 'attack' (the attack's own objective)."""
-
-    def __post_init__(self) -> None:
-        _options.check_weights("trades", beta=self.beta)
-        _options.check_crafting("trades", self.crafting)
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Clean images and own examples of every trained peer."""
