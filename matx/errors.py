@@ -12,6 +12,7 @@ __all__ = [
     "ExchangeError",
     "MatxError",
     "ModelError",
+    "NotFiniteError",
     "OptionError",
     "PluginError",
     "RegistrationError",
@@ -69,6 +70,19 @@ class ExchangeError(MatxError):
 
 class RunError(MatxError):
     """A run folder exists already, is missing, or does not fit."""
+
+
+class NotFiniteError(RunError):
+    """A loss, a gradient or a weight of a peer is not finite."""
+
+    def __init__(
+        self, sentence: str, *, peer: str = "", epoch: int = 0, step: int = 0, indices: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__(sentence)
+        self.peer, self.epoch, self.step = peer, epoch, step
+        """Epoch and step of the epoch count from 1."""
+        self.indices = indices
+        """Of the batch's samples, in order; none where no batch is to blame."""
 
 
 class CheckpointError(MatxError):

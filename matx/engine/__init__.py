@@ -1,6 +1,7 @@
 """The engine: one generic step for every strategy. It never sees gin, and a strategy never sees an optimizer."""
 
+from matx.engine.finite import refuse_weights
 from matx.engine.loop import EpochRecord, StepRecord, fit, step
 from matx.engine.training import Position, Training, start
 
-__all__ = ["EpochRecord", "Position", "StepRecord", "Training", "fit", "start", "step"]
+__all__ = ["EpochRecord", "Position", "StepRecord", "Training", "fit", "refuse_weights", "start", "step"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -13,9 +12,9 @@ from torch import Tensor
 
 from matx.craft import untouched
 from matx.data import Batch
+from matx.engine.finite import finite_total, note_gradients
 from matx.engine.teachers import TeacherLogits, forward_seed, forwards
 from matx.engine.training import Training, canonical
-from matx.errors import RunError
 from matx.exchange import Exchange, Needs, PeerLoss
 from matx.experiment import peer_infos
 from matx.interfaces import copied, refuse_writes
@@ -40,27 +39,16 @@ def descend(
     teachers.compute()
     evaluated = partial(_losses, training, group, batch, examples, teachers)
     parameters = [p for name in group for p in training.learners[name].module.parameters() if p.requires_grad]
-    with _perturbed(training, group, evaluated):
+    with _perturbed(training, group, evaluated, batch):
         losses = evaluated()
-        torch.autograd.backward(_finite_total(training, losses), inputs=parameters)
+        torch.autograd.backward(finite_total(training, losses, batch), inputs=parameters)
+    note_gradients(training, group)
     return {name: _detached(loss) for name, loss in losses.items()}
-
-
-def _finite_total(training: Training, losses: Mapping[str, PeerLoss]) -> Tensor:
-    """The sum of a group's losses; RunError where it is not finite."""
-    total = torch.stack([loss.total for loss in losses.values()]).sum()
-    if not math.isfinite(float(total.detach())):  # waits for the device, once a group and step: before weights change
-        shown = ", ".join(f"{name} {float(loss.total.detach()):g}" for name, loss in losses.items())
-        raise RunError(
-            f"loss: not finite in epoch {training.position.epoch + 1}, step {training.position.step + 1} ({shown}); "
-            "a lower learning rate or the optimizer's option clip usually helps"
-        )
-    return total
 
 
 @contextmanager
 def _perturbed(
-    training: Training, group: Sequence[str], evaluated: Callable[[], Mapping[str, PeerLoss]]
+    training: Training, group: Sequence[str], evaluated: Callable[[], Mapping[str, PeerLoss]], batch: Batch
 ) -> Iterator[None]:
     """Adversarial weight perturbation (Wu et al. 2020, arXiv 2004.05884) around an evaluation of (forwards, loss).
 
@@ -81,7 +69,7 @@ def _perturbed(
     with ExitStack() as stack:
         for name in group:
             stack.enter_context(untouched(training.learners[name].module, training=True))
-        total = _finite_total(training, evaluated())
+        total = finite_total(training, evaluated(), batch)
         gradients = torch.autograd.grad(total, [weight for weight, _ in weights], allow_unused=True)
     kept = [weight.detach().clone() for weight, _ in weights]
     with torch.no_grad():

@@ -11,6 +11,7 @@ from matx.data import Batch, batches, order
 from matx.engine.averaging import average_weights
 from matx.engine.compose import descend, groups
 from matx.engine.crafting import craft_all
+from matx.engine.finite import refuse_gradients, refuse_weights, tensors_of, unless_not_finite
 from matx.engine.teachers import TeacherLogits
 from matx.engine.training import Position, Training
 from matx.engine.validation import validate
@@ -73,20 +74,32 @@ def step(training: Training, batch: Batch) -> StepRecord:
     generator = SampleGenerator(hashed(experiment.seed, "augment", epoch), batch.indices)
     batch = replace(batch, images=_augmented(batch.images, experiment.augmentations, generator))
     examples = craft_all(training, batch)
-    teachers = TeacherLogits(training, examples)
-    losses: dict[str, PeerLoss] = {}
-    rates: dict[str, float] = {}
-    for group in groups(training.needs):
-        losses |= descend(training, group, batch, examples, teachers)
-        if experiment.update_order == "alternating":
-            rates |= {name: _step_learner(training, name) for name in group}
-            teachers.drop(group)
-    if experiment.update_order == "simultaneous":
-        rates = {name: _step_learner(training, name) for name in losses}
+    losses, rates = _update(training, batch, examples)
+    refuse_gradients(training, batch)
     for loss in losses.values():
         if loss.state is not None:
             training.states["strategy"] = {**training.states["strategy"], **loss.state}
     return _record(training, losses, rates, len(batch.labels))
+
+
+def _update(
+    training: Training, batch: Batch, examples: Mapping[str, Tensor]
+) -> tuple[dict[str, PeerLoss], dict[str, float]]:
+    """Losses, gradients and steps of all peers; where a gradient is not finite, no peer that follows changes."""
+    teachers, alternating = TeacherLogits(training, examples), training.experiment.update_order == "alternating"
+    losses: dict[str, PeerLoss] = {}
+    rates: dict[str, float] = {}
+    buffers = [buffer for name in training.needs.train for buffer in training.learners[name].module.buffers()]
+    training.finite = {}
+    with unless_not_finite(training, lambda: buffers):
+        for group in groups(training.needs):
+            losses |= descend(training, group, batch, examples, teachers)
+            if alternating:
+                rates |= {name: _step_learner(training, name) for name in group}
+                teachers.drop(group)
+        if not alternating:
+            rates = {name: _step_learner(training, name) for name in losses}
+    return losses, rates
 
 
 def _augmented(images: Tensor, augmentations: Sequence[Augmentation], generator: SampleGenerator) -> Tensor:
@@ -105,7 +118,8 @@ def _step_learner(training: Training, name: str) -> float:
     learner = training.learners[name]
     epoch = training.position.epoch + training.position.step / training.steps_per_epoch
     schedule = learner.peer.schedule
-    return learner.step(1.0 if schedule is None else schedule.at(epoch, training.experiment.epochs))
+    with unless_not_finite(training, lambda: tensors_of(learner)):
+        return learner.step(1.0 if schedule is None else schedule.at(epoch, training.experiment.epochs))
 
 
 def _record(training: Training, losses: Mapping[str, PeerLoss], rates: Mapping[str, float], images: int) -> StepRecord:
@@ -134,6 +148,7 @@ def _end_epoch(training: Training) -> EpochRecord:
         for name, terms in training.sums.items()
     }
     steps = training.steps
+    refuse_weights(training)
     average_weights(training, done)
     due = done % experiment.evaluation.every == 0 or done == experiment.epochs
     scores, score, alarms = validate(training) if due else (None, None, ())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from matx.craft import Passes
 from matx.data import Data, carve
@@ -48,6 +49,8 @@ class Training:
     """(epoch, score) of the best validation so far."""
     stale: int = 0
     """Validations in a row since then."""
+    finite: dict[str, Tensor] = field(default_factory=dict)
+    """{peer: on the device, whether all its gradients of this step are finite}."""
 
     @property
     def steps_per_epoch(self) -> int:

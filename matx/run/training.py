@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from matx.engine import EpochRecord, Training, fit
+from matx.engine import EpochRecord, Training, fit, refuse_weights
+from matx.errors import NotFiniteError, RunError
 from matx.run.pictures import gallery
 from matx.run.stopwatch import Stopwatch
 from matx.runtime import checkpoint
 from matx.runtime.checkpoint import Checkpoint
 from matx.runtime.environment import provenance
+from matx.runtime.files import write_json
 from matx.runtime.folder import RunFolder
 from matx.runtime.interrupt import deferred_signals
 from matx.runtime.journal import Journal
@@ -38,7 +40,8 @@ class ActiveRun:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def checkpoint(self, metrics_bytes: int) -> Checkpoint:
-        """The present position of the training, to be saved."""
+        """The present position of the training, to be saved; NotFiniteError where it must not be."""
+        refuse_weights(self.training)
         return Checkpoint(
             training=self.training.state_dict(),
             identity=self.identity,
@@ -69,8 +72,28 @@ def train(parts: ActiveRun, metrics_bytes: int) -> None:
                         checkpoint.save(parts.folder.last, parts.checkpoint(journal.size))
                 if stopped():
                     raise KeyboardInterrupt
+        parts.folder.not_finite.unlink(missing_ok=True)
+    except NotFiniteError as error:
+        raise RunError(_bundled(parts.folder, error)) from error
     finally:
         journal.close()
+
+
+def _bundled(folder: RunFolder, error: NotFiniteError) -> str:
+    """Write down what replays the step: from that checkpoint, training comes to the same batch in the same state."""
+    epoch, step = checkpoint.load(folder.last).training["position"]
+    bundle = {
+        "what": str(error),
+        "peer": error.peer,
+        "epoch": error.epoch,
+        "step": error.step,
+        "indices": error.indices,
+    }
+    write_json(folder.not_finite, bundle | {"checkpoint": "checkpoints/last.pt", "position": [epoch, step]})
+    return (
+        f"{error}; {folder.last} is whole, after epoch {epoch} and {step} steps, and `matx run --resume` replays the "
+        f"step from it; {folder.not_finite} names its batch"
+    )
 
 
 def _end_epoch(parts: ActiveRun, journal: Journal, record: EpochRecord, draw: Bar) -> None:

@@ -75,6 +75,11 @@ class RunFolder:
         return self.path / "flags.npz"
 
     @property
+    def not_finite(self) -> Path:
+        """The step in which something was not finite: its batch, and the checkpoint from which it is replayed."""
+        return self.path / "not_finite.json"
+
+    @property
     def timing(self) -> Path:
         """Wall-clock figures, which are nowhere else but in TensorBoard."""
         return self.path / "timing.json"
