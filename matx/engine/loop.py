@@ -14,7 +14,7 @@ from matx.engine.crafting import craft_all
 from matx.engine.finite import refuse_gradients, refuse_weights, tensors_of, unless_not_finite
 from matx.engine.teachers import TeacherLogits
 from matx.engine.training import Position, Training
-from matx.engine.validation import validate
+from matx.engine.validation import collapse_alarms, validate
 from matx.exchange import PeerLoss
 from matx.interfaces import Augmentation, copied, refuse_writes
 from matx.measure import Rate
@@ -157,6 +157,7 @@ def _end_epoch(training: Training) -> EpochRecord:
         training.best = (done, score)
     if score is not None:
         training.stale = 0 if best else training.stale + 1
+        alarms += collapse_alarms(training, score)
     training.position, training.sums, training.epoch_seen = Position(done, 0), {}, 0
     return EpochRecord(
         epoch=done,

@@ -49,6 +49,8 @@ class Training:
     """(epoch, score) of the best validation so far."""
     stale: int = 0
     """Validations in a row since then."""
+    collapsed: int = 0
+    """Validations in a row whose score was far below the best."""
     finite: dict[str, Tensor] = field(default_factory=dict)
     """{peer: on the device, whether all its gradients of this step are finite}."""
 
@@ -88,6 +90,7 @@ class Training:
             "passes": vars(self.passes).copy(),
             "best": None if self.best is None else list(self.best),
             "stale": self.stale,
+            "collapsed": self.collapsed,
             "states": {name: dict(state) for name, state in self.states.items()},
             "learners": {name: learner.state_dict() for name, learner in self.learners.items()},
         }
@@ -100,6 +103,7 @@ class Training:
         self.passes = Passes(**state["passes"])
         self.best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self.stale = state["stale"]
+        self.collapsed = state.get("collapsed", 0)  # the first versions did not count it
         self.states |= state["states"]
         for name, learner in self.learners.items():
             learner.load_state_dict(state["learners"][name])

@@ -1,4 +1,4 @@
-"""Validation: the same images under the same draws in every epoch, and the alarm for catastrophic overfitting."""
+"""Validation: the same images under the same draws in every epoch, and the alarms for what goes wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from matx.engine.training import Training
 from matx.interfaces import sources_of
 from matx.measure import EvaluationSettings, Rate, flags_of
 
-__all__ = ["validate"]
+__all__ = ["collapse_alarms", "validate"]
+
+_COLLAPSED = 2
+"""Validations in a row that make a collapse: a single low one also follows a step of the learning rate."""
 
 
 def validate(training: Training) -> tuple[Mapping[str, Mapping[str, Rate]], float, tuple[str, ...]]:
@@ -48,3 +51,20 @@ def _alarms(name: str, own: Mapping[str, Rate], strong: Mapping[str, Rate]) -> I
                 f"peer {name!r}: {rate.accuracy:.1%} under its training attack but "
                 f"{strong[key].accuracy:.1%} under the validation attack ({key}): catastrophic overfitting?"
             )
+
+
+def collapse_alarms(training: Training, score: float) -> tuple[str, ...]:
+    """An alarm where the score is for the second time in a row under half of the best and over 10 points below it.
+
+    10 points are beyond the sampling error of 100 validation images or more, and half is beyond every schedule's
+    fluctuation where the best is high; a score that only stagnates is none.
+    """
+    epoch, best = training.best or (0, 0.0)
+    training.collapsed = training.collapsed + 1 if score < min(best / 2.0, best - 0.10) else 0
+    if training.collapsed < _COLLAPSED:
+        return ()
+    return (
+        f"validation score {score:.1%} after {best:.1%} in epoch {epoch}, for {training.collapsed} validations in a "
+        "row under half of it: the training has collapsed; a lower learning rate or the optimizer's option clip "
+        "usually helps",
+    )
