@@ -157,7 +157,7 @@ def test_verbose_says_what_is_done(home: Path, capsys: pytest.CaptureFixture[str
     assert Path("loud/log.txt").read_text().count("loss one") == 1, "the log has the epoch"
 
 
-def test_quiet_says_results_and_errors_alone(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_says_only_results_and_errors(finished: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "quick.gin", "--device", "cpu", "--out", "run", "-q"]) == 0, "the run ends well"
     shown = capsys.readouterr()
     assert shown.err == "", "-q shows progress or notes"

@@ -19,7 +19,7 @@ from matx.errors import CheckpointError, MatxError, ModelError, OptionError, Run
 from matx.evaluation.suites import load_suite
 from matx.evaluation.target import RAW, Selection, Target, WeightSet
 from matx.experiment import Experiment, Peer
-from matx.interfaces import StandsForMany
+from matx.interfaces import HasNames
 from matx.learner import build_learner
 from matx.registration import REGISTRIES, architectures, datasets
 from matx.runtime.environment import find_device, spare_threads
@@ -107,13 +107,13 @@ def _target(
 
 
 def _bindings(setting: str, kind: str, name: str) -> list[str] | None:
-    """What binds a setting to a component by its name, or to one that stands for many; None where neither fits."""
+    """What binds a setting to a component by its name, or to one that has such names; None where neither fits."""
     registry = REGISTRIES[kind]
     if name in registry:
         return [f"{setting}=@{kind}.{name}()"]
     for known in registry:
         component: Any = registry[known]
-        options = component.options_for(name) if isinstance(component, StandsForMany) else None
+        options = component.options_for(name) if isinstance(component, HasNames) else None
         if options is not None:
             chosen = [f"{kind}.{known}.{option}={value!r}" for option, value in options.items()]
             return [f"{setting}=@{kind}.{known}()", *chosen]

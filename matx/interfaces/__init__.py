@@ -40,6 +40,7 @@ __all__ = [
     "Findings",
     "FirstOrderAttack",
     "FreeObjective",
+    "HasNames",
     "LogitObjective",
     "Metric",
     "MetricSettings",
@@ -51,7 +52,6 @@ __all__ = [
     "PerturbationUnion",
     "Schedule",
     "Search",
-    "StandsForMany",
     "Stateful",
     "Strategy",
     "UsesSources",
@@ -125,8 +125,8 @@ class UsesSources(Protocol):
 
 
 @runtime_checkable
-class StandsForMany(Protocol):
-    """A component class that stands for many things with names of their own: a library's networks, data in a file."""
+class HasNames(Protocol):
+    """A component class of many things with names of their own: the networks of a library, data in a file."""
 
     @classmethod
     def options_for(cls, name: str) -> Mapping[str, Any] | None:

@@ -14,15 +14,15 @@ from tests.engine.world import LINF, Launch, first_batch, independent, mat, peer
 
 def test_runs_are_paired(launch: Launch) -> None:
     """Peer 'a' of two recipes starts from the same weights and sees the same crafted examples."""
-    alone, pair = launch(independent(), {"a": peer(LINF)}), launch(mat(), {"a": peer(LINF), "b": peer(LINF)})
-    assert same(weights(alone, "a"), weights(pair, "a")), "initial weights depend on the company"
-    first, second = run(alone, 1)[0], run(pair, 1)[0]
+    single, pair = launch(independent(), {"a": peer(LINF)}), launch(mat(), {"a": peer(LINF), "b": peer(LINF)})
+    assert same(weights(single, "a"), weights(pair, "a")), "initial weights depend on the company"
+    first, second = run(single, 1)[0], run(pair, 1)[0]
     assert first.losses["a"]["accuracy"] == second.losses["a"]["accuracy"], "examples depend on the company"
     other = launch(independent(), {"a": peer(LINF)}, seed=1)
-    assert not same(weights(alone, "a"), weights(other, "a")), "the seed does not change the weights"
+    assert not same(weights(single, "a"), weights(other, "a")), "the seed does not change the weights"
 
 
-def test_the_callers_generators_are_left_alone(launch: Launch) -> None:
+def test_the_callers_generators_are_untouched(launch: Launch) -> None:
     training = launch(mat(), {"a": peer(LINF), "b": peer(LINF)})
     torch.manual_seed(3)
     expected = torch.rand(3)
@@ -54,8 +54,8 @@ def test_augmentations_are_composed_in_order_each_with_its_own_draws(launch: Lau
     training.learners["a"].module.register_forward_pre_hook(lambda module, images: given.append(images[0]))
     step(training, batch)
     assert bool(LINF.contains(given[-1], expected).all()), "the training images are not those augmented in order"
-    alone = LINF.contains(given[-1], crop(batch.images, generator))
-    assert int(alone.sum()) < 16, f"one augmentation explains {int(alone.sum())} of 32 training images"
+    single = LINF.contains(given[-1], crop(batch.images, generator))
+    assert int(single.sum()) < 16, f"one augmentation explains {int(single.sum())} of 32 training images"
 
 
 def test_records_and_passes(launch: Launch) -> None:

@@ -47,8 +47,8 @@ def test_teacher_mode_train_gives_the_training_logits_where_declared(launch: Lau
 
 
 def test_batch_norm_joint_and_separate(launch: Launch) -> None:
-    """Separate: logits of a source are as if it stood alone, and running statistics come from the own source only."""
-    both, alone = Needs(train={"a": ("a", CLEAN)}), Needs(train={"a": ("a",)})
+    """Separate: logits of a source are as without others, and running statistics come from the own source only."""
+    both, single = Needs(train={"a": ("a", CLEAN)}), Needs(train={"a": ("a",)})
     seen: dict[str, Tensor] = {}
 
     def loss(exchange: Exchange, name: str) -> Tensor:
@@ -56,11 +56,15 @@ def test_batch_norm_joint_and_separate(launch: Launch) -> None:
         return cross_entropy(exchange.logits("a", "a"), exchange.labels).mean()
 
     results = {}
-    for key, needs, batch_norm in (("joint", both, "joint"), ("separate", both, "separate"), ("alone", alone, "joint")):
+    for key, needs, batch_norm in (
+        ("joint", both, "joint"),
+        ("separate", both, "separate"),
+        ("single", single, "joint"),
+    ):
         training = launch(Probe(needs, loss), {"a": peer(LINF)}, batch_norm=batch_norm)
         step(training, first_batch(training))
         buffers = {k: v for k, v in weights(training, "a").items() if "running" in k}
         results[key] = (seen["own"], buffers)
-    assert torch.equal(results["separate"][0], results["alone"][0]), "another's source changed the own logits"
-    assert same(results["separate"][1], results["alone"][1]), "another's source changed the running statistics"
-    assert not torch.equal(results["joint"][0], results["alone"][0]), "joint statistics do not mix the sources"
+    assert torch.equal(results["separate"][0], results["single"][0]), "another's source changed the own logits"
+    assert same(results["separate"][1], results["single"][1]), "another's source changed the running statistics"
+    assert not torch.equal(results["joint"][0], results["single"][0]), "joint statistics do not mix the sources"

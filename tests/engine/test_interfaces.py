@@ -97,7 +97,7 @@ class Copycat:
 
 @pytest.mark.parametrize("moving", [False, True], ids=["a teacher's soft answer", "a moving target of two models"])
 @pytest.mark.parametrize("gamma", [0.0, 0.01], ids=["plain", "with weight perturbation"])
-def test_a_strategy_says_what_is_climbed(launch: Launch, moving: bool, gamma: float) -> None:
+def test_a_strategy_says_what_is_maximised(launch: Launch, moving: bool, gamma: float) -> None:
     peers = {"student": peer(LINF, weight_perturbation=gamma), "teacher": peer()}
     training = launch(SoftTarget(moving=moving), peers)
     batch = first_batch(training)

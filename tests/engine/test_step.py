@@ -123,14 +123,14 @@ def test_a_source_that_nobody_uses_changes_nothing(launch: Launch) -> None:
         return cross_entropy(exchange.logits(name, name), exchange.labels).mean()
 
     two, three = {"a": peer(LINF), "b": peer(L2)}, {"a": peer(LINF), "b": peer(L2), "c": peer(L2)}
-    alone = launch(independent(), two)
+    single = launch(independent(), two)
     asked = Needs(
         train={name: (name,) for name in three}, teach=frozenset({("a", "c"), ("c", CLEAN), ("b", "b"), ("b", "c")})
     )
     crowd = launch(Probe(asked, loss), three)
-    run(alone, 2)
+    run(single, 2)
     run(crowd, 2)
-    assert same(weights(alone, "b"), weights(crowd, "b")), "a peer's training depends on what others were asked"
+    assert same(weights(single, "b"), weights(crowd, "b")), "a peer's training depends on what others were asked"
 
 
 def test_weight_perturbation_composes_with_any_strategy(launch: Launch) -> None:

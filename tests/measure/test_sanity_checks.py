@@ -1,4 +1,4 @@
-"""The sentinel: each planted fault is found by the check that is made for it, and honest models do not fail."""
+"""Sanity checks: each planted fault is found by the check that is made for it, and honest models do not fail."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_a_suite_that_is_too_weak_fails(effort: str) -> None:
 
 def test_examples_of_another_model_reveal_a_masked_one() -> None:
     found = inspected(Threshold(), others=[trained()], effort=QUICK)
-    assert "transfer" in failing(found), "examples of the network behind the threshold were not held against it"
+    assert "transfer" in failing(found), "examples of the network behind the threshold were not tried on it"
 
 
 def test_models_are_left_as_they_were() -> None:

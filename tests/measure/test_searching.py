@@ -199,7 +199,7 @@ def test_seed_and_position_key_the_draws() -> None:
     assert not torch.equal(other, found(_linear(), split, [shake]).union), "seed is unused"
 
 
-def test_models_face_the_same_draws_and_are_left_alone() -> None:
+def test_models_face_the_same_draws_and_are_untouched() -> None:
     split, model = _planted_split(), FirstPixel().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     shake = Shake(threat=ThreatModel(norm="linf", eps=0.3))

@@ -18,8 +18,8 @@ from matx.threat import ThreatModel
 KEY = "linf:0.2"
 
 
-class Answers(nn.Module):
-    """Answers each image by its first pixel: classes by number of image."""
+class Recorded(nn.Module):
+    """Recorded each image by its first pixel: classes by number of image."""
 
     def __init__(self, *classes: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def linear(seed: int) -> nn.Module:
 
 def test_clean_agreement_is_what_one_counts_by_hand() -> None:
     images = (torch.arange(4.0) / 10).reshape(4, 1, 1, 1).expand(4, 1, 2, 2)
-    models = {"a": Answers(0, 1, 2, 2), "b": Answers(0, 1, 1, 2), "c": Answers(1, 1, 1, 1)}
+    models = {"a": Recorded(0, 1, 2, 2), "b": Recorded(0, 1, 1, 2), "c": Recorded(1, 1, 1, 1)}
     found = found_on(models, images, [])
     counts = {(column.model, column.source): (figure.correct, figure.n) for column, figure in found.items()}
     expected = {("a", "b"): (3, 4), ("b", "a"): (3, 4), ("a", "c"): (1, 4), ("c", "a"): (1, 4)}

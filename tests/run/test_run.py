@@ -56,7 +56,7 @@ def test_the_folder_describes_the_run(straight: RunFolder) -> None:
     assert how["epochs"]["last"] == 3, "checkpoint last is reported beside best"
 
 
-def test_wall_clock_is_in_timing_alone(straight: RunFolder) -> None:
+def test_only_timing_has_the_wall_clock(straight: RunFolder) -> None:
     timing = json.loads(straight.timing.read_text())
     assert timing["seconds"]["training"] > 0, "training time is measured"
     assert timing["seconds"]["evaluation"] > 0, "evaluation time is measured"
@@ -88,7 +88,7 @@ def test_tensorboard_holds_scalars_pictures_and_the_config(straight: RunFolder) 
     assert (image.width, image.height) == (8 * 66, 2 * 66), "eight clean images, enlarged, above eight adversarial ones"
 
 
-def test_a_finished_run_is_left_alone(straight: RunFolder) -> None:
+def test_a_finished_run_is_not_changed(straight: RunFolder) -> None:
     before = {path: path.stat().st_mtime_ns for path in straight.path.rglob("*")}
     shown = io.StringIO()
     resume(straight.path, loaded=sample(), display=Display(Console(file=shown)))

@@ -47,7 +47,7 @@ def test_each_form_comes_back_and_nothing_else_is_left(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.npz", "a.pt", "a.txt"], "something is left"
 
 
-def test_a_write_that_fails_leaves_the_old_content_alone(tmp_path: Path) -> None:
+def test_a_write_that_fails_keeps_the_old_content(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
 
     def broken(file: BinaryIO) -> None:
