@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from matx.config import Loaded, load_experiment
@@ -13,6 +13,7 @@ from matx.evaluation.target import Target
 from matx.experiment import Evaluation
 from matx.interfaces import Metric
 from matx.measure import EvaluationSettings, aimed, by_threat
+from matx.options import parameters
 from matx.registration import REGISTRIES
 from matx.threat import ThreatModel
 
@@ -64,16 +65,15 @@ def named_metrics(name: str) -> tuple[Metric, ...]:
     """A registered metric, as the packaged recipe of its name declares it or with its defaults; or a gin file's."""
     if name.endswith(".gin"):
         return tuple(load_experiment([name]).experiment.evaluation.metrics)
-    known = REGISTRIES["metrics"]
-    component = known[name]
-    if f"{_METRICS}/{name}" in packaged_recipes():
-        return packaged_metrics(name)
-    required = [option.name for option in fields(component) if option.default is option.default_factory is MISSING]
-    if required:
+    component = REGISTRIES["metrics"][name]
+    packaged = packaged_metrics(name) if f"{_METRICS}/{name}" in packaged_recipes() else ()
+    found = tuple(metric for metric in packaged if type(metric) is component)
+    required = [option.name for option in parameters(component).values() if option.required]
+    if required and not found:
         raise OptionError(
             f"--metric {name}: got no {', '.join(required)}, allowed: a gin file that says metrics.{name}.{required[0]}"
         )
-    return (component(),)
+    return found or (component(),)
 
 
 def settings_of(target: Target, asked: Asked) -> EvaluationSettings:
@@ -81,9 +81,10 @@ def settings_of(target: Target, asked: Asked) -> EvaluationSettings:
     evaluation: Evaluation = target.evaluation
     attacks = aimed(evaluation.attacks, asked.threats) if asked.threats else tuple(evaluation.attacks)
     reported = by_threat(attacks)
-    declared = tuple(evaluation.metrics) or tuple(asked.metrics)
+    metrics = list(evaluation.metrics or asked.metrics)
+    metrics += [m for place, m in enumerate(asked.further) if m not in metrics and m not in asked.further[:place]]
     return EvaluationSettings(
-        metrics=(*declared, *(metric for metric in asked.further if metric not in declared)),
+        metrics=metrics,
         attacks=attacks,
         grid=aimed(attacks, [threat for threat in asked.grid if threat not in reported]),
         seed=target.seed if asked.seed is None else asked.seed,

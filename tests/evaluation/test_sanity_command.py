@@ -28,7 +28,7 @@ def test_every_score_has_its_findings_and_peers_their_matrix(
 ) -> None:
     out = tmp_path / "eval"
     words = ["eval", str(run), "--checkpoint", "last", "-n", "20", "--device", "cpu", "--out", str(out)]
-    assert main([*words, "--no-ensemble", "--beside", str(run)]) == 0, "the evaluation failed"
+    assert main([*words, "--no-ensemble", "--beside", str(run), "--metric", "transfer"]) == 0, "the evaluation failed"
     shown = capsys.readouterr().out
     stored = json.loads((out / "sanity.json").read_text(encoding="utf-8"))
     assert stored["effort"] == "quick", "scores are not checked unless it is asked for"
@@ -50,6 +50,9 @@ def test_every_score_has_its_findings_and_peers_their_matrix(
     pairs = {(score.source, score.model) for score in first if score.column == "fooled under linf:0.1"}
     assert pairs == {(a, b) for a in ("one", "two") for b in ("one", "two")}, "the matrix lacks a pair"
     assert "fooled under linf:0.1" in shown, "the matrix is not shown"
+    alike = {(score.source, score.model) for score in first if (score.metric, score.column) == ("agreement", "clean")}
+    assert alike == {("one", "two"), ("two", "one")}, "how alike the peers answer is left out"
+    assert "Agreement" in shown, "how alike the peers answer is not shown"
 
 
 def test_findings_are_kept_model_by_model_and_deepened(
