@@ -34,7 +34,7 @@ class Verified:
     """{threat key: the largest norm minus eps, in float64}; not positive: all inside to the last bit."""
     box_excess: float = 0.0
     """How far any pixel lies outside [0,1]."""
-    flips_alone: int = 0
+    flips_single: int = 0
     """Examples that are classified rightly when asked one at a time."""
     flips_batch: int = 0
     """Examples that are classified rightly when asked in a batch."""
@@ -51,7 +51,7 @@ class Verified:
         excess = ", ".join(f"{key} {value:+.1e}" for key, value in self.excess.items()) or "none"
         return (
             f"verified {self.examples} examples in fp32: {self.outside} outside (largest excess over eps: {excess}; "
-            f"over the box: {self.box_excess:.1e}), {self.flips_alone} flips one at a time, {self.flips_batch} in "
+            f"over the box: {self.box_excess:.1e}), {self.flips_single} flips one at a time, {self.flips_batch} in "
             f"batch (largest by {self.largest_flip:.1e} in logits): {'sound' if self.sound else 'NOT SOUND'}"
         )
 
@@ -92,9 +92,9 @@ def _measure(record: SearchRecord, clean: Tensor, found: Verified) -> None:
 
 
 def _ask(model: Model, examples: Tensor, labels: Tensor, batch_size: int, found: Verified) -> None:
-    alone = torch.cat([model(one[None]) for one in examples])
+    single = torch.cat([model(one[None]) for one in examples])
     together = torch.cat([model(part) for part in torch.split(examples, batch_size)])
-    for logits, name in ((alone, "flips_alone"), (together, "flips_batch")):
+    for logits, name in ((single, "flips_single"), (together, "flips_batch")):
         right = (logits.argmax(1) == labels) & logits.isfinite().all(1)
         setattr(found, name, getattr(found, name) + int(right.sum()))
         if right.any():

@@ -228,13 +228,13 @@ def test_verify_finds_what_is_wrong() -> None:
     found = verify(model, split, kept, Verified(), batch_size=7)
     assert found.sound, found.sentence()
     assert found.examples == sum(len(record.examples) for record in kept) > 0, "not every example was looked at"
-    assert (found.outside, found.flips_alone, found.flips_batch, found.box_excess) == (0, 0, 0, 0.0), found.sentence()
+    assert (found.outside, found.flips_single, found.flips_batch, found.box_excess) == (0, 0, 0, 0.0), found.sentence()
     assert all(-0.01 < excess < 1e-5 for excess in found.excess.values()), f"excesses are {found.excess}"
 
     record = next(record for record in kept if len(record.examples) and record.threat == "linf:0.03")
     clean = split.images[record.rows[~record.robust]]
     flipped = verify(model, split, [replace(record, examples=clean)], Verified())
-    assert flipped.flips_alone == flipped.flips_batch == len(clean), "examples that break nothing were passed"
+    assert flipped.flips_single == flipped.flips_batch == len(clean), "examples that break nothing were passed"
     assert not flipped.sound, "and called sound"
     outside = verify(model, split, [replace(record, examples=record.examples + 0.05)], Verified())
     assert outside.outside == len(clean), "examples outside the ball were passed"

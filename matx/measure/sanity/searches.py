@@ -157,8 +157,8 @@ def black_box(bench: Bench, attack: Attack) -> Finding:
     """A search that asks no gradient, on images that are right when clean, whether they stand or not."""
     asked = bench.sample(bench.clean)
     broken = bench.attacked(asked, attack, "black box")
-    alone = 1.0 - float(broken[asked].float().mean()) if asked.any() else 0.0
-    share = alone * float(bench.clean.float().mean())
+    robust_share = 1.0 - float(broken[asked].float().mean()) if asked.any() else 0.0
+    share = robust_share * float(bench.clean.float().mean())
     what = f"{type(attack).__name__}, which leaves {share:.2%} by itself,"
     missed = broken & bench.robust[attack.threat.key]
     return _missed("black box", attack.threat, missed, asked, bench.clean, what)
