@@ -21,7 +21,7 @@ from matx.losses import distillation
 from matx.options import Range
 from registry.strategies._losses import label_loss
 
-Reading = Literal["owner", "others", "clean", "examples_only", "logits_only"]
+Reading = Literal["owner", "others", "clean", "examples_only", "answers_only"]
 
 
 @matx.strategies.register("mat")
@@ -42,7 +42,7 @@ class MAT:
       others (R2)         the mean of all other peers' p_k(x'_j), k != i
       clean (R3)          the owner's prediction on the clean image, p_j(x); on own examples the mean of the others'
       examples_only (R4)  no teachers: v = 0 and, unless set, u = w
-      logits_only (R5)    no others' examples: w_ii = 1 whatever beta says; q_ii is the mean of the others' p_k(x'_i)
+      answers_only (R5)    no others' examples: w_ii = 1 whatever beta says; q_ii is the mean of the others' p_k(x'_i)
 
     Losses are means over batch and views (AVG); KL sums over classes (batch mean). A mean of predictions is one of
     softened probabilities. v grows linearly from 0 over the first `warmup` share of training. Frozen peers teach and
@@ -88,7 +88,7 @@ class MAT:
 
     def weights(self) -> dict[str, float]:
         """{own_label, own_distillation, peer_label, peer_distillation}: u_ii, v_ii, and the others' sums."""
-        beta = 0.0 if self.reading == "logits_only" else self.beta
+        beta = 0.0 if self.reading == "answers_only" else self.beta
         absent = _ABSENT[self.reading]
         shares = {"own": 1.0 - beta, "peer": beta}
         values = {}
@@ -145,7 +145,7 @@ class MAT:
             if shared and not _owners(peers, peer.name):
                 raise OptionError(
                     f"strategies.mat: got no other peer with attacks for {peer.name!r}, though others' examples have "
-                    f"the weight {shared}; allowed: attacks on another peer, beta = 0, or reading 'logits_only'"
+                    f"the weight {shared}; allowed: attacks on another peer, beta = 0, or reading 'answers_only'"
                 )
         if not weights["own_label"] + weights["peer_label"] + self.clean and not roles.frozen(peers):
             raise OptionError(
@@ -195,7 +195,7 @@ _ABSENT: Mapping[Reading, tuple[str, ...]] = {
     "others": (),
     "clean": (),
     "examples_only": ("own_distillation", "peer_distillation"),
-    "logits_only": ("peer_label", "peer_distillation"),
+    "answers_only": ("peer_label", "peer_distillation"),
 }
 
 

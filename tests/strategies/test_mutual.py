@@ -63,12 +63,12 @@ def mat_by_loops(
     for j in [i, *owners]:
         z = values.train[i, j]
         w = 1.0 - b if j == i else b / len(owners)
-        if reading == "logits_only":
+        if reading == "answers_only":
             w = 1.0 if j == i else 0.0
         targets: list[Tensor] = []
         if reading == "owner" and j != i:
             targets = [values.teach[j, j]]
-        elif reading == "others" or (reading == "logits_only" and j == i):
+        elif reading == "others" or (reading == "answers_only" and j == i):
             targets = [values.teach[k, j] for k in others]
         elif reading == "clean":
             targets = [values.teach[k, CLEAN] for k in (others if j == i else [j])]
@@ -78,7 +78,7 @@ def mat_by_loops(
     return total
 
 
-@pytest.mark.parametrize("reading", ["owner", "others", "clean", "examples_only", "logits_only"])
+@pytest.mark.parametrize("reading", ["owner", "others", "clean", "examples_only", "answers_only"])
 @pytest.mark.parametrize("peers", [PAIR, TRIO, WITH_TEACHER, SILENT], ids=["pair", "trio", "teacher", "silent"])
 def test_mat_equals_its_loop(reading: str, peers: tuple[PeerInfo, ...]) -> None:
     strategy = matx.strategies["mat"](reading=reading, alpha=0.3, beta=0.4, temperature=2.0, warmup=0.5)

@@ -21,7 +21,7 @@ BAD_OPTIONS: list[tuple[str, dict[str, Any], str]] = [
     ("mat", {"reading": "other"}, "mat.reading: got 'other'.*did you mean 'others'"),
     ("mat", {"peer_label": float("inf")}, "mat.peer_label: got inf"),
     ("mat", {"own_distillation": 0.5}, "own_distillation: got 0.5 with reading 'owner'"),
-    ("mat", {"reading": "logits_only", "peer_label": 0.5}, "peer_label: got 0.5 with reading 'logits_only'"),
+    ("mat", {"reading": "answers_only", "peer_label": 0.5}, "peer_label: got 0.5 with reading 'answers_only'"),
     ("specialists", {"examples_of": "specialist"}, "examples_of: got 'specialist'.*did you mean 'specialists'"),
     ("specialists", {"weights": {"linf": -1.0}}, r"weights\['linf'\]: got -1.0"),
     ("specialists", {"feedback": -0.1}, "feedback: got -0.1"),
