@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from matx.randomness import SampleGenerator
@@ -68,6 +67,8 @@ def _impulse_noise(images: Tensor, draws: SampleGenerator, share: float) -> Tens
 
 
 def _gaussian_blur(images: Tensor, draws: SampleGenerator, sigma: float) -> Tensor:
+    from scipy.ndimage import gaussian_filter  # slow to import, and every command imports this file
+
     return torch.from_numpy(gaussian_filter(images.numpy(), (0, 0, sigma, sigma), mode="nearest", truncate=4.0))
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 import matx
@@ -84,6 +83,8 @@ def _calibration_error(confidence: Tensor, right: Tensor, bins: int) -> float:
 
 
 def _mean(column: Column, values: Tensor) -> Figure:
+    from scipy.stats import t as student  # slow to import, and every command imports this file
+
     count, mean = len(values), float(values.mean())
     if count < 2:
         return Figure(column=column, n=count, value=mean)

@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from scipy.stats import quantile_test
 from torch import Tensor
 
 import matx
@@ -84,6 +83,8 @@ class Margin:
 
 def _median(column: Column, margins: Tensor) -> Iterator[Figure]:
     """The median, if it is finite: of an even number of images the mean of the middle two."""
+    from scipy.stats import quantile_test  # slow to import, and every command imports this file
+
     value = float(np.median(margins.numpy()))
     if not math.isfinite(value):
         return
