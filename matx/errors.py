@@ -32,11 +32,11 @@ class OptionError(MatxError, ValueError):
     without `got` and `allowed` the text is a sentence of its own. Whose option it is, `matx.options` adds.
     """
 
-    def __init__(self, text: str, *, got: str | None = None, allowed: str | None = None) -> None:
+    def __init__(self, text: str, *, got: str | None = None, allowed: str | None = None, owner: str = "") -> None:
         super().__init__(text)
         self.parameter = "" if got is None else text
         self.got, self.allowed = got, allowed
-        self.owner = ""
+        self.owner = owner
         """The name of the component, as in gin."""
         self.component: object = None
         """The component itself."""

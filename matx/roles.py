@@ -39,7 +39,9 @@ def peer_named(where: str, name: str, peers: Sequence[PeerInfo]) -> PeerInfo:
     """The peer of that name; OptionError, at the setting `where`, if there is none."""
     names = [peer.name for peer in peers]
     if name not in names:
-        raise OptionError(f"{where}: got {name!r}, allowed: {', '.join(names)}{did_you_mean(str(name), names)}")
+        owner, _, parameter = where.rpartition(".")
+        allowed = f"{', '.join(names)}{did_you_mean(str(name), names)}"
+        raise OptionError(parameter, owner=owner, got=repr(name), allowed=allowed)
     return peers[names.index(name)]
 
 
@@ -48,8 +50,10 @@ def check_attacked(strategy: str, peers: Sequence[PeerInfo]) -> None:
     for peer in peers:
         if not peer.views:
             raise OptionError(
-                f"strategies.{strategy}: got peer {peer.name!r} without attacks, allowed: attacks on every peer whose "
-                "examples it uses; set Peer.attacks"
+                "",
+                owner=f"strategies.{strategy}",
+                got=f"peer {peer.name!r} without attacks",
+                allowed="attacks on every peer whose examples it uses; set Peer.attacks",
             )
 
 
@@ -61,7 +65,10 @@ def teacher(strategy: str, name: str | None, peers: Sequence[PeerInfo]) -> str:
     if len(candidates) > 1:
         found = ", ".join(peer.name for peer in candidates)
         raise OptionError(
-            f"strategies.{strategy}.teacher: got None and the frozen peers {found}, allowed: the name of one of them"
+            "teacher",
+            owner=f"strategies.{strategy}",
+            got=f"None and the frozen peers {found}",
+            allowed="the name of one of them",
         )
     return candidates[0].name
 
@@ -89,14 +96,16 @@ def check_trained_roles(strategy: str, peers: Sequence[PeerInfo], **roles: str) 
 
 def _some_frozen(strategy: str, peers: Sequence[PeerInfo]) -> tuple[PeerInfo, ...]:
     if not frozen(peers):
-        raise OptionError(f"strategies.{strategy}: got no frozen peer, allowed: a teacher; set Peer.frozen and weights")
+        raise OptionError(
+            "", owner=f"strategies.{strategy}", got="no frozen peer", allowed="a teacher; set Peer.frozen and weights"
+        )
     return frozen(peers)
 
 
 def _check_distinct(strategy: str, roles: Mapping[str, str]) -> None:
     if len(set(roles.values())) < len(roles):
         words = ", ".join(f"{role} = {name!r}" for role, name in roles.items())
-        raise OptionError(f"strategies.{strategy}: got {words}, allowed: a different peer for each role")
+        raise OptionError("", owner=f"strategies.{strategy}", got=str(words), allowed="a different peer for each role")
 
 
 def example_peer(

@@ -18,6 +18,7 @@ from matx.interfaces.attack_input import (
     LogitObjective,
     Model,
     Objective,
+    ObjectiveName,
     check_objective,
     value_and_gradient,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "Model",
     "Neutral",
     "Objective",
+    "ObjectiveName",
     "ObjectiveStrategy",
     "Optimizer",
     "PerturbationUnion",

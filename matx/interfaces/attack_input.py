@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -91,6 +91,10 @@ OBJECTIVES: Mapping[str, Callable[..., Tensor]] = {
     "kl": _kl_to_clean,
 }
 """The objectives on labels that an attack may name: CE, margin, DLR, and KL(p(x) || p(x')) to the clean prediction."""
+
+
+ObjectiveName = Literal["cross_entropy", "margin", "dlr", "kl"]
+"""For the option of an attack that names one of them."""
 
 
 def check_objective(name: str) -> None:

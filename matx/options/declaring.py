@@ -105,7 +105,7 @@ def concerning(component: object) -> Iterator[None]:
     except OptionError as error:
         if error.component is None:
             error.component = component
-            error.owner = next((_OWNERS[cls] for cls in type(component).__mro__ if cls in _OWNERS), "")
+            error.owner = error.owner or next((_OWNERS[cls] for cls in type(component).__mro__ if cls in _OWNERS), "")
         raise
 
 

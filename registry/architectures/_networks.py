@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ACTIVATIONS", "ConvClassifier", "preact_resnet", "small_resnet", "tiny_net", "wide_resnet"]
+__all__ = ["ACTIVATIONS", "Activation", "ConvClassifier", "preact_resnet", "small_resnet", "tiny_net", "wide_resnet"]
 
+Activation = Literal["relu", "softplus", "silu"]
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "softplus": nn.Softplus, "silu": nn.SiLU}
 """Activations by name; softplus has beta 1."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from torch import nn
 
-from matx.errors import OptionError
-from registry.architectures._networks import wide_resnet
-from registry.architectures._options import check_activation
+from matx.options import Range
+from registry.architectures._networks import Activation, wide_resnet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,17 +20,10 @@ class WideResNet:
     name: ClassVar[str]
     depth: ClassVar[int]
 
-    activation: str = "relu"
-    dropout: float = 0.0
+    activation: Activation = "relu"
+    dropout: Annotated[float, Range(0, 1, open="high")] = 0.0
     """Probability of dropping a unit between the two convolutions of a block."""
-    widen: int = 10
-
-    def __post_init__(self) -> None:
-        check_activation(self.name, self.activation)
-        if not 0.0 <= self.dropout < 1.0:
-            raise OptionError(f"architectures.{self.name}.dropout: got {self.dropout}, allowed: from 0 to below 1")
-        if self.widen < 1:
-            raise OptionError(f"architectures.{self.name}.widen: got {self.widen}, allowed: 1 or more")
+    widen: Annotated[int, Range(1)] = 10
 
     def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         return wide_resnet(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from torch import nn
 
 import matx
-from matx.errors import OptionError
-from registry.architectures._networks import preact_resnet
-from registry.architectures._options import check_activation
+from matx.options import Range
+from registry.architectures._networks import Activation, preact_resnet
 
 
 @matx.architectures.register("preact_resnet18")
@@ -25,15 +24,10 @@ class PreActResNet18:
     RAMP use `activation='softplus'` (beta 1). timm knows it as `preact_resnet18`.
     """
 
-    activation: str = "relu"
+    activation: Activation = "relu"
     final_norm: bool = True
     """BatchNorm and activation after the last block, as pre-activation asks for."""
-    width: int = 64
-
-    def __post_init__(self) -> None:
-        check_activation("preact_resnet18", self.activation)
-        if self.width < 1:
-            raise OptionError(f"architectures.preact_resnet18.width: got {self.width}, allowed: 1 or more")
+    width: Annotated[int, Range(1)] = 64
 
     def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         return preact_resnet(

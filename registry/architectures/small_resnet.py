@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from torch import nn
 
 import matx
 from matx.errors import OptionError
+from matx.options import Range
 from registry.architectures._networks import small_resnet
 
 
@@ -24,13 +25,11 @@ class SmallResNet:
     """
 
     depth: int = 8
-    width: int = 16
+    width: Annotated[int, Range(1)] = 16
 
     def __post_init__(self) -> None:
         if self.depth < 8 or (self.depth - 2) % 6:
-            raise OptionError(f"architectures.small_resnet.depth: got {self.depth}, allowed: 8, 14, 20, 26, ... (6n+2)")
-        if self.width < 1:
-            raise OptionError(f"architectures.small_resnet.width: got {self.width}, allowed: 1 or more")
+            raise OptionError("depth", got=str(self.depth), allowed="8, 14, 20, 26, ... (6n+2)")
 
     def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         return small_resnet(num_classes=num_classes, in_chans=image_shape[0], depth=self.depth, width=self.width)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from torch import nn
 
 import matx
 from matx.errors import ModelError, OptionError, did_you_mean
+from matx.options import Range
 from registry.architectures import _small_images as small
 
 _LOG = logging.getLogger("matx")
@@ -64,23 +65,17 @@ class Timm:
     """
 
     name: str
-    stem: str = "auto"
+    stem: Literal["auto", "small", "as_is"] = "auto"
     """'auto': adapted for small images; 'small': adapted for any; 'as_is': unchanged (`img_size` is still set)."""
-    patch_size: int | None = None
+    patch_size: Annotated[int, Range(1)] | None = None
     """For ViT-like families: this patch size instead of the chosen one."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `timm.create_model`, such as {'drop_path_rate': 0.1} or {'pretrained': True}."""
 
     def __post_init__(self) -> None:
-        stems = ("auto", "small", "as_is")
-        if self.stem not in stems:
-            hint = did_you_mean(str(self.stem), stems)
-            raise OptionError(f"architectures.timm.stem: got {self.stem!r}, allowed: {', '.join(stems)}{hint}")
-        if self.patch_size is not None and self.patch_size < 1:
-            raise OptionError(f"architectures.timm.patch_size: got {self.patch_size}, allowed: 1 or more, or None")
         for given in ("num_classes", "in_chans"):
             if given in self.options:
-                raise OptionError(f"architectures.timm.options: got {given!r}, allowed: all but num_classes, in_chans")
+                raise OptionError("options", got=repr(given), allowed="all but num_classes, in_chans")
 
     def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         adaptation = self.adaptation(image_shape, num_classes)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from torch import nn
 
 import matx
-from matx.errors import ModelError, OptionError
+from matx.errors import ModelError
+from matx.options import Range
 from registry.architectures._networks import tiny_net
 
 
@@ -22,11 +23,7 @@ class Tiny:
     Output stride 4; about 26,000 parameters at width 16. Quick on 8x8 to 32x32 images. timm knows it as `matx_tiny`.
     """
 
-    width: int = 16
-
-    def __post_init__(self) -> None:
-        if self.width < 1:
-            raise OptionError(f"architectures.tiny.width: got {self.width}, allowed: 1 or more")
+    width: Annotated[int, Range(1)] = 16
 
     def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         height, width = image_shape[1:]

@@ -27,8 +27,10 @@ def only_labels(name: str, given: AttackInput) -> None:
     """Refuse an objective of a strategy: an attack that looks for the boundary of the labels has no use for it."""
     if given.objective is not None:
         raise OptionError(
-            f"attacks.{name}: got an objective from the strategy, but it searches for the boundary of the labels; "
-            "allowed: attacks that maximise an objective, such as attacks.pgd"
+            "",
+            owner=f"attacks.{name}",
+            got="an objective from the strategy, but it searches for the boundary of the labels",
+            allowed="attacks that maximise an objective, such as attacks.pgd",
         )
 
 

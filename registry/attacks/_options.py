@@ -6,56 +6,37 @@ import logging
 
 from torch import Tensor
 
-from matx.errors import OptionError, did_you_mean
-from matx.interfaces import AttackInput, check_objective
+from matx.errors import OptionError
+from matx.interfaces import AttackInput
 from matx.threat import ThreatModel, exact_number
-
-KEEPS = ("best", "last")
-
-
-def check_search(name: str, *, steps: int, restarts: int, objective: str, keep: str = "best") -> None:
-    """Refuse numbers of steps and restarts, and names, that no search can use."""
-    for option, value in (("steps", steps), ("restarts", restarts)):
-        check_count(f"attacks.{name}.{option}", value)
-    if keep not in KEEPS:
-        raise OptionError(f"attacks.{name}.keep: got {keep!r}, allowed: {', '.join(KEEPS)}{did_you_mean(keep, KEEPS)}")
-    check_objective(objective)
-
-
-def check_count(where: str, value: int) -> None:
-    """Refuse a number below 1."""
-    if value < 1:
-        raise OptionError(f"{where}: got {value}, allowed: 1 or more")
-
-
-def check_share(where: str, value: float) -> None:
-    """Refuse a share outside (0, 1]."""
-    if not 0 < value <= 1:
-        raise OptionError(f"{where}: got {value}, allowed: over 0, up to 1")
 
 
 def check_norm(name: str, threat: ThreatModel, norm: str) -> None:
     """Refuse a threat model of another norm than the one that the attack is for."""
     if threat.norm != norm:
-        raise OptionError(f"attacks.{name}.threat: got {threat.key}, allowed: norm {norm}; attacks.pgd takes any norm")
+        raise OptionError(
+            "threat", owner=f"attacks.{name}", got=str(threat.key), allowed=f"norm {norm}; attacks.pgd takes any norm"
+        )
 
 
 def check_start(name: str, objective: str, *, random_start: bool) -> None:
     """Refuse KL to the clean prediction from the clean image, where its gradient is zero."""
     if objective == "kl" and not random_start:
         raise OptionError(
-            f"attacks.{name}.objective: got 'kl' with random_start=False, allowed: a random start, "
-            "for at the clean image the gradient of KL is zero"
+            "objective",
+            owner=f"attacks.{name}",
+            got="'kl' with random_start=False",
+            allowed="a random start, for at the clean image the gradient of KL is zero",
         )
 
 
-def length(where: str, step_size: float | str | None, default: float) -> float:
+def length(step_size: float | str | None, default: float) -> float:
     """The length of a step: `default` for None, else the value of 0.01 or '2/255'; OptionError unless it is over 0."""
     if step_size is None:
         return default
-    number = float(exact_number(step_size, where))
+    number = float(exact_number(step_size, "step_size"))
     if number <= 0:
-        raise OptionError(f"{where}: got {step_size!r}, allowed: a number over 0, or a fraction like '2/255'")
+        raise OptionError("step_size", got=repr(step_size), allowed="a number over 0, or a fraction like '2/255'")
     return number
 
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 import matx
-from matx import losses
-from matx.errors import OptionError, did_you_mean
-from matx.interfaces import OBJECTIVES, AttackInput, LogitObjective, Objective
+from matx import interfaces, losses
+from matx.errors import OptionError
+from matx.interfaces import AttackInput, LogitObjective, ObjectiveName
+from matx.options import Range
 from matx.threat import ThreatModel
 from registry.attacks._apgd import AscentOptions, ascend
 from registry.attacks._ascent import Found, best_of, per_sample
-from registry.attacks._options import check_count, check_share, check_start, warn_if_short
+from registry.attacks._options import check_start, warn_if_short
 
-_OBJECTIVES = (*OBJECTIVES, "targeted_dlr")
+APGDObjective = Literal[ObjectiveName, "targeted_dlr"]
 
 
 @matx.attacks.register("apgd")
@@ -38,24 +39,24 @@ class APGD:
     kind: ClassVar[Literal["maximise"]] = "maximise"
 
     threat: ThreatModel
-    steps: int = 100
-    objective: str = "cross_entropy"
+    steps: Annotated[int, Range(1)] = 100
+    objective: APGDObjective = "cross_entropy"
     """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, kl, or targeted_dlr, which runs
     once for each of the likeliest wrong classes of the clean image (4 or more classes)."""
-    targets: int = 9
+    targets: Annotated[int, Range(1)] = 9
     """targeted_dlr: how many classes, the likeliest first; all wrong ones where there are fewer."""
-    restarts: int = 1
+    restarts: Annotated[int, Range(1)] = 1
     """How many runs (of each target); the best example counts: misclassified first, then the highest value."""
     random_start: bool = True
     """False: the first run starts at the clean image exactly, as training does (Croce and Hein 2022)."""
-    sparsity: float = 0.2
+    sparsity: Annotated[float, Range(0, 1, open="low")] = 0.2
     """l1: the share of entries that the first steps move (0.05 in training, Croce and Hein 2022)."""
     epsilon_schedule: bool = False
     """l1: 30 % of the steps (rounded up) in the ball of 3 eps, 30 % in that of 2 eps, the rest in the ball itself, as
     in AutoAttack."""
-    rho: float = 0.75
+    rho: Annotated[float, Range(0, 1, open="low")] = 0.75
     """The share of rising steps at or below which s is halved."""
-    eot: int = 1
+    eot: Annotated[int, Range(1)] = 1
     """Forwards and backwards to average over, for a model that draws at random."""
     early_exit: bool = False
     """For evaluation: a sample's search ends at its first misclassified iterate, and the batch shrinks to the rest.
@@ -65,24 +66,15 @@ class APGD:
     the box from its edge. On its own that fools up to 3 in 100 images more in l1 where many pixels are 0 or 1."""
 
     def __post_init__(self) -> None:
-        for option in ("steps", "targets", "restarts", "eot"):
-            check_count(f"attacks.apgd.{option}", getattr(self, option))
-        if self.objective not in _OBJECTIVES:
-            hint = did_you_mean(self.objective, _OBJECTIVES)
-            raise OptionError(
-                f"attacks.apgd.objective: got {self.objective!r}, allowed: {', '.join(_OBJECTIVES)}{hint}"
-            )
-        check_share("attacks.apgd.sparsity", self.sparsity)
-        check_share("attacks.apgd.rho", self.rho)
         check_start("apgd", self.objective, random_start=self.random_start)
         if self.epsilon_schedule and self.threat.norm != "l1":
-            raise OptionError(f"attacks.apgd.epsilon_schedule: got True for {self.threat.norm}, allowed: False, or l1")
+            raise OptionError("epsilon_schedule", got=f"True for {self.threat.norm}", allowed="False, or l1")
         warn_if_short("apgd", self.threat, self.steps)
 
     def __call__(self, given: AttackInput) -> Tensor:
         return best_of(given, self._objectives(given), self.restarts, self._run, early_exit=self.early_exit)
 
-    def _objectives(self, given: AttackInput) -> Sequence[Objective]:
+    def _objectives(self, given: AttackInput) -> Sequence[interfaces.Objective]:
         if given.objective is not None or self.objective != "targeted_dlr":
             return [given.objective_for(self.objective)]
         with torch.no_grad():

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 import matx
 from matx import losses
-from matx.errors import OptionError, did_you_mean
+from matx.errors import OptionError
 from matx.interfaces import AttackInput
+from matx.options import Range
 from matx.threat import ThreatModel
 from registry.attacks._boundary import logits_of, only_labels
-from registry.attacks.apgd import APGD
+from registry.attacks.apgd import APGD, APGDObjective
 from registry.attacks.fab import FAB
 from registry.attacks.square import Square
 
-_VERSIONS = ("standard", "plus", "rand")
+Version = Literal["standard", "plus", "rand"]
 
 
 @matx.attacks.register("autoattack")
@@ -40,26 +41,18 @@ class AutoAttack:
     """
 
     threat: ThreatModel
-    version: str = "standard"
-    steps: int = 100
+    version: Version = "standard"
+    steps: Annotated[int, Range(1)] = 100
     """Of every run of APGD and FAB."""
-    queries: int = 5000
+    queries: Annotated[int, Range(1)] = 5000
     """Of Square."""
-    eot: int = 20
+    eot: Annotated[int, Range(1)] = 20
     """Gradients averaged by 'rand'."""
     kind: ClassVar[Literal["maximise"]] = "maximise"
 
     def __post_init__(self) -> None:
-        if self.version not in _VERSIONS:
-            hint = did_you_mean(self.version, _VERSIONS)
-            raise OptionError(
-                f"attacks.autoattack.version: got {self.version!r}, allowed: {', '.join(_VERSIONS)}{hint}"
-            )
         if self.version == "plus" and self.threat.norm == "l1":
-            raise OptionError("attacks.autoattack.version: got 'plus' for l1, allowed: 'standard', or linf or l2")
-        for name in ("steps", "queries", "eot"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"attacks.autoattack.{name}: got {getattr(self, name)}, allowed: 1 or more")
+            raise OptionError("version", got="'plus' for l1", allowed="'standard', or linf or l2")
 
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""
@@ -89,7 +82,7 @@ class AutoAttack:
         restarts = 5 if wide or self.version == "plus" else 1
         eot = self.eot if self.version == "rand" else 1
 
-        def apgd(objective: str, restarts: int, targets: int = 9) -> APGD:
+        def apgd(objective: APGDObjective, restarts: int, targets: int = 9) -> APGD:
             return APGD(
                 threat=threat, steps=steps, objective=objective, restarts=restarts, targets=targets, eot=eot,
                 epsilon_schedule=wide and self.version == "standard", early_exit=True,

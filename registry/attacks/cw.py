@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ import matx
 from matx.errors import OptionError
 from matx.interfaces import AttackInput, FreeObjective, value_and_gradient
 from matx.losses import margin
+from matx.options import Range
 from matx.threat import ThreatModel
 from registry.attacks._boundary import logits_of, only_labels
 
@@ -40,11 +41,11 @@ class CarliniWagner:
     """
 
     threat: ThreatModel
-    steps: int = 1000
-    searches: int = 9
-    constant: float = 1e-3
-    lr: float = 0.01
-    confidence: float = 0.0
+    steps: Annotated[int, Range(1)] = 1000
+    searches: Annotated[int, Range(1)] = 9
+    constant: Annotated[float, Range(0, open="low")] = 1e-3
+    lr: Annotated[float, Range(0, open="low")] = 0.01
+    confidence: Annotated[float, Range(0)] = 0.0
     abort_early: bool = False
     """True: a sample ends a search when its loss decreased by less than 0.01 % in a tenth of the steps."""
     kind: ClassVar[Literal["minimum_norm"]] = "minimum_norm"
@@ -52,17 +53,10 @@ class CarliniWagner:
     def __post_init__(self) -> None:
         if self.threat.norm != "l2":
             raise OptionError(
-                f"attacks.cw.threat: got {self.threat.key}, allowed: l2; for other norms use attacks.fab, or "
-                "attacks.pgd with objective 'margin'"
+                "threat",
+                got=str(self.threat.key),
+                allowed="l2; for other norms use attacks.fab, or attacks.pgd with objective 'margin'",
             )
-        for name in ("steps", "searches"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"attacks.cw.{name}: got {getattr(self, name)}, allowed: 1 or more")
-        for name in ("constant", "lr"):
-            if not getattr(self, name) > 0.0:
-                raise OptionError(f"attacks.cw.{name}: got {getattr(self, name)}, allowed: over 0")
-        if not self.confidence >= 0.0:
-            raise OptionError(f"attacks.cw.confidence: got {self.confidence}, allowed: 0 or more")
 
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError
 from matx.interfaces import AttackInput
+from matx.options import Range
 from matx.threat import ThreatModel
 from registry.attacks._boundary import logits_of, nearest_plane, only_labels, onto_plane
 
@@ -34,21 +34,12 @@ class DeepFool:
     """
 
     threat: ThreatModel
-    steps: int = 50
-    overshoot: float = 0.02
-    candidates: int = 10
+    steps: Annotated[int, Range(1)] = 50
+    overshoot: Annotated[float, Range(0, 1)] = 0.02
+    candidates: Annotated[int, Range(1)] = 10
     """Linearise against the so many likeliest other classes, a backward pass each."""
-    halvings: int = 10
+    halvings: Annotated[int, Range(0)] = 10
     kind: ClassVar[Literal["minimum_norm"]] = "minimum_norm"
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "candidates"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"attacks.deepfool.{name}: got {getattr(self, name)}, allowed: 1 or more")
-        if self.halvings < 0:
-            raise OptionError(f"attacks.deepfool.halvings: got {self.halvings}, allowed: 0 or more")
-        if not 0.0 <= self.overshoot <= 1.0:
-            raise OptionError(f"attacks.deepfool.overshoot: got {self.overshoot}, allowed: 0 to 1")
 
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""

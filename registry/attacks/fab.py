@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError
 from matx.interfaces import AttackInput
+from matx.options import Range
 from matx.threat import ThreatModel
 from registry.attacks._boundary import Plane, likeliest, logits_of, nearest_plane, only_labels, onto_plane
 
@@ -37,28 +37,20 @@ class FAB:
     """
 
     threat: ThreatModel
-    steps: int = 100
-    restarts: int = 1
-    targets: int = 0
+    steps: Annotated[int, Range(1)] = 100
+    restarts: Annotated[int, Range(1)] = 1
+    targets: Annotated[int, Range(0)] = 0
     """FAB-T against so many classes; 0: untargeted."""
-    candidates: int = 0
+    candidates: Annotated[int, Range(0)] = 0
     """Untargeted: linearise against the so many likeliest classes, a backward pass each; 0: all, as published."""
-    alpha_max: float = 0.1
-    eta: float = 1.05
-    beta: float = 0.9
+    alpha_max: Annotated[float, Range(0, 1)] = 0.1
+    eta: Annotated[float, Range(1, 2)] = 1.05
+    beta: Annotated[float, Range(0, 1)] = 0.9
     stop_inside: bool = False
     """True: a sample leaves the search once it is inside the threat model: enough for accuracies, not for distances."""
-    rows: int = 0
+    rows: Annotated[int, Range(0)] = 0
     """The most images in one forward; 0: as many as the batch has."""
     kind: ClassVar[Literal["minimum_norm"]] = "minimum_norm"
-
-    def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("restarts", 1), ("targets", 0), ("candidates", 0), ("rows", 0)):
-            if getattr(self, name) < low:
-                raise OptionError(f"attacks.fab.{name}: got {getattr(self, name)}, allowed: {low} or more")
-        for name, least, most in (("alpha_max", 0.0, 1.0), ("eta", 1.0, 2.0), ("beta", 0.0, 1.0)):
-            if not least <= getattr(self, name) <= most:
-                raise OptionError(f"attacks.fab.{name}: got {getattr(self, name)}, allowed: {least} to {most}")
 
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""

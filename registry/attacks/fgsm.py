@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from torch import Tensor
 
 import matx
-from matx.interfaces import AttackInput, check_objective, value_and_gradient
+from matx.interfaces import AttackInput, ObjectiveName, value_and_gradient
+from matx.options import Range
 from matx.threat import ThreatModel
-from registry.attacks._options import check_share, check_start, length, start_of, warn_if_short
+from registry.attacks._options import check_start, length, start_of, warn_if_short
 
 
 @matx.attacks.register("fgsm")
@@ -32,14 +33,12 @@ class FGSM:
     """The length of the step in the norm of the threat, on the pixel scale: a number or '10/255'; None: eps."""
     random_start: bool = False
     """False: from the clean image; True: from a random point of the ball."""
-    objective: str = "cross_entropy"
+    objective: ObjectiveName = "cross_entropy"
     """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, or kl (to the clean prediction)."""
-    sparsity: float = 0.05
+    sparsity: Annotated[float, Range(0, 1, open="low")] = 0.05
     """l1 only: the share of coordinates that the step moves."""
 
     def __post_init__(self) -> None:
-        check_objective(self.objective)
-        check_share("attacks.fgsm.sparsity", self.sparsity)
         check_start("fgsm", self.objective, random_start=self.random_start)
         _ = self._length
         warn_if_short("fgsm", self.threat, 1)
@@ -61,7 +60,7 @@ class FGSM:
 
     @property
     def _length(self) -> float:
-        return length("attacks.fgsm.step_size", self.step_size, self.threat.radius)
+        return length(self.step_size, self.threat.radius)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError
-from matx.interfaces import AttackInput, check_objective
+from matx.interfaces import AttackInput, ObjectiveName
+from matx.options import Range
 from matx.threat import ThreatModel
 
 
@@ -29,15 +29,10 @@ class Gaussian:
     """
 
     threat: ThreatModel
-    draws: int = 1
+    draws: Annotated[int, Range(1)] = 1
     """Keep, a sample, the draw of the highest objective; 1: the model is not evaluated."""
-    objective: str = "cross_entropy"
+    objective: ObjectiveName = "cross_entropy"
     kind: ClassVar[Literal["maximise"]] = "maximise"
-
-    def __post_init__(self) -> None:
-        check_objective(self.objective)
-        if self.draws < 1:
-            raise OptionError(f"attacks.gaussian.draws: got {self.draws}, allowed: 1 or more")
 
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""

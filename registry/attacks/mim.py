@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError
-from matx.interfaces import AttackInput
+from matx.interfaces import AttackInput, ObjectiveName
+from matx.options import Range
 from matx.threat import ThreatModel
 from registry.attacks._ascent import SearchOptions, search
-from registry.attacks._options import check_search, check_share, check_start, length, start_of, warn_if_short
+from registry.attacks._options import check_start, length, start_of, warn_if_short
 
 
 @matx.attacks.register("mim")
@@ -29,28 +29,24 @@ class MIM:
     kind: ClassVar[Literal["maximise"]] = "maximise"
 
     threat: ThreatModel
-    steps: int = 10
+    steps: Annotated[int, Range(1)] = 10
     step_size: float | str | None = None
     """The length of a step in the threat's norm, on the pixel scale: a number or '2/255'; None: eps / steps."""
-    decay: float = 1.0
+    decay: Annotated[float, Range(0, open="low")] = 1.0
     """mu, how much of the accumulated gradient stays; over 0."""
     random_start: bool = False
-    restarts: int = 1
-    keep: str = "best"
+    restarts: Annotated[int, Range(1)] = 1
+    keep: Literal["best", "last"] = "best"
     """'best': the iterate of the highest loss; 'last': the last one, as published."""
-    objective: str = "cross_entropy"
+    objective: ObjectiveName = "cross_entropy"
     """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, or kl (to the clean prediction)."""
-    sparsity: float = 0.05
+    sparsity: Annotated[float, Range(0, 1, open="low")] = 0.05
     """l1 only: the share of coordinates that a step moves."""
     early_exit: bool = False
     """For evaluation: a sample's search ends at its first misclassified iterate, and the batch shrinks to the rest."""
 
     def __post_init__(self) -> None:
-        check_search("mim", steps=self.steps, restarts=self.restarts, keep=self.keep, objective=self.objective)
-        check_share("attacks.mim.sparsity", self.sparsity)
         check_start("mim", self.objective, random_start=self.random_start)
-        if self.decay <= 0:
-            raise OptionError(f"attacks.mim.decay: got {self.decay}, allowed: over 0; attacks.pgd has no momentum")
         _ = self._length
         warn_if_short("mim", self.threat, self.steps)
 
@@ -66,7 +62,7 @@ class MIM:
 
     @property
     def _length(self) -> float:
-        return length("attacks.mim.step_size", self.step_size, self.threat.radius / self.steps)
+        return length(self.step_size, self.threat.radius / self.steps)
 
     def _start(self, given: AttackInput, restart: int) -> Tensor:
         return start_of(self.threat, given, restart, random_start=self.random_start)

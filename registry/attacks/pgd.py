@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import AttackInput
+from matx.interfaces import AttackInput, ObjectiveName
+from matx.options import Range
 from matx.threat import ThreatModel
 from registry.attacks._ascent import SearchOptions, search
-from registry.attacks._options import check_search, check_share, check_start, length, start_of, warn_if_short
+from registry.attacks._options import check_start, length, start_of, warn_if_short
 
 
 @matx.attacks.register("pgd")
@@ -32,34 +33,30 @@ class PGD:
     kind: ClassVar[Literal["maximise"]] = "maximise"
 
     threat: ThreatModel
-    steps: int = 10
+    steps: Annotated[int, Range(1)] = 10
     step_size: float | str | None = None
     """The length of a step in the threat's norm, on the pixel scale: a number or '2/255'; None: 2.5 eps / steps."""
     random_start: bool = True
     """True: start at a random point of the ball. False: the first search starts at the clean image exactly (the further
     ones of `restarts` at random)."""
-    noise: float = 0.0
+    noise: Annotated[float, Range(0)] = 0.0
     """Over 0: random starts are the clean image plus Gaussian noise of this deviation instead (TRADES: 0.001)."""
-    restarts: int = 1
+    restarts: Annotated[int, Range(1)] = 1
     """How many searches; the best example counts: misclassified first, then the highest loss."""
-    keep: str = "best"
+    keep: Literal["best", "last"] = "best"
     """'best': the iterate of the highest loss; 'last': the last one, as most papers train on."""
-    objective: str = "cross_entropy"
+    objective: ObjectiveName = "cross_entropy"
     """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, or kl (to the clean prediction)."""
-    sparsity: float = 0.05
+    sparsity: Annotated[float, Range(0, 1, open="low")] = 0.05
     """l1 only: the share of coordinates that a step moves."""
     early_exit: bool = False
     """For evaluation: a sample's search ends at its first misclassified iterate, or (keep='best') where its iterates
     begin to repeat, and the batch shrinks to the rest."""
 
     def __post_init__(self) -> None:
-        check_search("pgd", steps=self.steps, restarts=self.restarts, keep=self.keep, objective=self.objective)
-        check_share("attacks.pgd.sparsity", self.sparsity)
         check_start("pgd", self.objective, random_start=self.random_start)
-        if self.noise < 0:
-            raise OptionError(f"attacks.pgd.noise: got {self.noise}, allowed: 0 or more")
         if self.noise > 0 and not self.random_start:
-            raise OptionError(f"attacks.pgd.noise: got {self.noise} with random_start=False, allowed: 0 there")
+            raise OptionError("noise", got=f"{self.noise} with random_start=False", allowed="0 there")
         _ = self._length
         warn_if_short("pgd", self.threat, self.steps)
 
@@ -81,7 +78,7 @@ class PGD:
 
     @property
     def _length(self) -> float:
-        return length("attacks.pgd.step_size", self.step_size, 2.5 * self.threat.radius / self.steps)
+        return length(self.step_size, 2.5 * self.threat.radius / self.steps)
 
     def _start(self, given: AttackInput, restart: int) -> Tensor:
         if self.noise == 0:

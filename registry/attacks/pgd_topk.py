@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import AttackInput
+from matx.interfaces import AttackInput, ObjectiveName
+from matx.options import Range
 from matx.threat import ThreatModel
 from registry.attacks._ascent import SearchOptions, search
-from registry.attacks._options import check_norm, check_search, check_start, length, start_of, warn_if_short
+from registry.attacks._options import check_norm, check_start, length, start_of, warn_if_short
 
 
 @matx.attacks.register("pgd_topk")
@@ -31,32 +32,29 @@ class PGDTopK:
     kind: ClassVar[Literal["maximise"]] = "maximise"
 
     threat: ThreatModel
-    steps: int = 50
+    steps: Annotated[int, Range(1)] = 50
     step_size: float | str | None = None
     """The l1 length of a step, on the pixel scale; None: eps / 12 (the published 1.0 at eps 12)."""
-    lowest: int = 5
+    lowest: Annotated[int, Range(1)] = 5
     """The least k."""
     highest: int = 20
     """The greatest k."""
-    gap: float = 0.05
+    gap: Annotated[float, Range(0, 0.5, open="high")] = 0.05
     random_start: bool = False
     """False: the first search starts at the clean image, the further ones of `restarts` at random, as published."""
-    restarts: int = 1
-    keep: str = "best"
+    restarts: Annotated[int, Range(1)] = 1
+    keep: Literal["best", "last"] = "best"
     """'best': the iterate of the highest loss; 'last': the last one."""
-    objective: str = "cross_entropy"
+    objective: ObjectiveName = "cross_entropy"
     """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, or kl (to the clean prediction)."""
     early_exit: bool = False
     """For evaluation: a sample's search ends at its first misclassified iterate, and the batch shrinks to the rest."""
 
     def __post_init__(self) -> None:
         check_norm("pgd_topk", self.threat, "l1")
-        check_search("pgd_topk", steps=self.steps, restarts=self.restarts, keep=self.keep, objective=self.objective)
         check_start("pgd_topk", self.objective, random_start=self.random_start)
         if not 1 <= self.lowest <= self.highest:
-            raise OptionError(f"attacks.pgd_topk.lowest: got {self.lowest}, allowed: 1 to highest ({self.highest})")
-        if not 0 <= self.gap < 0.5:
-            raise OptionError(f"attacks.pgd_topk.gap: got {self.gap}, allowed: 0 or more, below 0.5")
+            raise OptionError("lowest", got=str(self.lowest), allowed=f"1 to highest ({self.highest})")
         _ = self._length
         warn_if_short("pgd_topk", self.threat, self.steps)
 
@@ -78,7 +76,7 @@ class PGDTopK:
 
     @property
     def _length(self) -> float:
-        return length("attacks.pgd_topk.step_size", self.step_size, self.threat.radius / 12)
+        return length(self.step_size, self.threat.radius / 12)
 
     def _start(self, given: AttackInput, restart: int) -> Tensor:
         return start_of(self.threat, given, restart, random_start=self.random_start)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import AttackInput
+from matx.interfaces import AttackInput, ObjectiveName
+from matx.options import Range
 from matx.threat import ThreatModel
 from registry.attacks._ascent import SearchOptions, search
-from registry.attacks._options import check_norm, check_search, check_start, length, start_of, warn_if_short
+from registry.attacks._options import check_norm, check_start, length, start_of, warn_if_short
 
 
 @matx.attacks.register("slide")
@@ -30,18 +31,18 @@ class SLIDE:
     kind: ClassVar[Literal["maximise"]] = "maximise"
 
     threat: ThreatModel
-    steps: int = 100
+    steps: Annotated[int, Range(1)] = 100
     step_size: float | str | None = None
     """The l1 length of a step, on the pixel scale; None: eps / 4 (about the published 2.0 at eps 2000/255)."""
-    percentile: float = 99.0
+    percentile: Annotated[float, Range(0, 100, open="high")] = 99.0
     """q, in 0..100: 99 moves one entry in a hundred."""
-    percentile_to: float | None = None
+    percentile_to: Annotated[float, Range(0, 100, open="high")] | None = None
     """With a value, q is drawn uniformly between `percentile` and it, per sample and restart."""
     random_start: bool = True
-    restarts: int = 1
-    keep: str = "best"
+    restarts: Annotated[int, Range(1)] = 1
+    keep: Literal["best", "last"] = "best"
     """'best': the iterate of the highest loss; 'last': the last one, as published."""
-    objective: str = "margin"
+    objective: ObjectiveName = "margin"
     """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, or kl (to the clean prediction)."""
     early_exit: bool = False
     """For evaluation: a sample's search ends at its first misclassified iterate, or (keep='best') where its iterates
@@ -49,14 +50,12 @@ class SLIDE:
 
     def __post_init__(self) -> None:
         check_norm("slide", self.threat, "l1")
-        check_search("slide", steps=self.steps, restarts=self.restarts, keep=self.keep, objective=self.objective)
         check_start("slide", self.objective, random_start=self.random_start)
-        if not 0 <= self.percentile < 100:
-            raise OptionError(f"attacks.slide.percentile: got {self.percentile}, allowed: 0 or more, below 100")
         if self.percentile_to is not None and not self.percentile <= self.percentile_to < 100:
             raise OptionError(
-                f"attacks.slide.percentile_to: got {self.percentile_to}, "
-                f"allowed: percentile ({self.percentile}) or more, below 100"
+                "percentile_to",
+                got=str(self.percentile_to),
+                allowed=f"percentile ({self.percentile}) or more, below 100",
             )
         _ = self._length
         warn_if_short("slide", self.threat, self.steps)
@@ -84,7 +83,7 @@ class SLIDE:
 
     @property
     def _length(self) -> float:
-        return length("attacks.slide.step_size", self.step_size, self.threat.radius / 4)
+        return length(self.step_size, self.threat.radius / 4)
 
     def _start(self, given: AttackInput, restart: int) -> Tensor:
         return start_of(self.threat, given, restart, random_start=self.random_start)

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError
 from matx.interfaces import AttackInput, LogitObjective
+from matx.options import Range
 from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 from registry.attacks._proposals import Follower, Proposal
@@ -46,23 +46,16 @@ class Square:
     """
 
     threat: ThreatModel
-    queries: int = 5000
-    restarts: int = 1
-    p: float = 0.8
+    queries: Annotated[int, Range(1)] = 5000
+    restarts: Annotated[int, Range(1)] = 1
+    p: Annotated[float, Range(0, 1, open="low")] = 0.8
     """The share of the image that the first windows cover."""
-    rows: int = 0
+    rows: Annotated[int, Range(0)] = 0
     """Where fewer samples are left, several queries are evaluated in one forward of up to so many images; the result is
     the same."""
     rescale_schedule: bool = False
     """True: stretch the schedule of p, made for 10,000 queries, to the number of queries."""
     kind: ClassVar[Literal["maximise"]] = "maximise"
-
-    def __post_init__(self) -> None:
-        for name, low in (("queries", 1), ("restarts", 1), ("rows", 0)):
-            if getattr(self, name) < low:
-                raise OptionError(f"attacks.square.{name}: got {getattr(self, name)}, allowed: {low} or more")
-        if not 0.0 < self.p <= 1.0:
-            raise OptionError(f"attacks.square.p: got {self.p}, allowed: over 0, to 1")
 
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""

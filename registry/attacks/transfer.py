@@ -12,7 +12,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import AttackInput, check_objective
+from matx.interfaces import AttackInput, ObjectiveName
 from matx.threat import ThreatModel
 
 
@@ -30,14 +30,13 @@ class Transfer:
     threat: ThreatModel
     sources: Sequence[str]
     """The peers whose examples are used; they are crafted first."""
-    objective: str = "margin"
+    objective: ObjectiveName = "margin"
     kind: ClassVar[Literal["maximise"]] = "maximise"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(self.sources))
-        check_objective(self.objective)
         if not self.sources:
-            raise OptionError("attacks.transfer.sources: got none, allowed: the name of at least one other peer")
+            raise OptionError("sources", got="none", allowed="the name of at least one other peer")
 
     def __call__(self, given: AttackInput) -> Tensor:
         """(N, C, H, W)."""

@@ -10,7 +10,6 @@ from typing import Literal, Self
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError
 from matx.randomness import SampleGenerator
 from registry.augmentations._torchvision import per_sample
 
@@ -25,11 +24,6 @@ class AutoAugment:
 
     policy: Literal["cifar10", "imagenet", "svhn"] = "cifar10"
     """The dataset on which the pairs were found."""
-
-    def __post_init__(self) -> None:
-        policies = ("cifar10", "imagenet", "svhn")
-        if self.policy not in policies:
-            raise OptionError(f"augmentations.auto_augment.policy: got {self.policy!r}, allowed: {', '.join(policies)}")
 
     def __call__(self, images: Tensor, generator: SampleGenerator) -> Tensor:
         from torchvision.transforms import AutoAugmentPolicy, v2

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError
+from matx.options import Range
 from matx.randomness import SampleGenerator
 from registry.augmentations._torchvision import per_sample
 
@@ -23,15 +23,10 @@ class ColorJitter:
     The hue is turned by a share of the colour circle drawn from -x to x. Grey images keep saturation and hue.
     """
 
-    brightness: float = 0.25
-    contrast: float = 0.25
-    saturation: float = 0.25
-    hue: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, most in {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5}.items():
-            if not 0.0 <= getattr(self, name) <= most:
-                raise OptionError(f"augmentations.color_jitter.{name}: got {getattr(self, name)}, allowed: 0 to {most}")
+    brightness: Annotated[float, Range(0, 1)] = 0.25
+    contrast: Annotated[float, Range(0, 1)] = 0.25
+    saturation: Annotated[float, Range(0, 1)] = 0.25
+    hue: Annotated[float, Range(0, 0.5)] = 0.0
 
     def __call__(self, images: Tensor, generator: SampleGenerator) -> Tensor:
         from torchvision.transforms import v2

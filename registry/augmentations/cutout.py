@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError
+from matx.options import Range
 from matx.randomness import SampleGenerator
 
 
@@ -24,15 +24,10 @@ class Cutout:
     image, and 8 of those of CIFAR-100.
     """
 
-    size: float = 0.5
+    size: Annotated[float, Range(0, 1)] = 0.5
     """The side as a share of the shorter side of the image, rounded to whole pixels."""
-    probability: float = 1.0
+    probability: Annotated[float, Range(0, 1)] = 1.0
     """The share of the images that lose a square."""
-
-    def __post_init__(self) -> None:
-        for name in ("size", "probability"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise OptionError(f"augmentations.cutout.{name}: got {getattr(self, name)}, allowed: 0 to 1")
 
     def __call__(self, images: Tensor, generator: SampleGenerator) -> Tensor:
         draws = generator.at("erase")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError
+from matx.options import Range
 from matx.randomness import SampleGenerator
 
 
@@ -20,11 +20,7 @@ from matx.randomness import SampleGenerator
 class Flip:
     """Left to right, a share of the images."""
 
-    probability: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.probability <= 1.0:
-            raise OptionError(f"augmentations.flip.probability: got {self.probability}, allowed: 0 to 1")
+    probability: Annotated[float, Range(0, 1)] = 0.5
 
     def __call__(self, images: Tensor, generator: SampleGenerator) -> Tensor:
         mirrored = generator.at("flip").uniform(()) < self.probability

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from torch import Tensor
 
 import matx
 from matx.errors import OptionError
+from matx.options import Range
 from matx.randomness import SampleGenerator
 from registry.augmentations._torchvision import per_sample
 
@@ -28,26 +29,19 @@ class IDBH:
 
     bias: Literal["color", "shape"] = "color"
     """Which operations are the likelier and the larger: those of colour, or shear and rotation."""
-    shift: int = 10
+    shift: Annotated[int, Range(0)] = 10
     """Up to so many rows and columns together are cut off, drawn anew for each image."""
-    erase: float = 0.5
+    erase: Annotated[float, Range(0, 1)] = 0.5
     """The share of the images that lose a rectangle."""
-    erase_area: float = 0.33
+    erase_area: Annotated[float, Range(0.02, 1)] = 0.33
     """The largest share of the image that is erased; the smallest is 0.02."""
-
-    def __post_init__(self) -> None:
-        if self.bias not in _OPERATIONS:
-            raise OptionError(f"augmentations.idbh.bias: got {self.bias!r}, allowed: {', '.join(_OPERATIONS)}")
-        if self.shift < 0:
-            raise OptionError(f"augmentations.idbh.shift: got {self.shift}, allowed: 0 or more")
-        for name, least in {"erase": 0.0, "erase_area": 0.02}.items():
-            if not least <= getattr(self, name) <= 1.0:
-                raise OptionError(f"augmentations.idbh.{name}: got {getattr(self, name)}, allowed: {least} to 1")
 
     def __call__(self, images: Tensor, generator: SampleGenerator) -> Tensor:
         height, width = images.shape[2:]
         if self.shift >= min(height, width):
-            raise OptionError(f"augmentations.idbh.shift: got {self.shift}, allowed: below {min(height, width)}")
+            raise OptionError(
+                "shift", owner="augmentations.idbh", got=str(self.shift), allowed=f"below {min(height, width)}"
+            )
         from torchvision.transforms import v2
 
         transforms = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 
 import matx
 from matx.errors import OptionError
+from matx.options import Range
 from matx.randomness import SampleGenerator
 
 
@@ -21,21 +22,18 @@ from matx.randomness import SampleGenerator
 class PadCrop:
     """Each image moved by a whole number of pixels in -pad..pad on both axes, all equally likely."""
 
-    pad: int = 4
+    pad: Annotated[int, Range(0)] = 4
     fill: Literal["zero", "reflect"] = "zero"
     """What is beyond the edge: zeros, or the image reflected there."""
-
-    def __post_init__(self) -> None:
-        if self.pad < 0:
-            raise OptionError(f"augmentations.pad_crop.pad: got {self.pad}, allowed: 0 or more")
-        if self.fill not in ("zero", "reflect"):
-            raise OptionError(f"augmentations.pad_crop.fill: got {self.fill!r}, allowed: zero, reflect")
 
     def __call__(self, images: Tensor, generator: SampleGenerator) -> Tensor:
         count, _, height, width = images.shape
         if self.fill == "reflect" and self.pad >= min(height, width):
             raise OptionError(
-                f"augmentations.pad_crop.pad: got {self.pad} with fill 'reflect', allowed: below {min(height, width)}"
+                "pad",
+                owner="augmentations.pad_crop",
+                got=f"{self.pad} with fill 'reflect'",
+                allowed=f"below {min(height, width)}",
             )
         padded = F.pad(images, [self.pad] * 4, mode="constant" if self.fill == "zero" else self.fill)
         corner = generator.at("crop").integers(0, 2 * self.pad, (2,))

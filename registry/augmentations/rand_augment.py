@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError
+from matx.options import Range
 from matx.randomness import SampleGenerator
 from registry.augmentations._torchvision import per_sample
 
@@ -24,14 +24,9 @@ class RandAugment:
     contrast, sharpness, posterise, solarise, autocontrast, equalise.
     """
 
-    operations: int = 2
-    magnitude: int = 9
+    operations: Annotated[int, Range(0, 20)] = 2
+    magnitude: Annotated[int, Range(0, 30)] = 9
     """Of 30: how far the operations go; the sign is random."""
-
-    def __post_init__(self) -> None:
-        for name, most in {"operations": 20, "magnitude": 30}.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise OptionError(f"augmentations.rand_augment.{name}: got {getattr(self, name)}, allowed: 0 to {most}")
 
     def __call__(self, images: Tensor, generator: SampleGenerator) -> Tensor:
         from torchvision.transforms import v2

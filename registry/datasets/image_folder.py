@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ import matx
 from matx.data import Data, Split, channel_statistics, stratified
 from matx.effect import NO_EFFECT
 from matx.errors import DataError, OptionError, did_you_mean
+from matx.options import Range
 from registry.datasets._files import Decoder, FileSplit, list_images
 
 _MEASURED = 2000
@@ -41,34 +42,27 @@ class ImageFolder:
     """
 
     root: str = field(metadata=NO_EFFECT)
-    resolution: int = 64
+    resolution: Annotated[int, Range(1)] = 64
     """Height and width of the images."""
-    resize: str = "crop"
+    resize: Literal["crop", "squash", "none"] = "crop"
     """'crop': shorter side to `shorter_side`, then the middle; 'squash': both sides, whatever the aspect; 'none'."""
     shorter_side: int | None = None
     """For 'crop': the shorter side before cropping, in pixels; None: the resolution."""
-    split: str = "folders"
+    split: Literal["folders", "resplit"] = "folders"
     parts: Sequence[str] = ("train", "val", "test")
     """For 'resplit': the folders that are pooled ('.' for `root` itself)."""
-    test_share: float = 1 / 6
+    test_share: Annotated[float, Range(0, 1, open="both")] = 1 / 6
     """For 'resplit': the share of the images that makes the test split."""
     grey: bool = False
-    memory_gb: float = field(default=4.0, metadata=NO_EFFECT)
-    workers: int = field(default=4, metadata=NO_EFFECT)
+    memory_gb: Annotated[float, Range(0)] = field(default=4.0, metadata=NO_EFFECT)
+    workers: Annotated[int, Range(1)] = field(default=4, metadata=NO_EFFECT)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", tuple(self.parts))
-        _one_of("resize", self.resize, ("crop", "squash", "none"))
-        _one_of("split", self.split, ("folders", "resplit"))
-        for name, low in (("resolution", 1), ("workers", 1), ("memory_gb", 0)):
-            if not getattr(self, name) >= low:
-                raise OptionError(f"{_name(name)}: got {getattr(self, name)}, allowed: {low} or more")
         if self.shorter_side is not None and self.shorter_side < self.resolution:
-            raise OptionError(f"{_name('shorter_side')}: got {self.shorter_side}, allowed: {self.resolution} or more")
-        if not 0.0 < self.test_share < 1.0:
-            raise OptionError(f"{_name('test_share')}: got {self.test_share}, allowed: between 0 and 1")
+            raise OptionError("shorter_side", got=str(self.shorter_side), allowed=f"{self.resolution} or more")
         if not self.parts:
-            raise OptionError(f"{_name('parts')}: got none, allowed: at least one folder")
+            raise OptionError("parts", got="none", allowed="at least one folder")
 
     def __call__(self) -> Data:
         return self._from_folders() if self.split == "folders" else self._from_pool()
@@ -186,9 +180,3 @@ def _part(whole: FileSplit, rows: Tensor) -> FileSplit:
 
 def _name(field: str) -> str:
     return f"datasets.image_folder.{field}"
-
-
-def _one_of(field: str, got: str, allowed: Sequence[str]) -> None:
-    if got not in allowed:
-        hint = did_you_mean(str(got), allowed)
-        raise OptionError(f"{_name(field)}: got {got!r}, allowed: {', '.join(allowed)}{hint}")

@@ -44,7 +44,7 @@ class Npz:
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise OptionError("datasets.npz.path: got '', allowed: the path of a .npz file")
+            raise OptionError("path", got="''", allowed="the path of a .npz file")
         object.__setattr__(self, "class_names", tuple(self.class_names))
 
     def __call__(self) -> Data:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import nn
 
 import matx
-from registry.optimizers._groups import check_numbers, check_shares, groups
+from matx.options import Range
+from registry.optimizers._groups import groups
 
 
 @matx.optimizers.register("adamw")
@@ -22,21 +23,17 @@ class AdamW:
     Loshchilov and Hutter 2019 (arXiv 1711.05101).
     """
 
-    lr: float = 1e-3
-    beta1: float = 0.9
+    lr: Annotated[float, Range(0)] = 1e-3
+    beta1: Annotated[float, Range(0, 1, open="high")] = 0.9
     """Decay of the moving average of g."""
-    beta2: float = 0.999
+    beta2: Annotated[float, Range(0, 1, open="high")] = 0.999
     """Decay of the moving average of g^2."""
-    eps: float = 1e-8
-    weight_decay: float = 0.01
+    eps: Annotated[float, Range(0)] = 1e-8
+    weight_decay: Annotated[float, Range(0)] = 0.01
     decay_norm_and_bias: bool = True
     """False: weight decay leaves normalisation parameters and biases alone."""
-    clip: float | None = None
+    clip: Annotated[float, Range(0)] | None = None
     """Clip the gradient's global l2 norm to this; None: never."""
-
-    def __post_init__(self) -> None:
-        check_numbers("adamw", lr=self.lr, eps=self.eps, weight_decay=self.weight_decay, clip=self.clip)
-        check_shares("adamw", beta1=self.beta1, beta2=self.beta2)
 
     def __call__(self, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
         found = groups(parameters, self.weight_decay, decay_norm_and_bias=self.decay_norm_and_bias)

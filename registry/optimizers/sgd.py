@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import nn
 
 import matx
 from matx.errors import OptionError
-from registry.optimizers._groups import check_numbers, check_shares, groups
+from matx.options import Range
+from registry.optimizers._groups import groups
 
 
 @matx.optimizers.register("sgd")
@@ -23,20 +24,18 @@ class SGD:
     With Nesterov's momentum g stands for the gradient with its weight decay.
     """
 
-    lr: float = 0.1
-    momentum: float = 0.9
+    lr: Annotated[float, Range(0)] = 0.1
+    momentum: Annotated[float, Range(0, 1, open="high")] = 0.9
     nesterov: bool = False
-    weight_decay: float = 5e-4
+    weight_decay: Annotated[float, Range(0)] = 5e-4
     decay_norm_and_bias: bool = True
     """False: weight decay leaves normalisation parameters and biases alone."""
-    clip: float | None = None
+    clip: Annotated[float, Range(0)] | None = None
     """Clip the gradient's global l2 norm to this; None: never."""
 
     def __post_init__(self) -> None:
-        check_numbers("sgd", lr=self.lr, weight_decay=self.weight_decay, clip=self.clip)
-        check_shares("sgd", momentum=self.momentum)
         if self.nesterov and self.momentum == 0.0:
-            raise OptionError("optimizers.sgd.nesterov: got True with momentum 0, allowed: False there")
+            raise OptionError("nesterov", got="True with momentum 0", allowed="False there")
 
     def __call__(self, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
         found = groups(parameters, self.weight_decay, decay_norm_and_bias=self.decay_norm_and_bias)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import matx
-from registry.schedules._time import check_numbers, cosine_between, progress, rise
+from matx.options import Range
+from registry.schedules._time import cosine_between, progress, rise
 
 
 @matx.schedules.register("cosine")
@@ -16,11 +17,8 @@ from registry.schedules._time import check_numbers, cosine_between, progress, ri
 class Cosine:
     """(1 + cos(pi t)) / 2 at the share t of training (Loshchilov and Hutter 2017, arXiv 1608.03983, no restarts)."""
 
-    warmup: float = 0.0
+    warmup: Annotated[float, Range(0)] = 0.0
     """Epochs of linear rise from 0, on top."""
-
-    def __post_init__(self) -> None:
-        check_numbers("cosine", warmup=self.warmup)
 
     def at(self, epoch: float, epochs: int) -> float:
         """The factor at a (fractional) epoch of so many."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import matx
-from registry.schedules._time import check_numbers, check_peak, cosine_between, progress, rise
+from matx.options import Range
+from registry.schedules._time import cosine_between, progress, rise
 
 
 @matx.schedules.register("one_cycle")
@@ -16,14 +17,10 @@ from registry.schedules._time import check_numbers, check_peak, cosine_between, 
 class OneCycle:
     """Cosine from 1/25 to 1 at `peak`, then cosine to 1e-5 (Smith and Topin 2019, arXiv 1708.07120)."""
 
-    peak: float = 0.4
+    peak: Annotated[float, Range(0.01, 0.99)] = 0.4
     """The share of training at which the rate is highest."""
-    warmup: float = 0.0
+    warmup: Annotated[float, Range(0)] = 0.0
     """Epochs of linear rise from 0, on top."""
-
-    def __post_init__(self) -> None:
-        check_peak("one_cycle", self.peak)
-        check_numbers("one_cycle", warmup=self.warmup)
 
     def at(self, epoch: float, epochs: int) -> float:
         """The factor at a (fractional) epoch of so many."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import matx
-from registry.schedules._time import check_numbers, progress, rise
+from matx.options import Range
+from registry.schedules._time import progress, rise
 
 
 @matx.schedules.register("piecewise")
@@ -18,13 +19,12 @@ class Piecewise:
 
     milestones: Sequence[float] = (0.5, 0.75)
     """Shares of the epochs (values under 1) or epochs."""
-    factor: float = 0.1
-    warmup: float = 0.0
+    factor: Annotated[float, Range(0)] = 0.1
+    warmup: Annotated[float, Range(0)] = 0.0
     """Epochs of linear rise from 0, on top."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
-        check_numbers("piecewise", factor=self.factor, warmup=self.warmup)
 
     def at(self, epoch: float, epochs: int) -> float:
         """The factor at a (fractional) epoch of so many."""

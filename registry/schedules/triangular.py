@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import matx
-from registry.schedules._time import check_numbers, check_peak, progress, rise
+from matx.options import Range
+from registry.schedules._time import progress, rise
 
 
 @matx.schedules.register("triangular")
@@ -16,14 +17,10 @@ from registry.schedules._time import check_numbers, check_peak, progress, rise
 class Triangular:
     """Linear from 0 to 1 at `peak` and down to 0 (Smith 2017, arXiv 1506.01186, with one cycle)."""
 
-    peak: float = 0.4
+    peak: Annotated[float, Range(0.01, 0.99)] = 0.4
     """The share of training at which the rate is highest."""
-    warmup: float = 0.0
+    warmup: Annotated[float, Range(0)] = 0.0
     """Epochs of linear rise from 0, on top."""
-
-    def __post_init__(self) -> None:
-        check_peak("triangular", self.peak)
-        check_numbers("triangular", warmup=self.warmup)
 
     def at(self, epoch: float, epochs: int) -> float:
         """The factor at a (fractional) epoch of so many."""

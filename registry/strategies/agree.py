@@ -47,12 +47,12 @@ class Agree:
         """Everyone's own examples, all coupled."""
         trained = roles.trained(peers)
         if len(trained) < 2:
-            raise OptionError(f"strategies.agree: got {len(trained)} trained peer, allowed: 2 or more")
+            raise OptionError("", owner="strategies.agree", got=f"{len(trained)} trained peer", allowed="2 or more")
         roles.check_attacked("agree", trained)
         if len({peer.views for peer in trained}) > 1:
             found = ", ".join(f"{peer.name} {peer.views}" for peer in trained)
             raise OptionError(
-                f"strategies.agree: got peers with different numbers of views ({found}), allowed: the same"
+                "", owner="strategies.agree", got=f"peers with different numbers of views ({found})", allowed="the same"
             )
         names = tuple(peer.name for peer in trained)
         others = {name: tuple(other for other in names if other != name) for name in names}

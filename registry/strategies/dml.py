@@ -42,7 +42,7 @@ class DML:
         """Every peer's inputs, and all others' logits on them."""
         trained = roles.trained(peers)
         if len(trained) < 2:
-            raise OptionError(f"strategies.dml: got {len(trained)} trained peer, allowed: 2 or more")
+            raise OptionError("", owner="strategies.dml", got=f"{len(trained)} trained peer", allowed="2 or more")
         inputs = {peer.name: self._input(peer) for peer in trained}
         pairs = ((other.name, inputs[peer.name]) for peer in trained for other in trained if other is not peer)
         return Needs(

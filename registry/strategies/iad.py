@@ -82,12 +82,11 @@ class IAD:
     def __post_init__(self) -> None:
         if self.adaptive and self.standard is not None:
             raise OptionError(
-                f"strategies.iad.adaptive: got True beside standard {self.standard!r}, allowed: False, or standard None"
+                "adaptive", got=f"True beside standard {self.standard!r}", allowed="False, or standard None"
             )
         if self.standard is not None and self._alpha + self.alpha_standard > 1.0:
             raise OptionError(
-                f"strategies.iad.alpha: got {self._alpha} beside alpha_standard {self.alpha_standard}, "
-                "allowed: at most 1 together"
+                "alpha", got=f"{self._alpha} beside alpha_standard {self.alpha_standard}", allowed="at most 1 together"
             )
 
     @property

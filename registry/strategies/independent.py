@@ -42,7 +42,7 @@ class Independent:
 
     def __post_init__(self) -> None:
         if not self.adversarial + self.clean:
-            raise OptionError("strategies.independent: got adversarial = clean = 0, allowed: at least one over 0")
+            raise OptionError("", got="adversarial = clean = 0", allowed="at least one over 0")
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples of every trained peer and clean images, where they count."""

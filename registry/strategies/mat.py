@@ -82,8 +82,9 @@ class MAT:
         for name in _ABSENT[self.reading]:
             if getattr(self, name):
                 raise OptionError(
-                    f"strategies.mat.{name}: got {getattr(self, name)} with reading {self.reading!r}, in which there "
-                    "is no such term; allowed: None, 0, or another reading"
+                    name,
+                    got=f"{getattr(self, name)} with reading {self.reading!r}, in which there is no such term",
+                    allowed="None, 0, or another reading",
                 )
 
     def weights(self) -> dict[str, float]:
@@ -131,29 +132,39 @@ class MAT:
 
     def _check(self, peers: Sequence[PeerInfo]) -> None:
         if len(peers) < 2:
-            raise OptionError(f"strategies.mat: got {len(peers)} peer, allowed: 2 or more, frozen ones included")
+            raise OptionError(
+                "", owner="strategies.mat", got=f"{len(peers)} peer", allowed="2 or more, frozen ones included"
+            )
         roles.check_attacked("mat", roles.trained(peers))
         for teacher in roles.frozen(peers):
             if self.reading == "owner" and not teacher.views:
                 raise OptionError(
-                    f"strategies.mat: got frozen peer {teacher.name!r} without attacks and reading 'owner', in which "
-                    "only owners of examples teach; allowed: attacks on it, or reading 'others' or 'clean'"
+                    "",
+                    owner="strategies.mat",
+                    got=f"frozen peer {teacher.name!r} without attacks and reading 'owner', in which only "
+                    "owners of examples teach",
+                    allowed="attacks on it, or reading 'others' or 'clean'",
                 )
         weights = self.weights()
         shared = weights["peer_label"] + weights["peer_distillation"]
         for peer in roles.trained(peers):
             if shared and not _owners(peers, peer.name):
                 raise OptionError(
-                    f"strategies.mat: got no other peer with attacks for {peer.name!r}, though others' examples have "
-                    f"the weight {shared}; allowed: attacks on another peer, beta = 0, or reading 'answers_only'"
+                    "",
+                    owner="strategies.mat",
+                    got=f"no other peer with attacks for {peer.name!r}, though others' examples have the "
+                    f"weight {shared}",
+                    allowed="attacks on another peer, beta = 0, or reading 'answers_only'",
                 )
         if not weights["own_label"] + weights["peer_label"] + self.clean and not roles.frozen(peers):
             raise OptionError(
-                "strategies.mat: got no label term (u = c = 0) and no frozen teacher, so that all peers can collapse "
-                "to one constant; allowed: alpha under 1, a weight for labels or clean images, or a frozen peer"
+                "",
+                owner="strategies.mat",
+                got="no label term (u = c = 0) and no frozen teacher, so that all peers can collapse to one constant",
+                allowed="alpha under 1, a weight for labels or clean images, or a frozen peer",
             )
         if not any(weights.values()) and not self.clean:
-            raise OptionError("strategies.mat: got only weights of 0, allowed: at least one over 0")
+            raise OptionError("", owner="strategies.mat", got="only weights of 0", allowed="at least one over 0")
 
     def _sources(self, peers: Sequence[PeerInfo], peer: str) -> tuple[str, ...]:
         """Whose examples a peer learns from: its own, then the others', where they have any weight."""

@@ -46,8 +46,10 @@ class RAMP:
             norms = [threat.norm for threat in peer.threats]
             if peer.views != 2 or len(norms) != 2 or norms.count(self.key) != 1:
                 raise OptionError(
-                    f"strategies.ramp: got peer {peer.name!r} with attacks in {', '.join(norms) or 'no norm'} and "
-                    f"{peer.views} views, allowed: two attacks, one of them in {self.key}, under the union average"
+                    "",
+                    owner="strategies.ramp",
+                    got=f"peer {peer.name!r} with attacks in {', '.join(norms) or 'no norm'} and {peer.views} views",
+                    allowed=f"two attacks, one of them in {self.key}, under the union average",
                 )
         return Needs(train={peer.name: (peer.name,) for peer in trained})
 

@@ -46,8 +46,9 @@ class SelfDistillation:
     def __post_init__(self) -> None:
         if self.alpha == 1.0 and not self.clean:
             raise OptionError(
-                "strategies.self_distillation.alpha: got 1 without a clean term, so that no label is used and the "
-                "peer can collapse to a constant; allowed: under 1, or clean over 0"
+                "alpha",
+                got="1 without a clean term, so that no label is used and the peer can collapse to a constant",
+                allowed="under 1, or clean over 0",
             )
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
@@ -58,8 +59,10 @@ class SelfDistillation:
             for peer in trained:
                 if not peer.ema:
                     raise OptionError(
-                        f"strategies.self_distillation: got peer {peer.name!r} without a moving average, "
-                        "allowed: one on every trained peer; set Peer.ema"
+                        "",
+                        owner="strategies.self_distillation",
+                        got=f"peer {peer.name!r} without a moving average",
+                        allowed="one on every trained peer; set Peer.ema",
                     )
         clean = (CLEAN,) if self.clean else ()
         return Needs(

@@ -50,7 +50,7 @@ class Soup:
         specialists = [peer for peer in peers if peer.name != generalist.name]
         trained = roles.trained(specialists)
         if not trained:
-            raise OptionError("strategies.soup: got no specialist that is trained, allowed: one or more")
+            raise OptionError("", owner="strategies.soup", got="no specialist that is trained", allowed="one or more")
         mix = {generalist.name: Mix(members=self._members(specialists))}
         if self.redistribute is not None:
             mix |= {s.name: replace(mix[generalist.name], every=self.redistribute) for s in trained}
@@ -64,7 +64,7 @@ class Soup:
         raw = {s.name: given.get(s.name, 1.0) for s in specialists}
         total = sum(raw.values())
         if not total:
-            raise OptionError("strategies.soup.weights: got only 0, allowed: at least one over 0")
+            raise OptionError("weights", owner="strategies.soup", got="only 0", allowed="at least one over 0")
         shares = {name: (1.0 - self.memory) * weight / total for name, weight in raw.items()}
         return shares | ({self.generalist: self.memory} if self.memory else {})
 

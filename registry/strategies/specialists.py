@@ -132,19 +132,23 @@ class Specialists:
             if len(several) != 1:
                 found = ", ".join(peer.name for peer in several) or "none"
                 raise OptionError(
-                    f"strategies.specialists: got {found} as peers with several threat models, allowed: exactly one, "
-                    "the generalist; or name it by strategies.specialists.generalist"
+                    "",
+                    owner="strategies.specialists",
+                    got=f"{found} as peers with several threat models",
+                    allowed="exactly one, the generalist; or name it by strategies.specialists.generalist",
                 )
             generalist = several[0]
         return generalist, tuple(peer for peer in peers if peer.name != generalist.name)
 
     def _check(self, generalist: PeerInfo, specialists: Sequence[PeerInfo]) -> None:
         if not specialists:
-            raise OptionError("strategies.specialists: got no specialist, allowed: one or more beside the generalist")
+            raise OptionError(
+                "", owner="strategies.specialists", got="no specialist", allowed="one or more beside the generalist"
+            )
         for name in self.weights or {}:
             roles.peer_named("strategies.specialists.weights", name, specialists)
         if not any(self._raw(specialist) for specialist in specialists):
-            raise OptionError("strategies.specialists.weights: got only 0, allowed: at least one over 0")
+            raise OptionError("weights", owner="strategies.specialists", got="only 0", allowed="at least one over 0")
         shared = specialists if self.examples_of != "own" else roles.trained(specialists)
         roles.check_attacked("specialists", shared)
         if self.examples_of != "specialists":
@@ -198,12 +202,16 @@ def _check_matches(generalist: PeerInfo, specialists: Sequence[PeerInfo]) -> Non
         if not rows:
             faced = ", ".join(threat.key for threat in specialist.threats) or "none"
             raise OptionError(
-                f"strategies.specialists: got specialist {specialist.name!r} with threat models {faced}, none of which "
-                f"the generalist {generalist.name!r} faces ({known}); allowed: one of those, or "
-                "examples_of = 'specialists'"
+                "",
+                owner="strategies.specialists",
+                got=f"specialist {specialist.name!r} with threat models {faced}, none of which the generalist "
+                f"{generalist.name!r} faces ({known})",
+                allowed="one of those, or examples_of = 'specialists'",
             )
     for view in sorted(set(range(generalist.views)) - covered):
         raise OptionError(
-            f"strategies.specialists: got no specialist for {generalist.threats[view].key}, which the generalist "
-            f"{generalist.name!r} faces; allowed: a specialist for each, or examples_of = 'specialists'"
+            "",
+            owner="strategies.specialists",
+            got=f"no specialist for {generalist.threats[view].key}, which the generalist {generalist.name!r} faces",
+            allowed="a specialist for each, or examples_of = 'specialists'",
         )

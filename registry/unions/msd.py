@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Attack, AttackInput, FirstOrderAttack, check_objective, run_attack, value_and_gradient
+from matx.interfaces import Attack, AttackInput, FirstOrderAttack, ObjectiveName, run_attack, value_and_gradient
+from matx.options import Range
 
 
 @matx.unions.register("msd")
@@ -26,16 +27,11 @@ class MSD:
     sizes do; a single attack runs as it is. Costs per step one forward and backward, and one forward of all candidates.
     """
 
-    steps: int = 50
+    steps: Annotated[int, Range(1)] = 50
     random_start: bool = False
     """True: each sample starts where an attack drawn for it would; False: at the clean image, as published."""
-    objective: str = "cross_entropy"
+    objective: ObjectiveName = "cross_entropy"
     """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr, or kl (to the clean prediction)."""
-
-    def __post_init__(self) -> None:
-        check_objective(self.objective)
-        if self.steps < 1:
-            raise OptionError(f"unions.msd.steps: got {self.steps}, allowed: 1 or more")
 
     def start(self) -> matx.State:
         """Nothing: it has no memory."""
@@ -82,7 +78,9 @@ class MSD:
 def _first_order(attack: Attack) -> FirstOrderAttack:
     if not isinstance(attack, FirstOrderAttack):
         raise OptionError(
-            f"unions.msd: got the attack {attack!r}, allowed: attacks that move along one gradient "
-            "(with init and step, such as attacks.pgd)"
+            "",
+            owner="unions.msd",
+            got=f"the attack {attack!r}",
+            allowed="attacks that move along one gradient (with init and step, such as attacks.pgd)",
         )
     return attack

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError, did_you_mean
 from matx.interfaces import Attack, AttackInput, run_attack
 from matx.randomness import hashed
-
-_PER = ("batch", "sample")
 
 
 @matx.unions.register("random_choice")
@@ -25,13 +22,8 @@ class RandomChoice:
     Costs one attack's passes.
     """
 
-    per: str = "batch"
+    per: Literal["batch", "sample"] = "batch"
     """'batch': one draw a batch, as published; 'sample': one a sample, each attack serving its share of the batch."""
-
-    def __post_init__(self) -> None:
-        if self.per not in _PER:
-            hint = did_you_mean(str(self.per), _PER)
-            raise OptionError(f"unions.random_choice.per: got {self.per!r}, allowed: {', '.join(_PER)}{hint}")
 
     def start(self) -> matx.State:
         """Nothing: it has no memory."""

@@ -107,7 +107,7 @@ def test_tiny_refuses_smaller_images():
         ("preact_resnet18", {"activation": "rely"}, r"activation: got 'rely'.*did you mean 'relu'\?"),
         ("wrn_34_10", {"dropout": 1.0}, r"wrn_34_10\.dropout: got 1\.0"),
         ("wrn_28_10", {"widen": 0}, r"wrn_28_10\.widen: got 0"),
-        ("timm", {"name": "resnet18", "stem": "tiny"}, r"timm\.stem: got 'tiny', allowed: auto, small, as_is"),
+        ("timm", {"name": "resnet18", "stem": "tiny"}, r"timm\.stem: got 'tiny', allowed: 'auto', 'small', 'as_is'"),
         ("timm", {"name": "vit", "patch_size": 0}, r"timm\.patch_size: got 0"),
         ("timm", {"name": "resnet18", "options": {"in_chans": 1}}, r"timm\.options: got 'in_chans'"),
     ],

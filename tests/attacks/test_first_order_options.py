@@ -78,7 +78,7 @@ def test_noise_start_is_small_and_inside() -> None:
         ("pgd", {"noise": -1}, "attacks.pgd.noise: got -1"),
         ("pgd", {"noise": 0.1, "random_start": False}, "with random_start=False"),
         ("fgsm", {"step_size": 0}, "attacks.fgsm.step_size: got 0"),
-        ("mim", {"decay": 0}, "attacks.pgd has no momentum"),
+        ("mim", {"decay": 0}, "attacks.mim.decay: got 0, allowed: over 0"),
         ("pgd_topk", {}, "attacks.pgd_topk.threat: got linf:0.1, allowed: norm l1"),
         ("slide", {}, "attacks.slide.threat: got linf:0.1, allowed: norm l1"),
         ("pgd_topk", {"threat": L1, "lowest": 30}, "attacks.pgd_topk.lowest: got 30, allowed: 1 to highest (20)"),

@@ -159,14 +159,14 @@ def test_policies_want_one_channel_or_three() -> None:
     ("name", "options", "sentence"),
     [
         ("pad_crop", {"pad": -1}, r"pad_crop\.pad: got -1, allowed: 0 or more"),
-        ("pad_crop", {"fill": "mirror"}, r"pad_crop\.fill: got 'mirror', allowed: zero, reflect"),
+        ("pad_crop", {"fill": "mirror"}, r"pad_crop\.fill: got 'mirror', allowed: 'zero', 'reflect'"),
         ("flip", {"probability": 1.5}, r"flip\.probability: got 1\.5, allowed: 0 to 1"),
         ("cutout", {"size": -0.1}, r"cutout\.size: got -0\.1, allowed: 0 to 1"),
         ("cutout", {"probability": float("nan")}, r"cutout\.probability: got nan"),
         ("color_jitter", {"hue": 0.6}, r"color_jitter\.hue: got 0\.6, allowed: 0 to 0\.5"),
-        ("auto_augment", {"policy": "cifar100"}, r"got 'cifar100', allowed: cifar10, imagenet, svhn"),
+        ("auto_augment", {"policy": "cifar100"}, r"got 'cifar100', allowed: 'cifar10', 'imagenet', 'svhn'"),
         ("rand_augment", {"magnitude": 31}, r"rand_augment\.magnitude: got 31, allowed: 0 to 30"),
-        ("idbh", {"bias": "colour"}, r"idbh\.bias: got 'colour', allowed: color, shape"),
+        ("idbh", {"bias": "colour"}, r"idbh\.bias: got 'colour', allowed: 'color', 'shape'"),
         ("idbh", {"erase_area": 0.01}, r"idbh\.erase_area: got 0\.01, allowed: 0\.02 to 1"),
     ],
 )

@@ -107,7 +107,7 @@ def test_the_test_images_are_not_decoded_until_asked(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"resize": "cropped"}, r"resize: got 'cropped', allowed: crop, squash, none; did you mean 'crop'\?"),
+        ({"resize": "cropped"}, r"resize: got 'cropped', allowed: 'crop', 'squash', 'none'; did you mean 'crop'\?"),
         ({"split": "random"}, r"split: got 'random'"),
         ({"resolution": 0}, r"resolution: got 0, allowed: 1 or more"),
         ({"workers": 0}, r"workers: got 0"),
