@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 import matx
-from matx.errors import OptionError
-from matx.interfaces import AttackInput, Objective, check_objective
+from matx.interfaces import AttackInput, Objective
+from matx.options import Range
 from matx.threat import Norm, ThreatModel
 
 
@@ -35,21 +35,13 @@ class SPSA:
     kind: ClassVar[Literal["maximise"]] = "maximise"
 
     threat: ThreatModel
-    steps: int = 20
-    probes: int = 16
+    steps: Annotated[int, Range(1)] = 20
+    probes: Annotated[int, Range(1)] = 16
     """Pairs of forwards for each guess of the gradient."""
-    distance: float = 0.01
+    distance: Annotated[float, Range(0, open="low")] = 0.01
     """d, how far the probes lie from the image, on the pixel scale."""
-    objective: str = "margin"
-    """What to maximise unless the strategy supplies it: cross_entropy, margin, dlr."""
-
-    def __post_init__(self) -> None:
-        for option, value in (("steps", self.steps), ("probes", self.probes)):
-            if value < 1:
-                raise OptionError(f"attacks.spsa.{option}: got {value}, allowed: 1 or more")
-        if not self.distance > 0:
-            raise OptionError(f"attacks.spsa.distance: got {self.distance}, allowed: a number over 0")
-        check_objective(self.objective)
+    objective: Literal["cross_entropy", "margin", "dlr"] = "margin"
+    """What to maximise unless the strategy supplies it."""
 
     def __call__(self, given: AttackInput) -> Tensor:
         length = 2.5 * self.threat.radius / self.steps

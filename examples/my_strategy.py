@@ -6,18 +6,17 @@ matx check strategies.logit_matching --plugin examples/my_strategy.py
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import matx
 from matx import roles
-from matx.errors import OptionError
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import cross_entropy, mse
+from matx.options import Range
 
 
 @matx.strategies.register("logit_matching")
@@ -34,12 +33,8 @@ class LogitMatching:
 
     teacher: str | None = None
     """The teacher's name; None: the only frozen peer."""
-    weight: float = 0.1
+    weight: Annotated[float, Range(0)] = 0.1
     """Weight of the distance between the logits."""
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.weight < math.inf:
-            raise OptionError(f"strategies.logit_matching.weight: got {self.weight}, allowed: a number of 0 or more")
 
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         """Own examples of every trained peer, and the teacher's logits on them."""

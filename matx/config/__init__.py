@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from matx.config.building import build
 from matx.config.checking import Program, check
 from matx.config.describing import Row, describe
-from matx.config.effects import Plan, find_circle, judge, walk
+from matx.config.effects import Plan, find_circle, judge, summarised, walk
 from matx.config.instances import bindings_of, modules_of
 from matx.config.names import NOUNS, lookup
 from matx.config.reading import Source, read
@@ -23,6 +24,9 @@ from matx.experiment import Experiment
 from matx.plugins import import_all, load_plugin, plugin_of
 
 __all__ = ["NOUNS", "Loaded", "Row", "describe", "find_recipe", "load_experiment", "loaded_from", "packaged_recipes"]
+
+
+log = logging.getLogger("matx")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,8 @@ class Loaded:
     files: tuple[str, ...] = ()
     """What was read, includes too, as shown in messages."""
     warnings: tuple[str, ...] = ()
+    """What the user should know: bindings without effect, those that one replacement makes idle as one line."""
+    unused: tuple[str, ...] = ()
     """`file:line: sentence` for each binding without effect that stands in an included part or was overridden."""
 
 
@@ -60,9 +66,13 @@ def load_experiment(files: Sequence[str | Path], bindings: Sequence[str] = ()) -
     find_circle(program, plan, problems)
     built = None if plan.circle else build(program, problems, Place(str((*source.given, *files)[0]), 1))
     unsure = problems.incomplete or problems.hidden or bool(plan.circle)
-    warnings = [] if unsure else judge(source.bindings, program, plan, problems)
+    unused = {} if unsure else judge(source.bindings, program, plan, problems)
     if problems.found or not isinstance(built, Experiment):
         raise ConfigError(problems.lines()) from (built if isinstance(built, Exception) else None)
+    warnings = summarised(unused, source.bindings, program)
+    for sentence in unused.values():
+        if sentence not in warnings:
+            log.info("%s", sentence)
     return Loaded(
         experiment=built,
         text=_flattened(source, program, plan, len(bindings)),
@@ -70,6 +80,7 @@ def load_experiment(files: Sequence[str | Path], bindings: Sequence[str] = ()) -
         name=Path(source.given[0]).stem,
         files=tuple(source.files.values()),
         warnings=tuple(warnings),
+        unused=tuple(unused.values()),
     )
 
 

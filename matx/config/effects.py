@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from matx.config.checking import Program, check, references
@@ -11,7 +11,7 @@ from matx.config.statements import Binding, Problems, Reference
 from matx.errors import did_you_mean
 from matx.options import alternatives, parameters
 
-__all__ = ["ROOT", "Plan", "find_circle", "judge", "required", "walk", "within"]
+__all__ = ["ROOT", "Plan", "find_circle", "judge", "required", "summarised", "walk", "within"]
 
 ROOT = "Experiment"
 Instance = tuple[str, tuple[str, ...]]
@@ -67,20 +67,20 @@ def find_circle(program: Program, plan: Plan, problems: Problems) -> None:
         problems.add(closing[0].place, f"{name} cannot be built: the references run in a circle: {steps}")
 
 
-def judge(bindings: Sequence[Binding], program: Program, plan: Plan, problems: Problems) -> list[str]:
-    """Report bindings without effect; those that are only worth a warning are returned."""
+def judge(bindings: Sequence[Binding], program: Program, plan: Plan, problems: Problems) -> dict[Binding, str]:
+    """Report bindings without effect; {binding: sentence} of those that are only worth a warning."""
     idle = [binding for binding in program.winners.values() if binding not in plan.used and binding in _live(program)]
     excused = _excused(bindings, [binding for binding in idle if not binding.place.is_override])
     mentioned = {macro for binding in idle for macro in program.macros.get(binding, ())}
-    warnings: list[str] = []
+    warnings: dict[Binding, str] = {}
     for binding in idle:
         if binding.is_macro and binding in mentioned:
             continue  # the binding that names it is reported, which says enough
         if binding in excused:
             replaced = "an override or a later file replaced what it sets"
-            warnings.append(f"{binding.place}: {binding.label} has no effect: {replaced}")
+            warnings[binding] = f"{binding.place}: {binding.label} has no effect: {replaced}"
         elif binding.place.included:
-            warnings.append(f"{binding.place}: {_sentence(binding, program, plan)}")
+            warnings[binding] = f"{binding.place}: {_sentence(binding, program, plan)}"
         else:
             problems.add(binding.place, _sentence(binding, program, plan))
     for earlier, later in program.shadowed.items():
@@ -93,6 +93,21 @@ def judge(bindings: Sequence[Binding], program: Program, plan: Plan, problems: P
         if binding.place.is_override and binding in plan.used:
             _partial(binding, plan, problems)
     return warnings
+
+
+def summarised(warnings: Mapping[Binding, str], bindings: Sequence[Binding], program: Program) -> list[str]:
+    """The warnings, but one line for all bindings that lost their effect because another one replaced a component."""
+    left = dict(warnings)
+    lines = []
+    for earlier, later in program.shadowed.items():
+        if left and any(True for _ in references(earlier.value)):
+            without = walk(check([binding for binding in bindings if binding is not later], Problems())).used
+            lost = [binding for binding in left if binding in without]
+            if len(lost) > 1:
+                idle = f"so {len(lost)} bindings have no effect; -v lists them"
+                lines.append(f"{later.place}: {later.label} replaces a value, {idle}")
+                left = {binding: sentence for binding, sentence in left.items() if binding not in lost}
+    return [*lines, *left.values()]
 
 
 def _live(program: Program) -> set[Binding]:
@@ -121,7 +136,9 @@ def _sentence(binding: Binding, program: Program, plan: Plan) -> str:
         read = {macro for macros in program.macros.values() for macro in macros}
         known = [other.label for other in read if other.name == binding.name]
         also = f"; read are {', '.join('%' + name for name in known)}" if known else ""
-        return f"macro {binding.label} is never used; write %{binding.label} where it is meant{also}"
+        owners = [f"{name}.{binding.label}" for name, noun in NOUNS.items() if binding.label in parameters(noun)]
+        meant = f"; did you mean {owners[0]}?" if owners else ""
+        return f"macro {binding.label} is never used; write %{binding.label} where it is meant{also}{meant}"
     whole = f"{binding.label} has no effect: "
     scopes = ["/".join(scope) for name, scope in plan.instances if name == binding.name]
     if not scopes:

@@ -124,7 +124,7 @@ class Experiment:
     seed: Annotated[int, Range(0, 2**63 - 1)] = 0
     augment: Augmentation | Sequence[Augmentation] | None = None
     """What is done to training images, in this order; the same for all peers."""
-    validation: Annotated[float, Range(0, 0.9)] = 0.1
+    validation: Annotated[float, Range(0, 0.9, open="low")] = 0.1
     """The share of train carved out for validation where the dataset has no split of its own."""
     train_limit: Annotated[int, Range(1)] | None = None
     """At most so many training images (a fixed, stratified choice); None: all."""

@@ -19,7 +19,6 @@ from matx.interfaces.attack_input import (
     Model,
     Objective,
     ObjectiveName,
-    check_objective,
     value_and_gradient,
 )
 from matx.interfaces.inputs import copied, refuse_writes
@@ -57,7 +56,6 @@ __all__ = [
     "Stateful",
     "Strategy",
     "UsesSources",
-    "check_objective",
     "checked_examples",
     "copied",
     "found_anywhere",

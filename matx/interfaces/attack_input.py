@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from matx import losses
-from matx.errors import OptionError, did_you_mean
 from matx.randomness import SampleGenerator
 
 __all__ = [
@@ -20,7 +19,7 @@ __all__ = [
     "LogitObjective",
     "Model",
     "Objective",
-    "check_objective",
+    "ObjectiveName",
     "value_and_gradient",
 ]
 
@@ -95,14 +94,6 @@ OBJECTIVES: Mapping[str, Callable[..., Tensor]] = {
 
 ObjectiveName = Literal["cross_entropy", "margin", "dlr", "kl"]
 """For the option of an attack that names one of them."""
-
-
-def check_objective(name: str) -> None:
-    """Refuse a name that OBJECTIVES does not hold (for an attack's `__post_init__`)."""
-    if name not in OBJECTIVES:
-        raise OptionError(
-            "objective", got=repr(name), allowed=f"{', '.join(OBJECTIVES)}{did_you_mean(name, OBJECTIVES)}"
-        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 import matx
 from matx.errors import OptionError
 from matx.exchange import Needs
-from matx.interfaces import Attack, FirstOrderAttack, check_objective
+from matx.interfaces import Attack, FirstOrderAttack, ObjectiveName
 from matx.threat import ThreatModel
 
 @matx.attacks.register("probe")
@@ -27,11 +27,10 @@ class Probe:
     """How many steps."""
     size: float | None = None
     mode: Literal["a", "b"] = "a"
-    objective: str = "cross_entropy"
+    objective: ObjectiveName = "cross_entropy"
     def __post_init__(self):
         if self.steps < 0:
             raise OptionError("steps", got=str(self.steps), allowed="0 or more")
-        check_objective(self.objective)
     def __call__(self, given):
         return given.images
 

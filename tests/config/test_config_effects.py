@@ -39,10 +39,10 @@ def test_an_override_that_replaces_a_component_excuses_its_bindings(write: Write
     lines = "include 'base.gin'\nExperiment.strategy = @strategies.led()\nstrategies.led.leader = 'l2'\n"
     write("top.gin", lines + "W = 0.5\nstrategies.led.beta = %W\n")
     loaded = load_experiment(["top.gin"], ["Experiment.strategy=@strategies.alone()"])
-    assert [line.partition(" has")[0] for line in loaded.warnings] == [
+    assert [line.partition(" has")[0] for line in loaded.unused] == [
         "top.gin:3: strategies.led.leader",
         "top.gin:5: strategies.led.beta",
-    ], loaded.warnings
+    ], loaded.unused
     write("top.gin", lines + "strategies.alone.alpha = 0.5\n")
     found = problems(["top.gin"], ["Experiment.strategy=@strategies.mat()"])
     assert len(found) == 1, found
@@ -120,3 +120,20 @@ def test_deeper_scopes_follow_gin_s_prefixes(write: Write) -> None:
     experiment = load_experiment([write("top.gin", "\n".join(lines))]).experiment
     attack = experiment.peers["l2"].attacks[0]
     assert (attack.steps, attack.threat.norm) == (40, "l2"), "l2/strong reads its own bindings and those of l2"
+
+
+def test_a_replaced_component_is_one_line_that_counts_what_lost_its_effect(write: Write) -> None:
+    part = "Evaluation.attacks = [@full/attacks.probe(), @full/attacks.odd()]\nfull/attacks.probe.steps = 9\n"
+    part += "full/attacks.odd.threat = @ThreatModel()\nfull/attacks.odd.names = ['a']\nfull/ThreatModel.eps = 0.5\n"
+    write("part.gin", f"include 'base.gin'\nExperiment.evaluation = @Evaluation()\n{part}SPARE = 1\n")
+    loaded = load_experiment([write("top.gin", "include 'part.gin'\nEvaluation.attacks = [@l2/attacks.probe()]\n")])
+    assert loaded.warnings == (
+        "top.gin:2: Evaluation.attacks replaces a value, so 4 bindings have no effect; -v lists them",
+        "part.gin:8: macro SPARE is never used; write %SPARE where it is meant",
+    ), loaded.warnings
+    assert len(loaded.unused) == 5, "each is listed apart"
+
+
+def test_a_bare_option_is_told_its_owner() -> None:
+    (found,) = problems(["base.gin"], ["epochs=3"])
+    assert found.endswith("; did you mean Experiment.epochs?"), found

@@ -73,7 +73,7 @@ WRONG_LINES = {
     "bool as float": ("attacks.probe.size = False", "attacks.probe.size: got False, allowed: a number or None"),
     "overflow": ("attacks.probe.size = 1e999", "got inf (too large for a number), allowed: a number or None"),
     "none": ("attacks.probe.steps = None", "attacks.probe.steps: got None, allowed: an integer"),
-    "string": ("attacks.probe.objective = 3", "attacks.probe.objective: got 3, allowed: a string in quotes"),
+    "string": ("linf/ThreatModel.eps = [3]", "linf/ThreatModel.eps: got [3], allowed: a number or a string in quotes"),
     "literal": ("attacks.probe.mode = 'c'", "attacks.probe.mode: got 'c', allowed: 'a', 'b'"),
     "bool": ("Experiment.augment = True", "Experiment.augment: got True, allowed: a component @augmentations.NAME() ("),
     "list": (
@@ -112,7 +112,7 @@ WRONG_LINES = {
     "range": ("attacks.probe.steps = -1", "attacks.probe.steps: got -1, allowed: 0 or more"),
     "range without owner": (
         "attacks.probe.objective = 'x'",
-        "attacks.probe.objective: got 'x', allowed: cross_entropy,",
+        "attacks.probe.objective: got 'x', allowed: 'cross_entropy', 'margin'",
     ),
     "range of noun": ("Experiment.epochs = 0", "Experiment.epochs: got 0, allowed: 1 or more"),
     "macro unused": ("SPARE = 3", "macro SPARE is never used; write %SPARE where it is meant"),
