@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matx.exchange import CLEAN, Exchange, Mix, Needs, PeerInfo, PeerLoss, State
     from matx.experiment import Evaluation, Experiment, Peer, Tune
     from matx.interfaces import AttackInput, FreeObjective, LogitObjective, Neutral
+    from matx.options import Range
     from matx.registration import (
         architectures,
         attacks,
@@ -47,6 +48,7 @@ _HOME = {
     "AttackInput": "interfaces",
     "LogitObjective": "interfaces",
     "Neutral": "interfaces",
+    "Range": "options",
     "ThreatModel": "threat",
 }
 
@@ -67,6 +69,7 @@ __all__ = [
     "Peer",
     "PeerInfo",
     "PeerLoss",
+    "Range",
     "Split",
     "State",
     "ThreatModel",

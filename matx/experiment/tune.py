@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from matx.effect import NO_EFFECT
 from matx.errors import OptionError, did_you_mean
-from matx.options import Range, declare
+from matx.options import Range, alternatives, declare, declared_as, parameters, range_of
 
 __all__ = ["Axis", "Tune"]
 
@@ -72,7 +73,7 @@ class Tune:
 
     `space`: {NAME: range}, NAME being a setting as in `-s NAME=VALUE`, and range one of `('float', low, high)`,
     `('float', low, high, step)`, `('log', low, high)`, `('int', low, high)`, `('int', low, high, step)`,
-    `('categorical', [values])`.
+    `('categorical', [values])`. A kind alone, as in `('float',)`, takes the ends or choices that the option declares.
     """
 
     space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -161,8 +162,25 @@ def _axis(name: str, entry: Sequence[Any]) -> Axis:
         got = entry[0] if entry else "nothing"
         near = did_you_mean(str(got), KINDS)
         raise OptionError(where, got=f"{got!r} as the kind of range", allowed=f"{', '.join(KINDS)}{near}")
-    kind, values = entry[0], tuple(entry[1:])
+    kind, values = entry[0], tuple(entry[1:]) or _declared(name, where, entry[0])
     return _categorical(name, where, values) if kind == "categorical" else _range(name, where, kind, values)
+
+
+def _declared(name: str, where: str, kind: str) -> tuple[Any, ...]:
+    """What stands behind a kind that stands alone: the ends or choices that the option itself declares."""
+    owner, _, option = name.rpartition("/")[2].rpartition(".")
+    cls = declared_as(owner)
+    hint = parameters(cls)[option].hint if cls is not None and option in parameters(cls) else Any
+    for alternative in alternatives(hint):
+        limits = range_of(alternative)
+        if kind == "categorical" and get_origin(alternative) is Literal:
+            return (get_args(alternative),)
+        if kind != "categorical" and limits is not None and math.isfinite(limits.low) and math.isfinite(limits.high):
+            return limits.low, limits.high
+    wanted = "choices" if kind == "categorical" else "two ends"
+    raise OptionError(
+        where, got=f"{kind!r} alone", allowed=f"that for an option that declares {wanted}; give them here"
+    )
 
 
 def _categorical(name: str, where: str, values: tuple[Any, ...]) -> Axis:

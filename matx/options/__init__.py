@@ -13,7 +13,7 @@ from matx.options.annotations import (
     short,
     spell,
 )
-from matx.options.declaring import Parameter, concerning, declare, one_of, parameters
+from matx.options.declaring import Parameter, concerning, declare, declared_as, one_of, parameters
 from matx.options.ranges import Range
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "concerning",
     "container",
     "declare",
+    "declared_as",
     "fit",
     "fits",
     "one_of",

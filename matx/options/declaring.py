@@ -15,7 +15,7 @@ from matx.errors import OptionError, RegistrationError, did_you_mean
 from matx.options.annotations import allowed, alternatives, bare, container, declarations, fit, fits
 from matx.options.ranges import Range
 
-__all__ = ["Parameter", "concerning", "declare", "one_of", "parameters"]
+__all__ = ["Parameter", "concerning", "declare", "declared_as", "one_of", "parameters"]
 
 C = TypeVar("C", bound=type[Any])
 
@@ -95,6 +95,11 @@ def declare(component: C, owner: str = "") -> C:
 
     component.__init__ = checked
     return component
+
+
+def declared_as(owner: str) -> type[Any] | None:
+    """The class that was declared last under a name: `Peer`, or `attacks.pgd`."""
+    return next((cls for cls, name in reversed(list(_OWNERS.items())) if name == owner), None)
 
 
 @contextmanager

@@ -115,3 +115,13 @@ def test_config_errors_are_not_option_errors() -> None:
     with pytest.raises(ConfigError) as caught:
         load_experiment(["base.gin"], ["attacks.probe.steps=-1"])
     assert isinstance(caught.value.__cause__, OptionError), "what the component said is the cause"
+
+
+def test_an_annotation_that_no_literal_fits_says_so(write: Write, tmp_path: Path) -> None:
+    plugin = (tmp_path / "probing.py").read_text()
+    (tmp_path / "probing.py").write_text(plugin.replace("    n: int = 3", "    n: int = 3\n    weights: Table = None"))
+    text = (tmp_path / "probing.py").read_text().replace("\n@matx.attacks", "\nclass Table: ...\n\n@matx.attacks", 1)
+    (tmp_path / "probing.py").write_text(text)
+    found = only([write("top.gin", "include 'base.gin'\ndatasets.dots.weights = 3\n")])
+    said = "got 3, allowed: a Table, which no gin value is: make the experiment in Python"
+    assert found == f"top.gin:2: datasets.dots.weights: {said}", found

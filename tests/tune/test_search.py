@@ -8,6 +8,7 @@ import pytest
 
 from matx.errors import OptionError
 from matx.experiment.tune import Tune
+from matx.plugins import import_all
 
 SPACE = {
     "a.x": ("float", 0.0, 1.0),
@@ -71,3 +72,18 @@ def test_a_grid_is_the_product_of_the_points() -> None:
     points = Tune(space=space, sampler="grid").grid()
     assert len(points) == 8, "four values times two choices"
     assert {point["a.x"] for point in points} == {0.0, 0.1, 0.2, 0.3}, "values without a float's tail"
+
+
+def test_a_kind_alone_takes_what_the_option_declares() -> None:
+    import_all()
+    space = {
+        "strategies.mat.alpha": ("float",),
+        "linf/Peer.ema": ("float",),
+        "strategies.mat.reading": ("categorical",),
+    }
+    found = {axis.name: axis for axis in Tune(space=space).axes}
+    assert (found["strategies.mat.alpha"].low, found["strategies.mat.alpha"].high) == (0, 1), "a component's range"
+    assert found["linf/Peer.ema"].declared() == "0 to 1", "a noun's, in a scope"
+    assert "others" in found["strategies.mat.reading"].choices, "choices"
+    with pytest.raises(OptionError, match=r"Tune\.space\['Peer\.swa_from'\]: got 'float' alone, allowed: that for an"):
+        _ = Tune(space={"Peer.swa_from": ("float",)}).axes
