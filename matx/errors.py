@@ -8,6 +8,7 @@ from difflib import get_close_matches
 __all__ = [
     "CheckpointError",
     "ConfigError",
+    "DamagedError",
     "DataError",
     "ExchangeError",
     "MatxError",
@@ -87,6 +88,10 @@ class NotFiniteError(RunError):
 
 class CheckpointError(MatxError):
     """A checkpoint is missing, damaged, or belongs to another experiment."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint is missing, or is not what was written."""
 
 
 class ConfigError(MatxError):

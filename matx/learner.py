@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from matx.craft import forked
 from matx.data import Data
+from matx.digest import checked
 from matx.errors import CheckpointError, ModelError, OptionError, did_you_mean
 from matx.experiment import Peer
 from matx.randomness import seed_for
@@ -164,9 +165,8 @@ def read_weights(spec: str, name: str) -> Mapping[str, Tensor]:
     file, peer = weights_file(spec, name)
     try:
         stored = torch.load(file, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # torch raises many kinds for a file that it did not write; each means the same to a user
+        stored = checked(stored)[0] if isinstance(stored, dict) else stored
+    except Exception as error:  # torch raises many kinds for a file that it did not write; to a user they are one
         raise CheckpointError(f"Peer.weights: {file} does not hold plain weights ({type(error).__name__})") from error
     learners = stored.get("training", stored).get("learners") if isinstance(stored, dict) else None
     if learners is None:

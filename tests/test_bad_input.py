@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sample_runs import QUICK
 
 from matx.cli import main
+from matx.runtime.files import read_torch, write_torch
 
 HARMLESS = "__pycache__"
 
@@ -176,7 +176,7 @@ def written(name: str, text: str) -> Callable[[Path], None]:
 def stored(**changes: Any) -> Callable[[Path], None]:
     def damage(run: Path) -> None:
         last = run / "checkpoints" / "last.pt"
-        torch.save(torch.load(last, weights_only=True) | changes, last)
+        write_torch(last, read_torch(last)[0] | changes)
 
     return damage
 
@@ -206,6 +206,7 @@ def test_a_damaged_run_is_not_continued(
 ) -> None:
     damage, said = DAMAGE[case]
     shutil.copytree(run_folder, home / "run")
+    (home / "run" / "checkpoints" / "previous.pt").unlink()  # else it takes the place of a damaged last.pt
     damage(home / "run")
     found = refused(home, capsys, ["run", "--resume", "run", "--device", "cpu"])
     assert said in found, f"the sentence names the file and what is wrong with it: {found}"

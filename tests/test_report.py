@@ -12,8 +12,9 @@ from rich.console import Console
 from sample_scores import METRICS, PGD, count, model_scores, sample_results
 
 from matx.errors import RunError
-from matx.report import Seconds, curves, failed, how, html, markdown, read_metrics, sections, tables
+from matx.report import Seconds, curves, failed, how, html, markdown, sections, tables
 from matx.results import AttackUsed, MetricUsed, Results, SanityReason, Score, read_results, write_results
+from matx.runtime.journal import read_rows
 
 SCHEMA_1 = Path(__file__).parent / "data" / "schema_1"
 
@@ -285,10 +286,10 @@ def test_peers_may_bear_the_names_of_records() -> None:
 def test_metrics_come_back_and_a_bad_line_is_named(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"epoch": 1}\n{"epoch": 2}\n')
-    assert read_metrics(file) == [{"epoch": 1}, {"epoch": 2}], "metrics do not come back"
+    assert read_rows(file) == [{"epoch": 1}, {"epoch": 2}], "metrics do not come back"
     file.write_text('{"epoch": 1}\n{"epo')
     with pytest.raises(RunError, match=r"metrics\.jsonl:2: not a JSON record"):
-        read_metrics(file)
+        read_rows(file)
     file.write_text("[]\n")
     with pytest.raises(RunError, match="got list, allowed: a JSON object"):
-        read_metrics(file)
+        read_rows(file)

@@ -2,7 +2,7 @@
 
 examples/MODEL/NORM_EPS/SEARCH/BATCH.npz holds, with `schema` 2, the arrays that `SearchRecord` names.
 columns/METRIC/BATCH.npz holds `schema`, `rows`, `seconds`, `names` (JSON: [model, column, source] each), `attacked`
-(JSON: models), and the columns as arrays 0, 1, ...
+(JSON: models), and the columns as arrays 0, 1, ... Each file holds a `digest` of the rest (`matx.digest`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from matx.interfaces import Column
 from matx.measure import MeasuredColumns, SearchRecord
-from matx.runtime.files import write_npz
+from matx.runtime.files import read_npz, write_npz
 
 __all__ = ["FolderRecords"]
 
@@ -82,8 +82,7 @@ def _write(file: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-        arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
+    arrays, _ = read_npz(file)
     if int(arrays.pop("schema")) != _SCHEMA:
         raise ValueError("another schema")
     return arrays

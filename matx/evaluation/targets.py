@@ -22,7 +22,7 @@ from matx.runtime import checkpoint
 from matx.runtime.environment import find_device, spare_threads
 from matx.runtime.folder import RunFolder
 from matx.runtime.identity import differences, identity_of, images_of, settings
-from matx.runtime.stored import load_own, read_environment
+from matx.runtime.stored import load_own, read_environment, read_identity
 from matx.threat import ThreatModel
 
 __all__ = ["target_of_folder", "target_of_run", "target_of_training"]
@@ -59,13 +59,15 @@ def target_of_folder(loaded: Loaded, name: str, folder: RunFolder, selection: Se
     """The chosen peers of a run as the experiment of `loaded`, whose evaluation may differ from the run's."""
     experiment, place = loaded.experiment, find_device(device)
     stored: dict[str, State] = {}
+    identity = read_identity(folder)
     for which in selection.checkpoints:
         file = folder.best if which == "best" else folder.last
         if not file.is_file():
             _refuse_missing(folder, which)
-        found = checkpoint.load(file, place)
+        found = checkpoint.load_of(file, identity, device=place)
         _refuse_other_models(found, experiment, folder)
         stored[which] = found.training
+    _refuse_other_epoch(folder, stored, identity)
     data = experiment.dataset()
     checkpoint.refuse_other_images(found, images_of(experiment, data), file)
     spare_threads(place, data.image_shape)
@@ -142,6 +144,22 @@ def _refuse_missing(folder: RunFolder, which: str) -> None:
     there = [name for name, file in (("best", folder.best), ("last", folder.last)) if file.is_file()]
     allowed = f"--checkpoint {there[0]}" if there else "a run folder that still holds its checkpoints"
     raise CheckpointError(f"{folder.path}/checkpoints/{which}.pt: no such checkpoint; allowed: {allowed}")
+
+
+def _refuse_other_epoch(folder: RunFolder, stored: Mapping[str, State], identity: Mapping[str, str]) -> None:
+    """Refuse a best.pt that is of another epoch than last.pt, where that is there, says was the best.
+
+    One that is of a later epoch than last.pt was written just now: last.pt is written behind it.
+    """
+    if "best" not in stored or not folder.last.is_file():
+        return
+    last = stored["last"] if "last" in stored else checkpoint.load_of(folder.last, identity).training
+    found, (epoch, _) = stored["best"]["position"], last["position"]
+    if last["best"] is not None and found[0] <= epoch and list(found) != [last["best"][0], 0]:
+        raise CheckpointError(
+            f"{folder.best}: got the state after epoch {found[0]}, allowed: that after epoch {last['best'][0]}, which "
+            f"{folder.last} says was the best"
+        )
 
 
 def _bare(name: str, experiment: Experiment, data: Data, device: torch.device) -> nn.Module:

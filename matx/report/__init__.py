@@ -4,7 +4,7 @@ Everything here is a function of what is given, results and metrics: no clock, n
 report of a resumed run equals the straight run's byte for byte. `matx eval` also gives the seconds that it took.
 """
 
-from matx.report.curves import curves, read_metrics
+from matx.report.curves import curves
 from matx.report.page import html
 from matx.report.sheets import Seconds, Section, Sheet, sections
 from matx.report.summary import failed, how, reasons
@@ -19,7 +19,6 @@ __all__ = [
     "how",
     "html",
     "markdown",
-    "read_metrics",
     "reasons",
     "sections",
     "tables",

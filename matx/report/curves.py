@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from matx.errors import RunError
 from matx.report.charts import Curve
 from matx.report.sheets import by_table, label
 from matx.results import CLEAN, Results, scores_at, threat_of
 
-__all__ = ["curves", "radius_curves", "read_metrics"]
-
-
-def read_metrics(path: Path | str) -> list[dict[str, Any]]:
-    """The records of a metrics.jsonl, one a line; RunError names the line that is not one."""
-    file = Path(path)
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read ({error})") from None
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise RunError(f"{file}:{number}: not a JSON record ({error})") from None
-        if not isinstance(record, dict):
-            raise RunError(f"{file}:{number}: got {type(record).__name__}, allowed: a JSON object a line")
-        records.append(record)
-    return records
+__all__ = ["curves", "radius_curves"]
 
 
 def curves(metrics: Iterable[Mapping[str, Any]], peers: Iterable[str]) -> dict[str, dict[str, Curve]]:

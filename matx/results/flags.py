@@ -4,6 +4,7 @@ Schema 2, arrays by name:
   schema         int
   indices        (n,) int64, each test image's index in its split
   labels         (n,) int64
+  digest         str: blake2b of everything else (`matx.digest`)
   columns        str: a JSON list, one object {checkpoint, weights, model, source, metric, column} for each column
   0, 1, ...      (n,) bool or floating: the columns, in the order of that list
 
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matx.errors import RunError
-from matx.runtime.files import write_npz
+from matx.runtime.files import name_unchecked, read_npz, write_npz
 
 __all__ = ["FLAGS", "FlagColumn", "read_flags", "write_flags"]
 
@@ -59,11 +60,11 @@ def read_flags(folder: Path) -> dict[FlagColumn, Array]:
     if not file.is_file():
         return {}
     try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays, known = read_npz(file)
         schema = int(arrays.pop("schema"))
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise RunError(f"{file}: cannot be read ({error}); allowed: flags as matx writes them") from None
+    name_unchecked(file, known)
     if schema == 1:
         return _schema_1(arrays)
     if schema != _SCHEMA:

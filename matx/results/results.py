@@ -11,10 +11,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from matx.digest import checked, with_digest
 from matx.errors import RunError
 from matx.results.schema_1 import convert
 from matx.results.score import Score
-from matx.runtime.files import plain, write_json
+from matx.runtime.files import name_unchecked, plain, write_json
 
 __all__ = ["RESULTS", "SCHEMA", "AttackUsed", "MetricUsed", "Results", "SanityReason", "read_results", "write_results"]
 
@@ -145,7 +146,7 @@ def write_results(path: Path, found: Results) -> None:
     """Write results.json whole, as the same bytes for the same content."""
     content = plain(found.content())
     _check(content, str(path))
-    write_json(path, content)
+    write_json(path, with_digest(content))
 
 
 def read_results(path: Path | str) -> Results:
@@ -166,6 +167,11 @@ def read_results(path: Path | str) -> Results:
     if version == 1:
         content = convert(content, str(file))
     _check(content, str(file))
+    try:
+        content, known = checked(content)
+    except ValueError as error:
+        raise RunError(f"{file}: damaged: {error}; evaluate the run again") from None
+    name_unchecked(file, known)
     how = dict(content["how"])
     attacks = None if how["attacks"] is None else [AttackUsed(**entry) for entry in how.pop("attacks")]
     return Results(

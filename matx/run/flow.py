@@ -16,7 +16,7 @@ from matx.data import fingerprints
 from matx.engine import StepRecord, Training, fit, start
 from matx.errors import CheckpointError
 from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
-from matx.report import html, markdown, read_metrics
+from matx.report import html, markdown
 from matx.results import Results, write_results
 from matx.run.training import ActiveRun, train
 from matx.runtime import checkpoint
@@ -26,7 +26,7 @@ from matx.runtime.files import write_json, write_text
 from matx.runtime.folder import RunFolder, create, open_folder, refuse_existing, refuse_unwritable
 from matx.runtime.identity import identity_of
 from matx.runtime.interrupt import continued_by
-from matx.runtime.journal import check_metrics, lines
+from matx.runtime.journal import check_metrics, lines, read_rows
 from matx.runtime.lock import folder_lock
 from matx.runtime.log import logged_to
 from matx.runtime.progress import Display
@@ -92,7 +92,7 @@ def resume(
         display.say(f"{path}: this run is finished already; nothing was left to do")
         return folder
     with folder_lock(folder.path):
-        stored = checkpoint.load(folder.last)
+        stored = checkpoint.load_last(folder)
         checkpoint.refuse_other_experiment(stored, identity, folder.last)
         training = _restored(folder, loaded, stored, device or place)
         active = ActiveRun(
@@ -190,7 +190,7 @@ def _finish(parts: ActiveRun) -> None:
     with parts.stopwatch.measure("evaluation"):
         found = _evaluated(parts)
     write_text(folder.results.with_name("report.md"), markdown(found))
-    write_text(folder.results.with_name("report.html"), html(found, read_metrics(folder.metrics)))
+    write_text(folder.results.with_name("report.html"), html(found, read_rows(folder.metrics)))
     write_results(folder.results, found)
 
 
@@ -198,8 +198,14 @@ def _evaluated(parts: ActiveRun) -> Results:
     """The results of the best and the last epoch, their per-sample columns written beside."""
     folder, training = parts.folder, parts.training
     best = None
-    if folder.best.is_file() and training.best is not None and training.best[0] != training.position.epoch:
-        best = checkpoint.load(folder.best, training.device).training
+    if training.best is not None and training.best[0] != training.position.epoch:
+        epoch = training.best[0]
+        if not folder.best.is_file():
+            raise CheckpointError(
+                f"{folder.best}: got no file, though epoch {epoch} was the best; allowed: the one that the run wrote, "
+                "or `matx eval --checkpoint last`"
+            )
+        best = checkpoint.load_of(folder.best, parts.identity, epoch=epoch, device=training.device).training
     target = target_of_training(parts.name, training, best)
     settings = settings_of(target, Asked(metrics=packaged_metrics("run")))
     date = read_environment(folder).get("date")

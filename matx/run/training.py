@@ -50,6 +50,10 @@ class ActiveRun:
             metrics_bytes=metrics_bytes,
         )
 
+    def save(self, stored: Checkpoint) -> None:
+        """Save the latest checkpoint; the one before it is kept."""
+        checkpoint.save(self.folder.last, stored, previous=self.folder.previous)
+
 
 def train(parts: ActiveRun, metrics_bytes: int) -> None:
     """Train from the present position to the end; KeyboardInterrupt after a saved step where the user asks for it."""
@@ -69,7 +73,7 @@ def train(parts: ActiveRun, metrics_bytes: int) -> None:
                     parts.stopwatch.images += record.images
                     draw(training.progress * experiment.epochs)
                     if (every and record.step % every == 0) or stopped():
-                        checkpoint.save(parts.folder.last, parts.checkpoint(journal.size))
+                        parts.save(parts.checkpoint(journal.size))
                 if stopped():
                     raise KeyboardInterrupt
         parts.folder.not_finite.unlink(missing_ok=True)
@@ -105,7 +109,7 @@ def _end_epoch(parts: ActiveRun, journal: Journal, record: EpochRecord, draw: Ba
     stored = parts.checkpoint(journal.size)
     if record.best:
         checkpoint.save(parts.folder.best, stored)
-    checkpoint.save(parts.folder.last, stored)
+    parts.save(stored)
     parts.stopwatch.write(parts.folder.timing)
     note = _note(record)
     draw(record.epoch, note, line=True)

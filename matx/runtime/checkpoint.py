@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,11 +10,22 @@ from typing import Any
 
 import torch
 
-from matx.errors import CheckpointError
-from matx.runtime.files import write_torch
+from matx.errors import CheckpointError, DamagedError
+from matx.runtime.files import keep_as, name_unchecked, read_torch, write_torch
+from matx.runtime.folder import RunFolder
 from matx.runtime.identity import refuse_other, upgraded
 
-__all__ = ["Checkpoint", "load", "refuse_other_experiment", "refuse_other_images", "save"]
+__all__ = [
+    "Checkpoint",
+    "load",
+    "load_last",
+    "load_of",
+    "refuse_other_experiment",
+    "refuse_other_images",
+    "save",
+]
+
+log = logging.getLogger("matx.run")
 
 SCHEMA = 2
 _FIRST = {"settings": "identity", "circumstances": "provenance", "data": "images"}
@@ -59,29 +71,75 @@ def refuse_other_images(checkpoint: Checkpoint, given: Mapping[str, str], where:
     )
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; whoever reads the path sees the old file or the new one, never a part."""
+def save(path: Path, checkpoint: Checkpoint, *, previous: Path | None = None) -> None:
+    """Write a checkpoint; whoever reads the path sees the old file or the new one, never a part.
+
+    `previous` is where the old one stays, until the next save.
+    """
+    if previous is not None and path.is_file():
+        keep_as(path, previous)
     write_torch(path, {part.name: getattr(checkpoint, part.name) for part in fields(checkpoint)})
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     """Read a checkpoint, tensors and plain values only; a CheckpointError where it is missing, damaged or foreign."""
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; allowed: best.pt or last.pt of a run folder's checkpoints")
+        raise DamagedError(f"{path}: no such checkpoint; allowed: best.pt or last.pt of a run folder's checkpoints")
     try:
-        stored = torch.load(path, map_location=device, weights_only=True)
+        stored, checked = read_torch(path, device)
     except Exception as error:  # torch raises many kinds for a damaged file; each means the same to a user
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({type(error).__name__})") from error
-    schema = stored.get("schema") if isinstance(stored, dict) else None
+        why = str(error) if type(error) is ValueError else type(error).__name__
+        raise DamagedError(f"{path}: damaged, or not a checkpoint ({why})") from error
+    schema = stored.get("schema")
     if schema not in (1, SCHEMA):
         raise CheckpointError(f"{path}: got a checkpoint of schema {schema}, allowed: 1 and {SCHEMA}")
     if schema == 1:
         stored = {_FIRST.get(name, name): value for name, value in stored.items()}
-    try:
-        found = Checkpoint(**{part.name: stored[part.name] for part in fields(Checkpoint)})
-    except KeyError as error:
-        raise CheckpointError(f"{path}: damaged: it holds no {error.args[0]!r}") from error
+    names = [part.name for part in fields(Checkpoint)]
+    for name in (*names, *stored):
+        if name not in stored or name not in names:
+            raise DamagedError(f"{path}: damaged: it holds {'no' if name in names else 'an unknown'} {name!r}")
+    found = Checkpoint(**stored)
     parts = (found.training, found.identity, found.provenance, found.images)
     if not all(isinstance(part, Mapping) for part in parts) or not isinstance(found.provenance.get("threads"), int):
-        raise CheckpointError(f"{path}: damaged: its parts are not those that matx writes")
+        raise DamagedError(f"{path}: damaged: its parts are not those that matx writes")
+    name_unchecked(path, checked)
     return found
+
+
+def load_of(
+    path: Path, identity: Mapping[str, str], *, epoch: int | None = None, device: torch.device | str = "cpu"
+) -> Checkpoint:
+    """Read a checkpoint that must be this experiment's, and of the end of this epoch where one is asked for."""
+    found = load(path, device)
+    refuse_other_experiment(found, identity, path)
+    if epoch is not None and _position(found) != (epoch, 0):
+        raise CheckpointError(
+            f"{path}: got the state {_when(found)}, allowed: that after epoch {epoch}, which is the best"
+        )
+    return found
+
+
+def load_last(folder: RunFolder) -> Checkpoint:
+    """The latest whole checkpoint of a locked run folder; where last.pt is damaged, the one before takes its place."""
+    try:
+        return load(folder.last)
+    except DamagedError as error:
+        if not folder.previous.is_file():
+            raise
+        found = load(folder.previous)
+        log.warning("%s; the checkpoint before it is used, which holds the state %s", error, _when(found))
+        if folder.last.exists():
+            folder.last.replace(folder.last.with_name("damaged.pt"))
+        folder.previous.replace(folder.last)
+        return found
+
+
+def _position(found: Checkpoint) -> tuple[int, int]:
+    epoch, step = found.training["position"]
+    return int(epoch), int(step)
+
+
+def _when(found: Checkpoint) -> str:
+    epoch, step = _position(found)
+    return f"after epoch {epoch}" + (f" and {step} steps" if step else "")

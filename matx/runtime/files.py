@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +17,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["plain", "remove_leftovers", "write_file", "write_json", "write_npz", "write_text", "write_torch"]
+from matx.digest import checked, with_digest
+
+__all__ = [
+    "keep_as",
+    "name_unchecked",
+    "plain",
+    "read_npz",
+    "read_torch",
+    "remove_leftovers",
+    "write_file",
+    "write_json",
+    "write_npz",
+    "write_text",
+    "write_torch",
+]
+
+log = logging.getLogger("matx.run")
 
 _PARTIAL = ".partial"
 _STALE = 3600.0
@@ -62,14 +80,47 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> None:
-    """Replace a file by named arrays, none of them pickled."""
+    """Replace a file by named arrays, none of them pickled, and their checksum."""
     save = np.savez_compressed if compressed else np.savez
-    write_file(path, lambda file: save(file, allow_pickle=False, **arrays))
+    stored = with_digest({name: np.asarray(array) for name, array in arrays.items()})
+    write_file(path, lambda file: save(file, allow_pickle=False, **stored))
 
 
-def write_torch(path: Path, value: Any) -> None:
-    """Replace a file by what `torch.save` makes of a value."""
-    write_file(path, lambda file: torch.save(value, file))
+def read_npz(path: Path) -> tuple[dict[str, NDArray[Any]], bool]:
+    """(named arrays, whether a checksum came with them); ValueError, or what numpy raises, where they are damaged."""
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+        return checked({name: stored[name] for name in stored.files})
+
+
+def write_torch(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a file by what `torch.save` makes of a mapping and its checksum."""
+    stored = with_digest(value)
+    write_file(path, lambda file: torch.save(stored, file))
+
+
+def read_torch(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Any], bool]:
+    """(a mapping, whether a checksum came with it); ValueError, or what torch raises, where it is damaged."""
+    stored = torch.load(path, map_location=device, weights_only=True)
+    if not isinstance(stored, dict):
+        raise ValueError(f"{type(stored).__name__}, not a mapping")
+    return checked(stored)
+
+
+def name_unchecked(path: Path, checked: bool) -> None:
+    """Say of a file that an earlier version wrote it without a checksum."""
+    if not checked:
+        log.warning("%s: unchecked, for it was written without a checksum, by an earlier version", path)
+
+
+def keep_as(path: Path, other: Path) -> None:
+    """Give what a file holds now a second name, at which it stays when the file is replaced."""
+    partial = other.with_name(f".{other.name}.{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}")
+    try:
+        os.link(path, partial)
+    except OSError:  # file systems without hard links
+        shutil.copyfile(path, partial)
+    partial.replace(other)
+    partial.unlink(missing_ok=True)  # where both were names of one file already, nothing was moved
 
 
 def remove_leftovers(folder: Path) -> None:

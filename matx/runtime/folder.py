@@ -65,6 +65,11 @@ class RunFolder:
         return self.path / "checkpoints" / "last.pt"
 
     @property
+    def previous(self) -> Path:
+        """The checkpoint before the latest one: what `--resume` falls back on where that is damaged."""
+        return self.path / "checkpoints" / "previous.pt"
+
+    @property
     def results(self) -> Path:
         """The figures; written last of all, so that its presence says that the run is finished."""
         return self.path / "results.json"

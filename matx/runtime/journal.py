@@ -8,17 +8,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from matx.digest import checked, with_digest
 from matx.engine import EpochRecord, StepRecord
 from matx.errors import RunError
 from matx.measure import Rate
-from matx.runtime.files import plain
+from matx.runtime.files import name_unchecked, plain
 from matx.runtime.folder import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["STEPS", "Journal", "as_line", "check_metrics", "epoch_row", "lines"]
+__all__ = ["STEPS", "Journal", "as_line", "check_metrics", "epoch_row", "lines", "read_rows"]
 
 STEPS = 10
 """Every so many steps a step is written down; epochs always are."""
@@ -96,8 +97,37 @@ class Journal:
 
 
 def as_line(row: Mapping[str, Any]) -> str:
-    """A row of metrics.jsonl."""
-    return json.dumps(plain(row), allow_nan=False) + "\n"
+    """A row of metrics.jsonl, with its checksum."""
+    return json.dumps(with_digest(plain(row)), allow_nan=False) + "\n"
+
+
+def read_rows(path: Path, size: int | None = None) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl, of its first `size` bytes; RunError names the line that is not what was written."""
+    try:
+        content = path.read_bytes()[:size]
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    rows, unchecked = [], 0
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            row, known = checked(_object(line))
+            if not known and unchecked < number - 1:
+                raise ValueError("it lost its checksum")
+        except ValueError as error:
+            raise RunError(
+                f"{path}:{number}: not a JSON record ({error}), allowed: the file as matx wrote it"
+            ) from error
+        unchecked += not known
+        rows.append(row)
+    name_unchecked(path, not unchecked)
+    return rows
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    found = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError(f"got {type(found).__name__}, allowed: a JSON object")
+    return found
 
 
 def epoch_row(record: EpochRecord) -> dict[str, Any]:
@@ -115,18 +145,11 @@ def _shares(rates: Mapping[str, Rate]) -> dict[str, float]:
 
 def check_metrics(path: Path, size: int) -> None:
     """Refuse a metrics.jsonl that is not, up to what the checkpoint knows of, the records that were written."""
-    content = path.read_bytes() if path.is_file() else b""
-    if len(content) < size:
-        raise RunError(
-            f"{path}: got {len(content)} bytes, allowed: the {size} or more that the last checkpoint knows of"
-        )
-    for number, line in enumerate(content[:size].splitlines(), 1):
-        try:
-            json.loads(line)
-        except ValueError as error:
-            raise RunError(
-                f"{path}:{number}: not a JSON record ({error}), allowed: the file as matx wrote it"
-            ) from error
+    there = path.stat().st_size if path.is_file() else 0
+    if there < size:
+        raise RunError(f"{path}: got {there} bytes, allowed: the {size} or more that the last checkpoint knows of")
+    if size:
+        read_rows(path, size)
 
 
 def _reopened(path: Path, size: int) -> IO[bytes]:

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from sample_runs import sample
-from test_run_resume import assert_equal_runs, assert_same
 
 import matx
 from matx.engine import Training, fit, refuse_weights, start, step
@@ -22,6 +21,7 @@ from matx.run import resume, run
 from matx.runtime import checkpoint
 from matx.runtime.folder import RunFolder
 from tests.engine.world import LINF, first_batch, peer
+from tests.run.test_resume import assert_equal_runs, assert_same
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -209,7 +209,7 @@ def test_records_on_disk_come_back_and_damage_counts_as_absence(tmp_path: Path) 
     assert "steps=10" in record.attack, "the attack's settings are not in the record"
     assert len(record.examples) == int((~record.robust).sum()) > 0, "the examples that break the model were not kept"
     with np.load(tmp_path / "examples/a/linf_0.03/0-PGD/00000.npz", allow_pickle=False) as stored:
-        names = {"schema", "threat", "attack", "rows", "indices", "labels", "robust", "examples", "seconds"}
+        names = {"schema", "threat", "attack", "rows", "indices", "labels", "robust", "examples", "seconds", "digest"}
         assert set(stored.files) == names, "the documented arrays are not those of the file"
     assert records.read_search("a/linf_0.03/0-PGD/00000", record.rows[:-1]) is None, "a record of other rows was taken"
     columns = records.read_columns("robust/00000", torch.arange(40))

@@ -46,7 +46,7 @@ def test_results_round_trip_and_bytes_repeat(tmp_path: Path) -> None:
 def test_scores_are_rows_as_published(tmp_path: Path) -> None:
     write_results(tmp_path / "results.json", sample_results([VALUE]))
     content = json.loads((tmp_path / "results.json").read_text())
-    assert list(content) == ["schema", "experiment", "how", "scores"], "the head of results.json is another"
+    assert list(content) == ["schema", "experiment", "how", "scores", "digest"], "the head of results.json is another"
     row = content["scores"][7]
     assert row == {
         "checkpoint": "best", "weights": "raw", "model": "generalist", "source": None, "metric": "robust",
