@@ -53,10 +53,10 @@ def tune(
     recipes = files or ("mat_union",)
     loaded = load(recipes, bindings)
     from matx.runtime.stored import with_run_name
-    from matx.tune import flow
+    from matx.tune import tuning
 
-    request = flow.Request(trials=trials, folder=study, storage=storage, jobs=jobs, device=device or "auto")
-    folder, _ = flow.tune(with_run_name(loaded, recipes[0]), request, display=display())
+    request = tuning.Request(trials=trials, folder=study, storage=storage, jobs=jobs, device=device or "auto")
+    folder, _ = tuning.tune(with_run_name(loaded, recipes[0]), request, display=display())
     from matx.tune.show import show_study
 
     _print(show_study(folder.path, storage))

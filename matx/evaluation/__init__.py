@@ -1,9 +1,9 @@
 """Which models are evaluated, with which weights, and how."""
 
+from matx.evaluation.eval_folder import EvalFolder, identity_of_evaluation, open_evaluation
+from matx.evaluation.evaluating import evaluate, evaluate_beside, read_seconds, run_evaluation, verify_evaluation
 from matx.evaluation.evaluator import Evaluator
 from matx.evaluation.external import ExternalModel, from_module, from_weights
-from matx.evaluation.flow import evaluate, evaluate_beside, read_seconds, run_evaluation, verify_evaluation
-from matx.evaluation.folder import EvalFolder, identity_of_evaluation, open_evaluation
 from matx.evaluation.suites import Asked, load_suite, named_metrics, packaged_metrics, settings_of
 from matx.evaluation.target import Selection, Target, WeightSet
 from matx.evaluation.targets import target_of_folder, target_of_run, target_of_training

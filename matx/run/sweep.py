@@ -10,7 +10,7 @@ from typing import Any
 from matx.config import Loaded, load_experiment
 from matx.errors import OptionError, RunError
 from matx.plugins import load_plugin
-from matx.run.flow import resume, run
+from matx.run.execution import resume, run
 from matx.runtime.folder import RUNS, RunFolder
 from matx.runtime.identity import identity_of, refuse_other
 from matx.runtime.interrupt import continued_by

@@ -17,9 +17,9 @@ from matx.config import load_experiment
 from matx.errors import RunError
 from matx.experiment.tune import Tune
 from matx.runtime.files import write_json, write_text
-from matx.tune.folder import StudyFolder, write_trial
 from matx.tune.storage import load_or_create
 from matx.tune.study import OpenStudy, Resources
+from matx.tune.study_folder import StudyFolder, write_trial
 from matx.tune.study_worker import StudyWorker, TrialEnd
 from matx.tune.trial import Task, bindings_for
 from matx.tune.trial_queue import TrialQueue, finished_trials

@@ -16,8 +16,8 @@ from matx.experiment.tune import Tune
 from matx.runtime.files import write_text
 from matx.tune.charts import Point, front, history, importance, parallel, slices
 from matx.tune.final import FinalComparison, mean_objective
-from matx.tune.folder import StudyFolder
 from matx.tune.importance import importance_in_words, importances
+from matx.tune.study_folder import StudyFolder
 from matx.tune.trial_queue import finished_trials
 
 __all__ = ["Ranking", "lines", "ranking", "write_reports"]

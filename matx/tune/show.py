@@ -11,7 +11,6 @@ import optuna
 
 from matx.errors import RunError
 from matx.tune.final import FinalComparison, read_final
-from matx.tune.folder import StudyFolder, find_folder
 from matx.tune.report import Ranking, lines, ranking, write_reports
 from matx.tune.storage import (
     close_storage,
@@ -22,6 +21,7 @@ from matx.tune.storage import (
     without_password,
 )
 from matx.tune.study import stored_tune
+from matx.tune.study_folder import StudyFolder, find_folder
 
 __all__ = ["StudyView", "show_study"]
 

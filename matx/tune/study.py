@@ -21,10 +21,10 @@ from matx.runtime.files import plain, write_json, write_text
 from matx.runtime.identity import identity_of, refuse_other, upgraded
 from matx.runtime.progress import Display
 from matx.runtime.workers import WorkerPool
-from matx.tune.folder import StudyFolder
 from matx.tune.pruning import pruner
 from matx.tune.sampling import sampler
 from matx.tune.storage import is_url, load_or_create, open_storage, without_password
+from matx.tune.study_folder import StudyFolder
 from matx.tune.trial import Task, bindings_for
 from matx.tune.trial_queue import LEASE, slot_of
 

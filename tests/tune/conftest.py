@@ -13,9 +13,9 @@ from sample_runs import QUICK
 from matx.config import load_experiment
 from matx.runtime.workers import Work
 from matx.tune.final import FinalComparison
-from matx.tune.flow import Request, tune
-from matx.tune.folder import StudyFolder
 from matx.tune.storage import open_storage
+from matx.tune.study_folder import StudyFolder
+from matx.tune.tuning import Request, tune
 from tune import synthetic
 
 RECIPE = (

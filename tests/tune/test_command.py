@@ -86,7 +86,7 @@ def test_ctrl_c_leaves_a_study_that_continues(tmp_path: Path) -> None:
     script = (
         "from matx.config import load_experiment\n"
         "from matx.runtime.interrupt import Interrupted\n"
-        "from matx.tune.flow import Request, tune\n"
+        "from matx.tune.tuning import Request, tune\n"
         "from tune import synthetic\n"
         "import sys\n"
         "if __name__ == '__main__':\n"

@@ -13,7 +13,7 @@ from matx.cli import main
 from matx.config import load_experiment
 from matx.errors import RunError
 from matx.tune.final import best_trial, paired_difference
-from matx.tune.folder import StudyFolder
+from matx.tune.study_folder import StudyFolder
 from matx.tune.trial_queue import finished_trials
 from tune import synthetic
 from tune.conftest import Tuned, record

@@ -10,8 +10,8 @@ import pytest
 
 from matx.cli import main
 from matx.errors import ConfigError, MatxError, OptionError, RunError
-from matx.tune.folder import StudyFolder
 from matx.tune.storage import open_storage
+from matx.tune.study_folder import StudyFolder
 from matx.tune.trial_queue import finished_trials
 from tune.conftest import Tuned, record
 

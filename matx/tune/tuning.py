@@ -24,12 +24,12 @@ from matx.runtime.interrupt import Interrupted, deferred_signals
 from matx.runtime.progress import Bar, Display
 from matx.runtime.workers import Work, WorkerPool, usable_cores
 from matx.tune.final import FinalComparison, best_trial, conclude
-from matx.tune.folder import StudyFolder, open_folder, write_trial
 from matx.tune.report import write_reports
 from matx.tune.sampling import distributions
 from matx.tune.space import own_values, starting_points
 from matx.tune.storage import close_storage, storage_errors
 from matx.tune.study import OpenStudy, Resources, open_study
+from matx.tune.study_folder import StudyFolder, open_folder, write_trial
 from matx.tune.study_worker import StudyWorker, TrialEnd
 from matx.tune.trial import Task, check_objectives, train
 from matx.tune.trial_queue import LEASE, TrialQueue, finished_trials

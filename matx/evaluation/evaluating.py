@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from matx.errors import RunError
+from matx.evaluation.eval_folder import EvalFolder
 from matx.evaluation.evaluator import Evaluator, flag_columns, results_of
-from matx.evaluation.folder import EvalFolder
 from matx.evaluation.sanity import SanityFindings, inspect_scores, read_findings, with_verdicts
 from matx.evaluation.target import Target, WeightSet
 from matx.measure import Measured, Verified, verify

@@ -18,7 +18,7 @@ from matx.errors import CheckpointError
 from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
 from matx.report import html, markdown
 from matx.results import Results, write_results
-from matx.run.training import ActiveRun, train
+from matx.run.active_run import ActiveRun, train
 from matx.runtime import checkpoint
 from matx.runtime.checkpoint import Checkpoint
 from matx.runtime.environment import describe, find_device, provenance, provenance_changes, spare_threads
