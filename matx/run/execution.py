@@ -1,4 +1,4 @@
-"""The flow: start or resume, train, evaluate, report. Everything a run leaves behind is written from here."""
+"""A run: start or resume, train, evaluate, report. Everything a run leaves behind is written from here."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_a_grid_is_the_product_of_the_points() -> None:
     assert {point["a.x"] for point in points} == {0.0, 0.1, 0.2, 0.3}, "values without a float's tail"
 
 
-def test_a_kind_alone_takes_what_the_option_declares() -> None:
+def test_a_bare_kind_takes_what_the_option_declares() -> None:
     import_all()
     space = {
         "strategies.mat.alpha": ("float",),
