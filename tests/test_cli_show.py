@@ -68,7 +68,9 @@ def test_json_of_list_show_and_check(finished: Path, home: Path, capsys: pytest.
     assert set(everything["attacks"]) == set(REGISTRIES["attacks"]), "an attack is not listed"
     assert list(one_document(["list", "unions"], capsys)) == ["unions"], "other kinds are listed, too"
     options = {one["parameter"]: one for one in one_document(["show", "attacks.pgd"], capsys)["options"]}
-    assert (options["steps"]["type"], options["steps"]["default"]) == ("an integer (1 or more)", "10"), "an option is shown otherwise"
+    assert (options["steps"]["type"], options["steps"]["default"]) == ("an integer (1 or more)", "10"), (
+        "an option is shown otherwise"
+    )
     own, run = (one_document(["show", what], capsys) for what in ("quick.gin", str(finished)))
     assert set(own) == set(run) == {"name", "config", "resolved"}, "a file and a run are shown in different forms"
     assert run["resolved"] == json.loads((finished / "resolved.json").read_text()), "not the values of the run"
