@@ -54,7 +54,7 @@ def unless_not_finite(training: Training, tensors: Callable[[], Iterable[Tensor]
         for tensor in tensors():
             if tensor.device == finite.device:  # an optimizer's count of steps may be elsewhere
                 _, kept = before.get(id(tensor), (tensor, torch.zeros_like(tensor)))
-                tensor.copy_(torch.where(finite, tensor, kept))
+                torch.where(finite, tensor, kept, out=tensor)
 
 
 def tensors_of(learner: Learner) -> list[Tensor]:
