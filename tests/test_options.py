@@ -65,7 +65,7 @@ def test_values_are_refused_in_python_as_in_gin(case: str) -> None:
     assert str(again) == str(caught.value), "an error crosses processes whole"
 
 
-def test_what_declares_nothing_is_left_alone() -> None:
+def test_what_declares_nothing_is_left_unchanged() -> None:
     odd: Any = "three"
     assert Probe(plain=odd, later=odd).plain == "three", "plain annotations are not checked in Python"
     with pytest.raises(OptionError, match=r"Probe\.alpha: got 2, allowed: 0 to 1"):

@@ -45,7 +45,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
     """What the user should know: bindings without effect, those that one replacement makes idle as one line."""
     unused: tuple[str, ...] = ()
-    """`file:line: sentence` for each binding without effect that stands in an included part or was overridden."""
+    """`file:line: sentence` for each binding without effect of an included part or was overridden."""
 
 
 def load_experiment(files: Sequence[str | Path], bindings: Sequence[str] = ()) -> Loaded:

@@ -47,7 +47,7 @@ def _text(annotation: Any) -> str:
 
 
 def _docs(component: type[Any]) -> dict[str, str]:
-    """The strings that stand below the fields; none where the source is out of reach."""
+    """The string below each field; none where the source is out of reach."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(component)))
     except (OSError, TypeError, SyntaxError):

@@ -167,7 +167,7 @@ def _axis(name: str, entry: Sequence[Any]) -> Axis:
 
 
 def _declared(name: str, where: str, kind: str) -> tuple[Any, ...]:
-    """What stands behind a kind that stands alone: the ends or choices that the option itself declares."""
+    """The values of a kind that is given without any: the ends or choices that the option itself declares."""
     owner, _, option = name.rpartition("/")[2].rpartition(".")
     cls = declared_as(owner)
     hint = parameters(cls)[option].hint if cls is not None and option in parameters(cls) else Any

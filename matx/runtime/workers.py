@@ -170,7 +170,7 @@ def _outcome(work: Work, task: Any, report: Callable[[Any], Any]) -> tuple[str, 
 def _end_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
-        wait([parent.sentinel])
+        parent.join()
         os._exit(1)
 
 

@@ -85,9 +85,9 @@ class Net:
 class Dots:
     n: int = 3
 
-@matx.strategies.register("alone")
+@matx.strategies.register("apart")
 @dataclass(frozen=True, kw_only=True)
-class Alone:
+class Apart:
     alpha: float = 0.5
     def needs(self, peers):
         return Needs(train={p.name: (p.name,) for p in peers})
@@ -107,7 +107,7 @@ class Led:
 BASE = """import probing
 EPS = '8/255'
 Experiment.dataset = @datasets.dots()
-Experiment.strategy = @strategies.alone()
+Experiment.strategy = @strategies.apart()
 Experiment.peers = {
     'linf': @linf/Peer(), 'l2': @l2/Peer(), 'generalist': @generalist/Peer(),
 }

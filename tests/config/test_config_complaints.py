@@ -14,13 +14,13 @@ from matx.errors import ConfigError, OptionError
 Write = Callable[[str, str], str]
 
 
-def test_a_component_s_complaint_stands_at_the_binding_that_it_names(write: Write) -> None:
+def test_a_component_s_complaint_is_placed_at_the_binding_that_it_names(write: Write) -> None:
     lines = ["include 'base.gin'", "Experiment.strategy = @strategies.led()", "", "strategies.led.leader = 'genralist'"]
     found = only([write("top.gin", "\n".join(lines))])
     assert found.startswith("top.gin:4: strategies.led.leader: got 'genralist', allowed: linf, l2"), found
 
 
-def test_a_complaint_about_a_default_stands_where_the_component_is_referred_to(write: Write) -> None:
+def test_a_complaint_about_a_default_is_placed_where_the_component_is_referred_to(write: Write) -> None:
     lines = ["include 'base.gin'", "generalist/Peer.union = None"]
     found = only([write("top.gin", "\n".join(lines))])
     assert "Peer.union: got none for 2 attacks" in found, found
@@ -29,7 +29,7 @@ def test_a_complaint_about_a_default_stands_where_the_component_is_referred_to(w
     assert only(["half.gin"]).startswith("half.gin:5: Peer.union: got none"), "the line that builds the peer"
 
 
-def test_what_the_whole_says_of_a_part_stands_at_the_binding_that_says_it(write: Write) -> None:
+def test_what_the_whole_says_of_a_part_is_placed_at_the_binding_that_says_it(write: Write) -> None:
     lines = ["include 'base.gin'", "Peer.attacks = [@attacks.echo()]", "attacks.echo.threat = @ThreatModel()"]
     lines += ["generalist/Peer.attacks = [@generalist/attacks.echo()]", "generalist/ThreatModel.norm = 'l2'"]
     lines += ["generalist/ThreatModel.eps = 1.0", "attacks.echo.sources = []"]

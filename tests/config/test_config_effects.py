@@ -38,20 +38,20 @@ def test_a_leftover_reference_to_a_component_that_nobody_builds_is_a_warning(wri
 def test_an_override_that_replaces_a_component_excuses_its_bindings(write: Write) -> None:
     lines = "include 'base.gin'\nExperiment.strategy = @strategies.led()\nstrategies.led.leader = 'l2'\n"
     write("top.gin", lines + "W = 0.5\nstrategies.led.beta = %W\n")
-    loaded = load_experiment(["top.gin"], ["Experiment.strategy=@strategies.alone()"])
+    loaded = load_experiment(["top.gin"], ["Experiment.strategy=@strategies.apart()"])
     assert [line.partition(" has")[0] for line in loaded.unused] == [
         "top.gin:3: strategies.led.leader",
         "top.gin:5: strategies.led.beta",
     ], loaded.unused
-    write("top.gin", lines + "strategies.alone.alpha = 0.5\n")
+    write("top.gin", lines + "strategies.apart.alpha = 0.5\n")
     found = problems(["top.gin"], ["Experiment.strategy=@strategies.mat()"])
     assert len(found) == 1, found
-    assert "strategies.alone.alpha has no effect" in found[0], "what had no effect before the override stays an error"
+    assert "strategies.apart.alpha has no effect" in found[0], "what had no effect before the override stays an error"
 
 
 def test_a_file_given_later_overrides_and_excuses(write: Write) -> None:
     write("top.gin", "include 'base.gin'\nExperiment.strategy = @strategies.led()\nstrategies.led.leader = 'l2'\n")
-    write("quick.gin", "Experiment.strategy = @strategies.alone()\nExperiment.epochs = 1\nEPS = '1/255'\n")
+    write("quick.gin", "Experiment.strategy = @strategies.apart()\nExperiment.epochs = 1\nEPS = '1/255'\n")
     loaded = load_experiment(["top.gin", "quick.gin"])
     assert loaded.name == "top", "the first file names the experiment"
     assert loaded.experiment.epochs == 1, "the later file has the last word"
@@ -88,7 +88,7 @@ def test_an_override_without_effect_is_an_error(write: Write) -> None:
 
 
 @pytest.mark.parametrize("text", ["*/linf/attacks.probe.steps=3", "*/EPS=3"])
-def test_the_star_stands_before_a_plain_name(text: str) -> None:
+def test_the_star_precedes_a_plain_name(text: str) -> None:
     (found,) = problems(["base.gin"], [text])
     assert "allowed: '*/" in found, found
 

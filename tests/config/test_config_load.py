@@ -138,7 +138,7 @@ def test_threads_load_their_own_files(write: Write) -> None:
     assert found == {seed: seed for seed in range(4)}, "gin is global: four threads must still get their own values"
 
 
-def test_the_shelf_is_the_truth_at_every_load() -> None:
+def test_every_load_reads_the_registry_again() -> None:
     load_experiment(["base.gin"])
     old = matx.datasets["dots"]
 

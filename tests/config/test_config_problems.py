@@ -170,7 +170,7 @@ WRONG_LINES = {
 
 
 @pytest.mark.parametrize("case", WRONG_LINES)
-def test_a_wrong_line_is_reported_at_its_place_and_alone(case: str, write: Write) -> None:
+def test_a_wrong_line_is_reported_at_its_place_in_one_line(case: str, write: Write) -> None:
     line, sentence = WRONG_LINES[case]
     write("top.gin", f"# head\ninclude 'base.gin'\n{line}\n")
     found = only(["top.gin"])

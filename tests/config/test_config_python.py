@@ -27,7 +27,7 @@ def made() -> matx.Experiment:
     sgd: Any = matx.optimizers["sgd"]
     return matx.Experiment(
         dataset=probing.Dots(),
-        strategy=probing.Alone(alpha=0.25),
+        strategy=probing.Apart(alpha=0.25),
         peers={
             "linf": matx.Peer(architecture=net, attacks=[linf], optimizer=sgd()),
             "l2": matx.Peer(architecture=net, attacks=[l2], optimizer=sgd(lr=0.01)),

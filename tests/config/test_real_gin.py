@@ -84,9 +84,9 @@ VALUES: dict[str, Callable[[random.Random], str]] = {
     "Peer.attacks": lambda draw: f"[{attack(draw, ('probe', 'odd', 'chain'))}]",
     "Peer.ema": lambda draw: draw.choice(["None", "0.5"]),
     "datasets.dots.n": lambda draw: str(draw.randint(1, 9)),
-    "strategies.alone.alpha": lambda draw: str(draw.random()),
+    "strategies.apart.alpha": lambda draw: str(draw.random()),
     "Experiment.epochs": lambda draw: str(draw.randint(1, 9)),
-    "Experiment.strategy": lambda draw: f"@{draw.choice([*SCOPES, ''])}/strategies.alone()".replace("@/", "@"),
+    "Experiment.strategy": lambda draw: f"@{draw.choice([*SCOPES, ''])}/strategies.apart()".replace("@/", "@"),
     "Evaluation.attacks": lambda draw: f"[{attack(draw, ('probe', 'chain'))}]",
 }
 
