@@ -15,7 +15,6 @@ import matx
 from matx.config import Loaded
 from matx.experiment import Evaluation, Experiment, Peer
 from matx.interfaces import AttackInput
-from matx.plugins import import_all
 from matx.threat import ThreatModel
 
 QUICK = """# A quick run for tests.
@@ -75,7 +74,6 @@ class Judged(Watched):
 
 def sample(**changes: Any) -> Loaded:
     """Two peers, three epochs of four steps, one of them with a moving average; settings may be replaced."""
-    import_all()
     peer = Peer(
         architecture=matx.architectures["tiny"](width=4),
         attacks=[Watched()],

@@ -12,9 +12,7 @@ import matx
 from matx import Peer
 from matx.errors import CheckpointError, OptionError
 from matx.learner import build_learner, forward, precision_type
-from matx.plugins import import_all
 
-import_all()
 SGD = matx.optimizers["sgd"]
 DATA = matx.datasets["digits"]()()
 

@@ -14,13 +14,11 @@ import matx
 from matx.config import Loaded, find_recipe, load_experiment, packaged_recipes
 from matx.engine import StepRecord, fit, start
 from matx.experiment import peer_infos
-from matx.plugins import import_all
 from matx.run import run
 from matx.runtime import checkpoint
 from matx.runtime.folder import RunFolder
 from matx.runtime.identity import settings
 
-import_all()
 RECIPES = packaged_recipes()
 TRUE_NETWORKS = ("paper/cifar10_mat_2", "paper/union_avg")
 """Those that keep their architecture in the step; the others take a tiny one."""

@@ -24,10 +24,8 @@ RECIPES = "recipes"
 @common
 def listing(kind: str | None, as_json: bool) -> int:
     """List the registered components and the packaged recipes, or those of one KIND."""
-    from matx.plugins import import_all
     from matx.registration import REGISTRIES
 
-    import_all()
     kinds = (*REGISTRIES, RECIPES)
     if kind is not None and kind not in kinds:
         raise RegistrationError(f"list: got {kind!r}, allowed: {', '.join(kinds)}{did_you_mean(kind, kinds)}")

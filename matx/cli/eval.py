@@ -37,10 +37,8 @@ def evaluate(models: Models, measured: Measured, beside: Beside, device: str | N
     for group in (models, measured, beside):
         group.refuse_mixtures()
     from matx import evaluation
-    from matx.plugins import import_all
     from matx.runtime.folder import open_folder
 
-    import_all()
     selection = evaluation.Selection(
         checkpoints=("best", "last") if models.checkpoint is None else (models.checkpoint,),
         peers=models.peers,

@@ -58,9 +58,8 @@ def common(command: Command) -> Command:
         click.get_current_context().meta[_QUIET] = quiet
         _log_to_terminal(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
         if plugins:
-            from matx.plugins import import_all, load_plugin
+            from matx.plugins import load_plugin
 
-            import_all()
             for plugin in plugins:
                 load_plugin(Path(plugin) if Path(plugin).exists() else plugin)
         return command(*args, **options)

@@ -11,10 +11,7 @@ from torchvision.transforms import AutoAugmentPolicy, v2
 
 import matx
 from matx.errors import DataError, OptionError
-from matx.plugins import import_all
 from matx.randomness import SampleGenerator, hashed
-
-import_all()
 
 
 def some_images(count: int = 64, height: int = 9, width: int = 12) -> Tensor:

@@ -14,9 +14,6 @@ from matx import Evaluation, Experiment, Peer, ThreatModel
 from matx.data import Batch, batches, order
 from matx.engine import Training, fit
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
-from matx.plugins import import_all
-
-import_all()
 
 Launch = Callable[..., Training]
 LINF = ThreatModel(norm="linf", eps=0.1)

@@ -208,7 +208,6 @@ def test_threats_grid_and_union(home: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_weights_files_and_folders(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import_all()
     for number, name in enumerate(("Wong2020", "Rice-2020")):
         torch.manual_seed(number)
         network = matx.architectures["tiny"](width=4)((1, 8, 8), 3)

@@ -22,7 +22,6 @@ import matx
 from matx.data import MemorySplit
 from matx.interfaces import Attack
 from matx.measure import EvaluationSettings, flags_of
-from matx.plugins import import_all
 from matx.threat import ThreatModel
 
 CLASSES, SHAPE = 4, (1, 3, 4)
@@ -87,7 +86,6 @@ def worst_margins(model: nn.Sequential, split: MemorySplit, norm: str, eps: floa
 
 def attacks(norm: str) -> dict[str, list[Attack]]:
     """What an evaluation is made of: PGD of two objectives, and AutoAttack."""
-    import_all()
     threat = ThreatModel(norm=norm, eps=EPS[norm])
     shared = {"threat": threat, "steps": 60, "restarts": 2, "early_exit": True}
     l1 = {"sparsity": 1 / 12} if norm == "l1" else {}

@@ -30,7 +30,6 @@ from matx.measure import (
     towards_clean,
     verify,
 )
-from matx.plugins import import_all
 from matx.threat import ThreatModel
 
 SHAPE = (1, 4, 4)
@@ -50,7 +49,6 @@ def labelled(count: int = 60) -> MemorySplit:
 
 
 def pgd(*keys: str, steps: int = 10) -> list[Attack]:
-    import_all()
     return [matx.attacks["pgd"](threat=ThreatModel.parse(key), steps=steps, sparsity=0.1) for key in keys]
 
 
@@ -169,7 +167,6 @@ def test_eight_bit_figures_lie_between_robust_and_clean() -> None:
 
 
 def test_a_composed_attack_runs_search_by_search() -> None:
-    import_all()
     memory = Memory(100)
     attack = matx.attacks["autoattack"](threat=ThreatModel.parse("linf:0.02"), steps=3, queries=3)
     wanted = EvaluationSettings(metrics=[matx.metrics["robust"]()], attacks=[attack], batch_size=25)

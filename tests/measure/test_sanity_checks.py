@@ -21,7 +21,6 @@ from matx.measure import EvaluationSettings, flags_of
 from matx.measure.sanity import EFFORTS, FULL, QUICK, Effort, Finding, inspect, verdict, worst
 from matx.measure.sanity.effort import evenly, share_broken
 from matx.measure.sanity.finding import graded
-from matx.plugins import import_all
 from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
@@ -35,7 +34,6 @@ def made(name: str, **options: Any) -> Attack:
 
 @cache
 def digits() -> Data:
-    import_all()
     found: Data = matx.datasets["digits"]()()
     return carve(found, validation=0.1)
 

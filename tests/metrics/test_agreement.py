@@ -12,7 +12,6 @@ import matx
 from matx.data import MemorySplit
 from matx.interfaces import Column, Figure
 from matx.measure import EvaluationSettings, measure
-from matx.plugins import import_all
 from matx.threat import ThreatModel
 
 KEY = "linf:0.2"
@@ -31,14 +30,12 @@ class Recorded(nn.Module):
 
 
 def found_on(models: dict[str, nn.Module], images: Tensor, attacks: list[Any]) -> dict[Column, Figure]:
-    import_all()
     split = MemorySplit.of(images, torch.arange(len(images)) % 3)
     settings = EvaluationSettings(metrics=[matx.metrics["agreement"]()], attacks=attacks)
     return {figure.column: figure for figure in measure(models, split, settings).figures["agreement"]}
 
 
 def pgd() -> Any:
-    import_all()
     return matx.attacks["pgd"](threat=ThreatModel(norm="linf", eps=0.2), steps=5)
 
 
@@ -71,7 +68,6 @@ def test_twins_agree_on_everything_and_strangers_on_less() -> None:
 def test_the_adversarial_examples_are_the_sources() -> None:
     images = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     models = {"a": linear(0), "b": linear(1)}
-    import_all()
     asked = EvaluationSettings(metrics=[matx.metrics[name]() for name in ("agreement", "transfer")], attacks=[pgd()])
     columns = measure(models, MemorySplit.of(images, torch.arange(60) % 3), asked).columns
     same = columns["agreement"][Column("b", KEY, "a")]

@@ -15,12 +15,10 @@ from matx.data import MemorySplit
 from matx.errors import OptionError
 from matx.interfaces import Column, Figure
 from matx.measure import EvaluationSettings, measure
-from matx.plugins import import_all
 from matx.threat import ThreatModel
 
 
 def made(name: str, **options: Any) -> Any:
-    import_all()
     return matx.metrics[name](**options)
 
 
@@ -109,7 +107,6 @@ def test_logits_that_are_not_finite_are_wrong_with_full_confidence() -> None:
 
 
 def test_adversarial_examples_are_the_models_own() -> None:
-    import_all()
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     images = torch.rand(60, 1, 4, 4)

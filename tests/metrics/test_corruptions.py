@@ -15,7 +15,6 @@ from matx.data import MemorySplit
 from matx.errors import OptionError
 from matx.interfaces import Column
 from matx.measure import EvaluationSettings, Measured, measure
-from matx.plugins import import_all
 from matx.randomness import SampleGenerator
 from registry.metrics._corrupting import CORRUPTIONS, SEVERITIES, corrupted
 
@@ -142,7 +141,6 @@ def found_on(metric: Any, batch_size: int = 256, side: int = 16) -> Measured:
 
 
 def metric(**options: Any) -> Any:
-    import_all()
     return matx.metrics["corruptions"](**options)
 
 

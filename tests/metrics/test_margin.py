@@ -16,17 +16,14 @@ from matx.data import MemorySplit
 from matx.errors import OptionError
 from matx.interfaces import Column, Figure
 from matx.measure import EvaluationSettings, Measured, measure
-from matx.plugins import import_all
 from matx.threat import ThreatModel
 
 
 def attack(norm: str = "l2", eps: float | str = 0.5, name: str = "deepfool", **options: Any) -> Any:
-    import_all()
     return matx.attacks[name](threat=ThreatModel(norm=norm, eps=eps), **options)
 
 
 def margin(*attacks: Any, **options: Any) -> Any:
-    import_all()
     return matx.metrics["margin"](attacks=attacks, **options)
 
 
@@ -141,6 +138,5 @@ def test_the_packaged_recipe_serves_every_norm() -> None:
 )
 def test_bad_options_are_refused(options: dict[str, Any], sentence: str) -> None:
     options["attacks"] = [attack(name=name) for name in options["attacks"]]
-    import_all()
     with pytest.raises(OptionError, match=f"metrics.margin.{sentence}"):
         matx.metrics["margin"](**options)

@@ -13,7 +13,6 @@ import matx
 from matx.data import MemorySplit
 from matx.interfaces import Column
 from matx.measure import EvaluationSettings, Measured, measure
-from matx.plugins import import_all
 from matx.threat import ThreatModel
 
 KEY = "linf:0.1"
@@ -44,7 +43,6 @@ def planted() -> dict[Column, Tensor]:
     ],
 )
 def test_every_share_is_what_one_counts_by_hand(share: str, expected: dict[tuple[str, str], tuple[int, int]]) -> None:
-    import_all()
     figures = matx.metrics["transfer"]().summarise(planted())
     name = f"{share} under {KEY}"
     found = {(f.column.source, f.column.model): (f.correct, f.n) for f in figures if f.column.name == name}
@@ -57,7 +55,6 @@ def linear(seed: int) -> nn.Module:
 
 
 def found_on(models: dict[str, nn.Module], batch_size: int = 256) -> Measured:
-    import_all()
     images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         labels = models["a"](images).argmax(1)
