@@ -12,7 +12,7 @@ from typing import Any
 from matx.config.building import build
 from matx.config.checking import Program, check
 from matx.config.describing import Row, describe
-from matx.config.effects import Plan, find_circle, judge, summarised, walk
+from matx.config.effects import Reach, find_circle, find_idle, summarised, walk
 from matx.config.instances import bindings_of, modules_of
 from matx.config.names import NOUNS, lookup
 from matx.config.reading import Source, read
@@ -62,11 +62,11 @@ def load_experiment(files: Sequence[str | Path], bindings: Sequence[str] = ()) -
     problems = Problems()
     source = read(files, bindings, problems)
     program = check(source.bindings, problems)
-    plan = walk(program)
-    find_circle(program, plan, problems)
-    built = None if plan.circle else build(program, problems, Place(str((*source.given, *files)[0]), 1))
-    unsure = problems.incomplete or problems.hidden or bool(plan.circle)
-    unused = {} if unsure else judge(source.bindings, program, plan, problems)
+    reach = walk(program)
+    find_circle(program, reach, problems)
+    built = None if reach.circle else build(program, problems, Place(str((*source.given, *files)[0]), 1))
+    unsure = problems.incomplete or problems.hidden or bool(reach.circle)
+    unused = {} if unsure else find_idle(source.bindings, program, reach, problems)
     if problems.found or not isinstance(built, Experiment):
         raise ConfigError(problems.lines()) from (built if isinstance(built, Exception) else None)
     warnings = summarised(unused, source.bindings, program)
@@ -75,7 +75,7 @@ def load_experiment(files: Sequence[str | Path], bindings: Sequence[str] = ()) -
             log.info("%s", sentence)
     return Loaded(
         experiment=built,
-        text=_flattened(source, program, plan, len(bindings)),
+        text=_flattened(source, program, reach, len(bindings)),
         resolved=MappingProxyType(resolve(built)),
         name=Path(source.given[0]).stem,
         files=tuple(source.files.values()),
@@ -104,9 +104,9 @@ def loaded_from(experiment: Experiment, name: str) -> Loaded:
     return Loaded(experiment=experiment, text=text, resolved=MappingProxyType(resolved), name=name)
 
 
-def _flattened(source: Source, program: Program, plan: Plan, overrides: int) -> str:
-    classes = [lookup(name) for name, _ in plan.instances]
+def _flattened(source: Source, program: Program, reach: Reach, overrides: int) -> str:
+    classes = [lookup(name) for name, _ in reach.instances]
     plugins = [plugin for cls in classes if cls is not None and (plugin := plugin_of(cls)) is not None]
     names = [name if not Path(name).is_absolute() else Path(name).name for name in source.files.values()]
-    used = [binding for binding in program.winners.values() if binding in plan.used]
+    used = [binding for binding in program.winners.values() if binding in reach.used]
     return flatten(names, overrides, dict.fromkeys([*source.imports, *plugins]), used)

@@ -1,4 +1,4 @@
-"""Which binding reaches which component, decided on paper; and the bindings that reach none."""
+"""Which binding reaches which component, found without building any; and the bindings that reach none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matx.config.statements import Binding, Problems, Reference
 from matx.errors import did_you_mean
 from matx.options import alternatives, parameters
 
-__all__ = ["ROOT", "Plan", "find_circle", "judge", "required", "summarised", "walk", "within"]
+__all__ = ["ROOT", "Reach", "find_circle", "find_idle", "required", "summarised", "walk", "within"]
 
 ROOT = "Experiment"
 Instance = tuple[str, tuple[str, ...]]
@@ -19,8 +19,8 @@ Instance = tuple[str, tuple[str, ...]]
 
 
 @dataclass
-class Plan:
-    """What building `Experiment()` builds, and from which bindings."""
+class Reach:
+    """What building `Experiment()` reaches: the instances, and the bindings that are read."""
 
     instances: dict[Instance, dict[str, Binding]] = field(default_factory=dict)
     used: set[Binding] = field(default_factory=set)
@@ -29,26 +29,26 @@ class Plan:
     """Components that would build each other for ever."""
 
 
-def walk(program: Program) -> Plan:
+def walk(program: Program) -> Reach:
     """Follow every reference from the experiment with gin's scopes: `@x()` stays in scope, `@s/x()` enters just s."""
-    plan = Plan()
+    reach = Reach()
 
     def visit(instance: Instance, path: tuple[Instance, ...]) -> None:
         if instance in path:
-            plan.circle = plan.circle or (*path[path.index(instance) :], instance)
+            reach.circle = reach.circle or (*path[path.index(instance) :], instance)
             return
-        if instance in plan.instances:
+        if instance in reach.instances:
             return
         name, scope = instance
         bound = program.bound(name, scope)
         for binding in bound.values():
-            plan.used.update((binding, *program.macros[binding]))
+            reach.used.update((binding, *program.macros[binding]))
             for reference in references(program.values[binding]):
                 visit((reference.name, within(reference, scope)), (*path, instance))
-        plan.instances[instance] = bound
+        reach.instances[instance] = bound
 
     visit((ROOT, ()), ())
-    return plan
+    return reach
 
 
 def within(reference: Reference, scope: tuple[str, ...]) -> tuple[str, ...]:
@@ -56,20 +56,20 @@ def within(reference: Reference, scope: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(reference.scope.split("/")) if reference.scope else scope
 
 
-def find_circle(program: Program, plan: Plan, problems: Problems) -> None:
+def find_circle(program: Program, reach: Reach, problems: Problems) -> None:
     """Report components that need each other to be built."""
-    if plan.circle:
-        name, inner = plan.circle[0][0], plan.circle[1][0]
-        steps = " -> ".join(f"@{'/'.join((*scope, name))}()" for name, scope in plan.circle)
+    if reach.circle:
+        name, inner = reach.circle[0][0], reach.circle[1][0]
+        steps = " -> ".join(f"@{'/'.join((*scope, name))}()" for name, scope in reach.circle)
         closing = [
-            b for b in plan.used if b.name == name and any(r.name == inner for r in references(program.values[b]))
+            b for b in reach.used if b.name == name and any(r.name == inner for r in references(program.values[b]))
         ]
         problems.add(closing[0].place, f"{name} cannot be built: the references run in a circle: {steps}")
 
 
-def judge(bindings: Sequence[Binding], program: Program, plan: Plan, problems: Problems) -> dict[Binding, str]:
+def find_idle(bindings: Sequence[Binding], program: Program, reach: Reach, problems: Problems) -> dict[Binding, str]:
     """Report bindings without effect; {binding: sentence} of those that are only worth a warning."""
-    idle = [binding for binding in program.winners.values() if binding not in plan.used and binding in _live(program)]
+    idle = [binding for binding in program.winners.values() if binding not in reach.used and binding in _live(program)]
     excused = _excused(bindings, [binding for binding in idle if not binding.place.is_override])
     mentioned = {macro for binding in idle for macro in program.macros.get(binding, ())}
     warnings: dict[Binding, str] = {}
@@ -80,9 +80,9 @@ def judge(bindings: Sequence[Binding], program: Program, plan: Plan, problems: P
             replaced = "an override or a later file replaced what it sets"
             warnings[binding] = f"{binding.place}: {binding.label} has no effect: {replaced}"
         elif binding.place.included:
-            warnings[binding] = f"{binding.place}: {_sentence(binding, program, plan)}"
+            warnings[binding] = f"{binding.place}: {_sentence(binding, program, reach)}"
         else:
-            problems.add(binding.place, _sentence(binding, program, plan))
+            problems.add(binding.place, _sentence(binding, program, reach))
     for earlier, later in program.shadowed.items():
         if _undone(earlier, later):
             problems.add(
@@ -90,8 +90,8 @@ def judge(bindings: Sequence[Binding], program: Program, plan: Plan, problems: P
                 f"{earlier.label} has no effect: {later.place}, included below it, sets it; put the include first",
             )
     for binding in program.winners.values():
-        if binding.place.is_override and binding in plan.used:
-            _partial(binding, plan, problems)
+        if binding.place.is_override and binding in reach.used:
+            _partial(binding, reach, problems)
     return warnings
 
 
@@ -130,7 +130,7 @@ def _undone(earlier: Binding, later: Binding) -> bool:
     return later.place.included and not earlier.place.included and later.place.root == earlier.place.root
 
 
-def _sentence(binding: Binding, program: Program, plan: Plan) -> str:
+def _sentence(binding: Binding, program: Program, reach: Reach) -> str:
     """Why a binding has no effect."""
     if binding.is_macro:
         read = {macro for macros in program.macros.values() for macro in macros}
@@ -140,14 +140,14 @@ def _sentence(binding: Binding, program: Program, plan: Plan) -> str:
         meant = f"; did you mean {owners[0]}?" if owners else ""
         return f"macro {binding.label} is never used; write %{binding.label} where it is meant{also}{meant}"
     whole = f"{binding.label} has no effect: "
-    scopes = ["/".join(scope) for name, scope in plan.instances if name == binding.name]
+    scopes = ["/".join(scope) for name, scope in reach.instances if name == binding.name]
     if not scopes:
-        return f"{whole}no @{binding.name}() is built{_entered(binding.scope, plan)}{_where_to_put(binding.name)}"
+        return f"{whole}no @{binding.name}() is built{_entered(binding.scope, reach)}{_where_to_put(binding.name)}"
     inside = [scope for scope in scopes if _within(scope, binding.scope)]
     if not inside:
         listed = ", ".join(repr(scope) if scope else "no scope" for scope in dict.fromkeys(scopes))
-        return f"{whole}{binding.name} is built in {listed}, not in {binding.scope!r}{_entered(binding.scope, plan)}"
-    return f"{whole}hidden by {_listed(_hiding(binding, plan))}{_everywhere(binding)}"
+        return f"{whole}{binding.name} is built in {listed}, not in {binding.scope!r}{_entered(binding.scope, reach)}"
+    return f"{whole}hidden by {_listed(_hiding(binding, reach))}{_everywhere(binding)}"
 
 
 def _where_to_put(name: str) -> str:
@@ -159,9 +159,9 @@ def _where_to_put(name: str) -> str:
     return ""
 
 
-def _entered(scope: str, plan: Plan) -> str:
+def _entered(scope: str, reach: Reach) -> str:
     """The scopes that are entered, where this one is not."""
-    entered = dict.fromkeys("/".join(inner) for _, inner in plan.instances if inner)
+    entered = dict.fromkeys("/".join(inner) for _, inner in reach.instances if inner)
     if not scope or any(_within(inner, scope) for inner in entered):
         return ""
     return f" (unknown scope {scope!r}{did_you_mean(scope, entered)}; entered: {', '.join(entered) or 'none'})"
@@ -171,11 +171,11 @@ def _within(scope: str, prefix: str) -> bool:
     return not prefix or scope == prefix or scope.startswith(prefix + "/")
 
 
-def _hiding(binding: Binding, plan: Plan) -> list[Binding]:
+def _hiding(binding: Binding, reach: Reach) -> list[Binding]:
     """The more specific bindings read by components that this one would have reached."""
     found = [
         bound[binding.parameter]
-        for (name, scope), bound in plan.instances.items()
+        for (name, scope), bound in reach.instances.items()
         if name == binding.name and binding.parameter in bound and _within("/".join(scope), binding.scope)
     ]
     return [other for other in dict.fromkeys(found) if other is not binding]
@@ -192,9 +192,9 @@ def _everywhere(binding: Binding) -> str:
     return f'; -s "*/{binding.name}.{binding.parameter}={value}" sets all'
 
 
-def _partial(binding: Binding, plan: Plan, problems: Problems) -> None:
+def _partial(binding: Binding, reach: Reach, problems: Problems) -> None:
     """An override that some of its components do not read, because a scoped binding of a file comes closer."""
-    hiding = [other for other in _hiding(binding, plan) if not other.place.is_override]
+    hiding = [other for other in _hiding(binding, reach) if not other.place.is_override]
     if hiding:
         problems.add(
             binding.place,
