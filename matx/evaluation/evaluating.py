@@ -61,10 +61,10 @@ def run_evaluation(evaluator: Evaluator, folder: EvalFolder, effort: Effort | No
         if effort is None or (found.effort == known.effort and known.effort in (effort.name, FULL.name)):
             return found
     with folder_lock(folder.path), logged_to(folder.log):
-        return _evaluated(evaluator, folder, effort, known)
+        return _evaluated(evaluator, folder, effort)
 
 
-def _evaluated(evaluator: Evaluator, folder: EvalFolder, effort: Effort | None, known: SanityFindings) -> Results:
+def _evaluated(evaluator: Evaluator, folder: EvalFolder, effort: Effort | None) -> Results:
     measured = evaluator.measured()
     found = results_of(evaluator.target, evaluator.settings, measured, _made_by(evaluator.target.device))
     checked = SanityFindings()

@@ -50,7 +50,8 @@ class Scale:
     def round_values(self) -> list[float]:
         """Three to seven multiples of 1, 2 or 5 times a power of ten."""
         power = 10.0 ** math.floor(math.log10((self.high - self.low) / 3))
-        step = max(factor * power for factor in (1, 2, 5) if (self.high - self.low) / (factor * power) >= 3)
+        # A range of 3 times a power of ten may come out a rounding below it.
+        step = max(factor * power for factor in (1, 2, 5) if (self.high - self.low) / (factor * power) >= 3 - 1e-9)
         first = math.ceil(self.low / step - 1e-9)
         return [round(number * step, 12) for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
