@@ -249,7 +249,7 @@ def test_a_comparison_needs_two_runs_with_figures(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no scored peer was evaluated"):
         compare([base, unscored])
     apart = a_run(tmp_path / "apart", "m", 0, [True] * 4, [True] * 4, epochs={"best": 3, "last": 4})
-    with pytest.raises(RunError, match="holds no figures of checkpoint 'last', only of best"):
+    with pytest.raises(RunError, match="holds no figures of a at checkpoint 'last'; checkpoints: best"):
         compare([base, apart], checkpoint="last")
     for text, sentence in (("{}", "environment.json: holds no seed"), ("{", "environment.json: cannot be read")):
         (unscored / "environment.json").write_text(text)
@@ -380,7 +380,9 @@ def test_the_command_prints_all_three_forms(tmp_path: Path, capsys: pytest.Captu
         ("results.json", '{"schema": 2, "experiment": "x", "how": {}}', "is a required property"),
         ("flags.npz", "no archive", "cannot be read"),
         ("environment.json", "[", "cannot be read"),
+        ("environment.json", '{"seed": null}', "got seed None, allowed: an integer"),
         ("identity.json", "[", "cannot be read"),
+        ("identity.json", "[]", "got list, allowed: a JSON object"),
     ],
 )
 def test_damaged_files_and_unknown_schemas_end_in_one_sentence(

@@ -132,14 +132,19 @@ def _read(path: Path, found: Results, checkpoint: str) -> _Read:
     own = [score for score in scores if score.model in found.scored and score.source is None]
     if not own:
         there = ", ".join(dict.fromkeys(score.checkpoint for score in found.scores))
-        raise RunError(f"{path}: holds no figures of checkpoint {checkpoint!r}, only of {there or 'none'}")
+        scored = ", ".join(found.scored)
+        raise RunError(
+            f"{path}: holds no figures of {scored} at checkpoint {checkpoint!r}; checkpoints: {there or 'none'}"
+        )
     folder = RunFolder(path)
     environment = _json(folder.environment, "seed")
+    if not isinstance(environment["seed"], int):
+        raise RunError(f"{folder.environment}: got seed {environment['seed']!r}, allowed: an integer as matx wrote it")
     old = folder.resolved.with_suffix(".json")  # runs of the first version wrote no identity
     identity = _json(folder.identity if folder.identity.is_file() else old)
     return _Read(
         path=path,
-        seed=int(environment["seed"]),
+        seed=environment["seed"],
         method={"experiment": found.experiment, "images": environment.get("data"), **identity, _SEED: None},
         found=found,
         scores=own,
@@ -153,6 +158,8 @@ def _json(file: Path, *names: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{file}: cannot be read ({error}); allowed: a run folder as matx wrote it") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{file}: got {type(found).__name__}, allowed: a JSON object as matx wrote it")
     missing = [name for name in names if name not in found]
     if missing:
         raise RunError(f"{file}: holds no {', '.join(missing)}; allowed: a run folder as matx wrote it")

@@ -126,10 +126,10 @@ def open_evaluation(out: Path | None, wanted: Mapping[str, str], display: Displa
 
 def _read(folder: EvalFolder) -> dict[str, str]:
     try:
-        found: dict[str, str] = json.loads(folder.identity.read_text(encoding="utf-8"))
+        found = json.loads(folder.identity.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found
+    return found if isinstance(found, dict) else {}
 
 
 def _differing(stored: Mapping[str, str], wanted: Mapping[str, str]) -> str:

@@ -162,6 +162,9 @@ def test_an_evaluation_is_finished_once_and_is_nobody_elses(home: Path, capsys: 
     Path("mine/results.json").write_text(json.dumps({**results, "schema": 7}))
     assert main(command) == 2, "results of another schema are refused"
     assert "got results of schema 7, allowed: 1 or 2" in capsys.readouterr().err, "the schema is named"
+    Path("mine/evaluation.json").write_text("[]")
+    assert main(command) == 2, "a folder whose evaluation.json says nothing is another's"
+    assert "holds another evaluation (schema: absent -> 2;" in capsys.readouterr().err, "it says what is missing"
 
 
 def test_one_json_document(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
