@@ -29,7 +29,7 @@ def test_round_values_are_multiples_of_1_2_or_5(low: float, high: float, values:
 def test_every_range_has_round_values(step: float) -> None:
     ends = [number * step for number in range(41)]
     counts = {len(scale_of([low, high], 0.0, 1.0).round_values()) for low in ends for high in ends if high > low}
-    assert min(counts) >= 2 and max(counts) <= 8, "also where rounding puts a range just below 3 times a power of ten"
+    assert counts <= set(range(2, 9)), "also where rounding puts a range just below 3 times a power of ten"
 
 
 def test_a_line_chart_has_its_points_labels_and_whole_epochs() -> None:
