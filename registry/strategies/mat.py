@@ -42,7 +42,7 @@ class MAT:
       others (R2)         the mean of all other peers' p_k(x'_j), k != i
       clean (R3)          the owner's prediction on the clean image, p_j(x); on own examples the mean of the others'
       examples_only (R4)  no teachers: v = 0 and, unless set, u = w
-      answers_only (R5)    no others' examples: w_ii = 1 whatever beta says; q_ii is the mean of the others' p_k(x'_i)
+      answers_only (R5)   no others' examples: w_ii = 1 whatever beta says; q_ii is the mean of the others' p_k(x'_i)
 
     Losses are means over batch and views (AVG); KL sums over classes (batch mean). A mean of predictions is one of
     softened probabilities. v grows linearly from 0 over the first `warmup` share of training. Frozen peers teach and
