@@ -36,7 +36,7 @@ class _Delegate:
 
 def parse(text: str, place: Place, problems: Problems) -> list[Statement]:
     """The statements of a text; `place` says where it comes from. After a syntax error, reading goes on below it."""
-    lines = text.splitlines()
+    lines = _lines(text, place, problems)
     for _ in range(len(lines) + 1):
         start = [1]
         try:
@@ -49,6 +49,21 @@ def parse(text: str, place: Place, problems: Problems) -> list[Statement]:
             problems.add(_at(place, shown), _syntax(error, lines, shown, unclosed, start[0]))
             _blank(lines, start[0], line)
     return []
+
+
+def _lines(text: str, place: Place, problems: Problems) -> list[str]:
+    """The lines as Python's tokenizer counts them; str.splitlines would end some at U+2028, a form feed, and others.
+
+    A lone carriage return is refused: editors end the line there, the tokenizer does not, Python's evaluation does.
+    """
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    for number, line in enumerate(lines, 1):
+        if "\r" in line:
+            problems.incomplete = True
+            said = "got a carriage return without a line feed, allowed: lines that end in \\n or \\r\\n; "
+            problems.add(_at(place, number), f"{said}in a string write \\r")
+            lines[number - 1] = ""
+    return lines
 
 
 def _at(place: Place, line: int) -> Place:

@@ -10,9 +10,14 @@ from typing import Any
 from matx.config.names import name_of
 from matx.config.statements import Binding, Macro, Reference
 
-__all__ = ["flatten", "literal", "resolve"]
+__all__ = ["flatten", "is_plain", "literal", "resolve"]
 
 _WIDTH = 110
+
+
+def is_plain(value: Any) -> bool:
+    """Whether gin reads a value's repr as the value."""
+    return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
 
 
 def literal(value: Any) -> str:
@@ -31,7 +36,8 @@ def literal(value: Any) -> str:
 def flatten(files: Sequence[str], overrides: int, imports: Iterable[str], bindings: Sequence[Binding]) -> str:
     """One gin text of what had an effect: imports, macros, then the bindings; with a head that names its sources."""
     applied = f", with {overrides} override{'s' if overrides > 1 else ''} (-s) applied" if overrides else ""
-    lines = [f"# One file, made of {', '.join(files)}{applied}; what had no effect is left out.", ""]
+    sources = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in ", ".join(files))
+    lines = [f"# One file, made of {sources}{applied}; what had no effect is left out.", ""]
     lines += [f"import {module}" for module in imports]
     lines += [_line(binding) for binding in bindings if binding.is_macro]
     lines += ["" for _ in range(lines[-1] != "")]
