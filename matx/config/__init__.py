@@ -13,7 +13,7 @@ from matx.config.building import build
 from matx.config.checking import Program, check
 from matx.config.describing import Row, describe
 from matx.config.effects import Reach, find_circle, find_idle, summarised, walk
-from matx.config.instances import bindings_of, modules_of
+from matx.config.instances import bindings_of, modules_of, naming
 from matx.config.names import NOUNS, lookup
 from matx.config.reading import Source, read
 from matx.config.recipes import find_recipe, packaged_recipes
@@ -109,4 +109,5 @@ def _flattened(source: Source, program: Program, reach: Reach, overrides: int) -
     plugins = [plugin for cls in classes if cls is not None and (plugin := plugin_of(cls)) is not None]
     names = [name if not Path(name).is_absolute() else Path(name).name for name in source.files.values()]
     used = [binding for binding in program.winners.values() if binding in reach.used]
-    return flatten(names, overrides, dict.fromkeys([*source.imports, *plugins]), used)
+    bindings = [*used, *naming(used, program, reach)]
+    return flatten(names, overrides, dict.fromkeys([*source.imports, *plugins]), bindings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from matx.config.statements import Binding, Macro, Place, Problems, Reference
 from matx.errors import did_you_mean
 from matx.options import BROKEN, fit, parameters
 
-__all__ = ["Program", "check", "references"]
+__all__ = ["Program", "check", "parts_named", "references"]
 
 
 @dataclass
@@ -65,8 +65,7 @@ def check(bindings: Sequence[Binding], problems: Problems) -> Program:
     program = Program()
     for binding in bindings:
         _put(binding, program)
-    scopes = {part for binding in bindings for part in _prefixes(binding.scope)}
-    checker = _Checker(program, problems, scopes)
+    checker = _Checker(program, problems, {binding.scope for binding in bindings} - {""}, parts_named(bindings))
     for binding in program.winners.values():
         checker.binding(binding)
     program.index()
@@ -83,9 +82,9 @@ def _put(binding: Binding, program: Program) -> None:
     program.winners[binding.key] = binding
 
 
-def _prefixes(scope: str) -> list[str]:
-    parts = scope.split("/") if scope else []
-    return ["/".join(parts[: length + 1]) for length in range(len(parts))]
+def parts_named(bindings: Iterable[Binding]) -> set[tuple[int, str]]:
+    """(depth, part) of every scope that a binding names: (0, 'linf') and (1, 'test') of `linf/test/x.y = 1`."""
+    return {part for binding in bindings if binding.scope for part in enumerate(binding.scope.split("/"))}
 
 
 @dataclass
@@ -93,6 +92,7 @@ class _Checker:
     program: Program
     problems: Problems
     scopes: set[str]
+    parts: set[tuple[int, str]]
 
     def binding(self, binding: Binding) -> None:
         """Check the left side, then the value against the parameter's annotation."""
@@ -172,14 +172,25 @@ class _Checker:
         if not reference.evaluated:
             self._hide(binding.place, f"{binding.label}: got {reference} without (); did you mean {reference}()?")
             return False
-        # A scope in which nothing is set is a slip, except for a peer, which may well be like the others.
-        known = self.scopes.intersection(_prefixes(reference.scope))
-        if reference.scope and not known and reference.name != "Peer" and not self.problems.incomplete:
-            near = did_you_mean(reference.scope, self.scopes)
-            self._hide(
-                binding.place,
-                f"{binding.label}: {reference}: nothing is set in scope {reference.scope!r}{near}; "
-                f"scopes: {', '.join(sorted(self.scopes)) or 'none'}",
-            )
-            return False
-        return True
+        unset = self._unset_scope(reference)
+        if unset and not self.problems.incomplete:
+            self._hide(binding.place, f"{binding.label}: {reference}: {unset}")
+        return not unset or self.problems.incomplete
+
+    def _unset_scope(self, reference: Reference) -> str:
+        """What is wrong with a reference's scope: a part that no binding names at its depth, which changes nothing.
+
+        Other references do not make it right: a slip is easily made in all of them alike. But `linf/val` is right where
+        only `l1/val` is set, for a suite writes all norms alike; and so is every peer, which may be like the others.
+        """
+        if not reference.scope or reference.name == "Peer":
+            return ""
+        parts = reference.scope.split("/")
+        for depth, part in enumerate(parts):
+            if (depth, part) not in self.parts:
+                above = "".join(f"{outer}/" for outer in parts[:depth])
+                near = did_you_mean(part, sorted(known for at, known in self.parts if at == depth))
+                near = near.replace("'", f"'{above}", 1)
+                listed = ", ".join(sorted(self.scopes)) or "none"
+                return f"nothing is set in scope {above + part!r}{near}; scopes: {listed}"
+        return ""

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from matx.config.checking import references
+from matx.config.checking import Program, parts_named, references
+from matx.config.effects import Reach
 from matx.config.names import lookup, name_of
 from matx.config.statements import Binding, Place, Reference
-from matx.config.writing import resolve
+from matx.config.writing import is_plain, resolve
 from matx.errors import OptionError
 from matx.experiment import Peer
 from matx.options import parameters, short
 from matx.plugins import brought_by_entry_point
 
-__all__ = ["bindings_of", "modules_of"]
+__all__ = ["bindings_of", "modules_of", "naming"]
 
 _PLAIN = "what gin can write: numbers, strings, None, lists, dicts, paths and registered components"
 
@@ -57,7 +57,7 @@ class _Blocks:
             if declared.required or repr(resolve(value)) != repr(resolve(declared.default)):
                 options[option] = self.value(value, f"{name}.{option}")
         same = self.by_name.setdefault(name, {})
-        plain = (option for option in parameters(type(component)) if _is_plain(getattr(component, option)))
+        plain = (option for option in parameters(type(component)) if is_plain(getattr(component, option)))
         default = {option: getattr(component, option) for option in (next(plain, None),) if option is not None}
         block = _Block(name, options, wish or f"{name.rpartition('.')[2]}_{len(same) + 1}", len(same), default)
         return same.setdefault(repr(options), block)
@@ -66,7 +66,7 @@ class _Blocks:
         """A value as gin writes it, components as blocks."""
         if isinstance(value, Path):
             return str(value)
-        if _is_plain(value):
+        if is_plain(value):
             return value
         if isinstance(value, Mapping) and all(isinstance(key, str | int | float | bool) for key in value):
             return {
@@ -104,6 +104,27 @@ def bindings_of(experiment: Any, file: str) -> list[Binding]:
     ]
 
 
+def naming(bindings: Sequence[Binding], program: Program, reach: Reach) -> list[Binding]:
+    """For scopes that only bindings without effect named: one that sets there a default that holds there anyway.
+
+    Without it, a text that leaves the others out would be refused for references into those scopes.
+    """
+    found: list[Binding] = []
+    scoped = [it for b in bindings for it in references(program.values.get(b)) if it.scope and it.name != "Peer"]
+    for reference in scoped:
+        scope = tuple(reference.scope.split("/"))
+        if not parts_named([*bindings, *found]).issuperset(enumerate(scope)):
+            defaults = (
+                Binding(reference.scope, name, option, declared.default, Place("", 1))
+                for (name, at), bound in reach.instances.items()
+                if at == scope and (cls := lookup(name)) is not None
+                for option, declared in parameters(cls).items()
+                if option not in bound and not declared.required and is_plain(declared.default)
+            )
+            found += [binding for binding in (next(defaults, None),) if binding is not None]
+    return found
+
+
 def modules_of(bindings: list[Binding]) -> list[str]:
     """The modules to import for the components; OptionError for those that no other process can import."""
     modules: dict[str, None] = {}
@@ -117,10 +138,6 @@ def modules_of(bindings: list[Binding]) -> list[str]:
             raise OptionError(name, got=got, allowed="a class at the top of a module that can be imported")
         modules[cls.__module__] = None
     return list(modules)
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _is_component(value: Any) -> bool:

@@ -101,6 +101,7 @@ def generated(seed: int) -> str:
     lines = {"attacks.chain.parts": "[@attacks.probe()]", "SIZE": str(draw.random())}
     lines |= {f"attacks.{name}.threat": "@ThreatModel()" for name in ("probe", "odd")}
     lines |= {"ThreatModel.eps": "0.5", "ThreatModel.norm": "'linf'", "Experiment.evaluation": "@Evaluation()"}
+    lines |= {"l2/deep/attacks.odd.names": "['deep']"}  # a scope in which nothing is set is refused
     for _ in range(draw.randint(3, 25)):
         name = draw.choice(list(VALUES))
         scope = draw.choice(["", *SCOPES])
