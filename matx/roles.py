@@ -1,4 +1,4 @@
-"""Who is who among the peers of a strategy: checks of roles, and examples of peers for the contracts."""
+"""The roles of a strategy's peers: checks of them, and examples of peers for the contracts."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Reach:
     used: set[Binding] = field(default_factory=set)
     """The bindings read, and the macros that they went through."""
     circle: tuple[Instance, ...] = ()
-    """Components that would build each other for ever."""
+    """Components each of which needs the next one to be built, the last one the first."""
 
 
 def walk(program: Program) -> Reach:
@@ -193,7 +193,7 @@ def _everywhere(binding: Binding) -> str:
 
 
 def _partial(binding: Binding, reach: Reach, problems: Problems) -> None:
-    """An override that some of its components do not read, because a scoped binding of a file comes closer."""
+    """An override that some of its components do not read, because a scoped binding of a file is more specific."""
     hiding = [other for other in _hiding(binding, reach) if not other.place.is_override]
     if hiding:
         problems.add(

@@ -22,7 +22,7 @@ __all__ = ["Asked", "load_suite", "named_metrics", "packaged_metrics", "settings
 _SUITES = "suites"
 """The folder of packaged recipes whose Evaluation is a suite."""
 _METRICS = "metrics"
-"""The folder of packaged recipes that say what is measured where nobody does, and with which options by name."""
+"""The folder of packaged recipes that say what is measured by default, and with which options by name."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Measuring models on batches: per-sample columns and their figures. Nothing here knows a folder."""
+"""Measuring models on batches: per-sample columns and their figures. Nothing here reads or writes a folder."""
 
 from matx.measure.answers import correct, plain_fp32
 from matx.measure.ensemble import Ensemble

@@ -36,7 +36,7 @@ class Measured:
     figures: Mapping[str, Sequence[Figure]]
     """{metric: its figures}."""
     flags: Mapping[str, Flags]
-    """{model: who is robust}, of the models whose attacks some metric asked for."""
+    """{model: which samples are robust}, of the models whose attacks some metric asked for."""
     seconds: Mapping[str, Mapping[str, float]]
     """{model: {'clean' or threat key: what it cost}}."""
 

@@ -41,7 +41,7 @@ class MeasuredColumns:
     rows: Tensor
     columns: Mapping[Column, Tensor]
     attacked: Sequence[str]
-    """The models whose attacks had run by then, so that who is robust is known again."""
+    """The models whose attacks had run by then, so that their robust samples are known again."""
     seconds: float
 
 

@@ -70,7 +70,7 @@ def alternatives(hint: Any) -> list[Any]:
         ranges = [note for note in notes if isinstance(note, Range)]
         return [
             Annotated[one, ranges[0]] if ranges and one in (int, float) else one for one in alternatives(inner)
-        ]  # what else an annotation says is not for us
+        ]  # other metadata of an annotation is ignored
     if hasattr(hint, "__supertype__"):
         return alternatives(hint.__supertype__)
     if get_origin(hint) in (Union, types.UnionType):

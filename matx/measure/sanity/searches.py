@@ -154,7 +154,7 @@ def noise(bench: Bench, threat: ThreatModel) -> Finding:
 
 
 def black_box(bench: Bench, attack: Attack) -> Finding:
-    """A search that asks no gradient, on images that are right when clean, whether they stand or not."""
+    """A search that asks no gradient, on images that are right when clean, robust or broken."""
     asked = bench.sample(bench.clean)
     broken = bench.attacked(asked, attack, "black box")
     robust_share = 1.0 - float(broken[asked].float().mean()) if asked.any() else 0.0
