@@ -26,7 +26,7 @@ class Reach:
     used: set[Binding] = field(default_factory=set)
     """The bindings read, and the macros that they went through."""
     circle: tuple[Instance, ...] = ()
-    """Components each of which needs the next one to be built, the last one the first."""
+    """Components each of which needs the next one to be built; the first of them is also the last."""
 
 
 def walk(program: Program) -> Reach:

@@ -85,7 +85,7 @@ def git_state(folder: Path) -> dict[str, str | bool] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """What git says, or nothing where it is not installed, not at home, or slow."""
+    """What git says, or nothing where it is not installed, the folder is no repository, or it is slow."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
