@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from torch import Tensor
 
@@ -12,8 +12,6 @@ from matx.errors import OptionError
 from matx.interfaces import Column, Figure
 
 __all__ = ["Flags", "Rate", "counted"]
-
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +38,20 @@ class Rate:
     @property
     def low(self) -> float:
         """The lower end of the Wilson interval (Wilson 1927), at 95 %."""
-        return 0.0 if self.correct == 0 else self._centre() - self._half()
+        return _wilson(self.correct, self.n)[0]
 
     @property
     def high(self) -> float:
         """The upper end of the Wilson interval, at 95 %."""
-        return 1.0 if self.correct == self.n else self._centre() + self._half()
+        return _wilson(self.correct, self.n)[1]
 
-    def _centre(self) -> float:
-        return (self.correct + _Z95**2 / 2) / (self.n + _Z95**2)
 
-    def _half(self) -> float:
-        spread = self.correct * (self.n - self.correct) / self.n + _Z95**2 / 4
-        return _Z95 * math.sqrt(spread) / (self.n + _Z95**2)
+@cache
+def _wilson(correct: int, n: int) -> tuple[float, float]:
+    from scipy.stats import binomtest  # 0.6 s, which listing and checking need not wait for
+
+    interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
