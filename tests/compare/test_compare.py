@@ -31,7 +31,7 @@ from matx.compare import (
 from matx.errors import RunError
 from matx.results import AttackUsed, FlagColumn, MetricUsed, Score, read_results, write_flags, write_results
 
-SCHEMA_1 = Path(__file__).parent / "data" / "schema_1"
+SCHEMA_1 = Path(__file__).parents[1] / "data" / "schema_1"
 ATTACK = AttackUsed(name="pgd", threat="linf:0.1", options={"steps": 20, "restarts": 1})
 
 

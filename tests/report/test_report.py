@@ -16,7 +16,7 @@ from matx.report import Seconds, curves, failed, how, html, markdown, sections, 
 from matx.results import AttackUsed, MetricUsed, Results, SanityReason, Score, read_results, write_results
 from matx.runtime.journal import read_rows
 
-SCHEMA_1 = Path(__file__).parent / "data" / "schema_1"
+SCHEMA_1 = Path(__file__).parents[1] / "data" / "schema_1"
 
 
 def _printed(found: Results, seconds: Seconds | None = None, width: int = 200) -> str:
