@@ -9,14 +9,16 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from matx.randomness import SampleGenerator
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SEVERITIES = range(1, 6)
 Name = Literal[
@@ -95,6 +97,8 @@ def _contrast(images: Tensor, draws: SampleGenerator, factor: float) -> Tensor:
 
 
 def _jpeg_compression(images: Tensor, draws: SampleGenerator, quality: float) -> Tensor:
+    from PIL import Image  # a part of a second, which listing components need not wait for
+
     def through_a_file(image: Image.Image) -> Image.Image:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=int(quality))
@@ -104,6 +108,8 @@ def _jpeg_compression(images: Tensor, draws: SampleGenerator, quality: float) ->
 
 
 def _pixelate(images: Tensor, draws: SampleGenerator, share: float) -> Tensor:
+    from PIL import Image
+
     def coarser(image: Image.Image) -> Image.Image:
         width, height = (max(1, int(side * share)) for side in image.size)
         return image.resize((width, height), Image.Resampling.BOX).resize(image.size, Image.Resampling.BOX)
@@ -113,6 +119,8 @@ def _pixelate(images: Tensor, draws: SampleGenerator, share: float) -> Tensor:
 
 def _by_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
     """What Pillow makes of each 8-bit image: of three channels as RGB, else of each channel as a grey one."""
+    from PIL import Image
+
     levels = (images * 255.0).round().to(torch.uint8)
     if images.shape[1] == 3:
         changed = [np.asarray(change(Image.fromarray(image))) for image in levels.permute(0, 2, 3, 1).numpy()]

@@ -39,6 +39,15 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def _killed(worker: int) -> bool:
+    """Kill a process; False where it has ended by itself, as one does whose parent was killed."""
+    try:
+        os.kill(worker, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @dataclass
 class StudyProcesses:
     """Several processes on one study, each with a worker process of its own."""
@@ -67,8 +76,7 @@ class StudyProcesses:
         while True:
             done = {number for _, number, _ in self.noted("done")}
             for _, number, worker in reversed(self.noted("began")):
-                if number not in done:
-                    os.kill(int(worker), signal.SIGKILL)
+                if number not in done and _killed(int(worker)):
                     return
             assert any(process.poll() is None for process in processes), "one process must be running"
             time.sleep(0.005)
