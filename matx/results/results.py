@@ -130,7 +130,7 @@ def _validator() -> Any:
 
 
 def _check(content: Any, where: str) -> None:
-    """Refuse what the published JSON Schema does not admit, and a score that is there twice."""
+    """Refuse what the published JSON Schema does not admit, a score that is there twice, more right than samples."""
     error = next(iter(sorted(_validator().iter_errors(content), key=lambda e: list(map(str, e.absolute_path)))), None)
     if error is not None:
         at = "/".join(map(str, error.absolute_path)) or "the whole"
@@ -140,6 +140,10 @@ def _check(content: Any, where: str) -> None:
     if twice is not None:
         said = ", ".join(f"{name} {value}" for name, value in zip(_PLACE, twice, strict=True) if value is not None)
         raise RunError(f"{where}: got the score of {said} twice; allowed: each once")
+    for row in content["scores"]:
+        if row.get("correct", 0) > row["n"]:
+            said = f"{row['column']} of {row['model']}"
+            raise RunError(f"{where}: {said}: got {row['correct']} correct of {row['n']}, allowed: at most all")
 
 
 def write_results(path: Path, found: Results) -> None:

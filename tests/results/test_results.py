@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,12 @@ def test_what_the_schema_does_not_admit_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="scores/16/sanity: 'perhaps' is not one of"):
         write_results(tmp_path / "results.json", sample_results([count("x", "y", "a", 1, sanity="perhaps")]))
     assert not (tmp_path / "results.json").exists(), "a refused file was written"
+
+
+def test_more_right_than_samples_are_refused(tmp_path: Path) -> None:
+    wrong = replace(count("x", "y", "a", 1), correct=7, n=6)
+    with pytest.raises(RunError, match="y of a: got 7 correct of 6, allowed: at most all"):
+        write_results(tmp_path / "results.json", sample_results([wrong]))
 
 
 def test_a_score_that_is_there_twice_is_refused(tmp_path: Path) -> None:
