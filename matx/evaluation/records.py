@@ -1,7 +1,7 @@
 """Records of an evaluation as files: whatever was measured of a batch, so that the same command continues.
 
 examples/MODEL/NORM_EPS/SEARCH/BATCH.npz holds, with `schema` 2, the arrays that `SearchRecord` names.
-columns/METRIC/BATCH.npz holds `schema`, `rows`, `seconds`, `names` (JSON: [model, column, source] each), `attacked`
+columns/METRIC/BATCH.npz holds `schema`, `rows`, `names` (JSON: [model, column, source] each), `attacked`
 (JSON: models), and the columns as arrays 0, 1, ... Each file holds a `digest` of the rest (`matx.digest`).
 """
 
@@ -54,7 +54,6 @@ class FolderRecords:
                 rows=torch.from_numpy(arrays["rows"]),
                 columns=columns,
                 attacked=tuple(json.loads(str(arrays["attacked"]))),
-                seconds=float(arrays["seconds"]),
             )
         except _DAMAGE:
             return None
@@ -65,7 +64,7 @@ class FolderRecords:
         names = json.dumps([list(column) for column in record.columns])
         values = {str(number): values for number, values in enumerate(record.columns.values())}
         attacked = json.dumps(list(record.attacked))
-        arrays = {"rows": record.rows, "seconds": record.seconds, "names": names, "attacked": attacked, **values}
+        arrays = {"rows": record.rows, "names": names, "attacked": attacked, **values}
         _write(self.folder / "columns" / f"{where}.npz", arrays)
 
     def searches(self, model: str) -> Iterator[SearchRecord]:

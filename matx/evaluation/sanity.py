@@ -57,6 +57,7 @@ def inspect_scores(
     known = read_findings(file)
     found = known if known.effort == effort.name else SanityFindings(effort=effort.name)
     target, settings = evaluator.target, evaluator.settings
+    black_boxes = _black_boxes(settings.attacks, effort)
     for which, one in measured.items():
         models = target.models(which)
         title = f"checking {which.checkpoint}, model"
@@ -69,7 +70,7 @@ def inspect_scores(
                         target.data.test,
                         settings,
                         _reported(one.flags[name], settings.attacks, union_only=settings.union_only),
-                        black_boxes=_black_boxes(settings.attacks, effort),
+                        black_boxes=black_boxes,
                         others={other: models[other] for other in models if other not in (name, ENSEMBLE)},
                         effort=effort,
                         device=target.device,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -83,8 +82,8 @@ class MeasuredBatch:
         """Of the draws."""
         return self.settings.draws
 
-    def findings(self, model: str) -> Findings:
-        """What the attacks find on this batch against a model."""
+    def search(self, model: str) -> None:
+        """Run the attacks on a model, unless they have run."""
         if model not in self.found:
             task = Searching(
                 name=model,
@@ -100,6 +99,10 @@ class MeasuredBatch:
                 seconds=self.seconds[model],
             )
             self.found[model] = find(task)
+
+    def findings(self, model: str) -> Findings:
+        """What the attacks find on this batch against a model."""
+        self.search(model)
         return copied(self.found[model])
 
     def transferred(self, source: str) -> Mapping[ThreatModel, Tensor]:
@@ -129,21 +132,14 @@ def measure(
     is there is not measured again, the rest is kept as it ends.
     """
     columns: dict[str, list[Columns]] = {metric_name(metric): [] for metric in settings.metrics}
-    found: dict[str, list[Findings]] = {name: [] for name in models}
-    seconds: dict[str, dict[str, float]] = {name: {} for name in models}
-    with _live(models, split, settings, torch.device(device)) as (live, light, classes):
-        for number, (rows, batch) in enumerate(_batches(split, settings, torch.device(device))):
-            part = MeasuredBatch(
-                settings=settings, models=live, light=light, classes=classes, batch=batch, rows=rows, number=number,
-                records=records, told=told, seconds=seconds,
-            )  # fmt: skip
-            for metric in settings.metrics:
-                columns[metric_name(metric)].append(_columns(metric, part))
-            for name, findings in part.found.items():
-                found[name].append(findings)
+
+    def visit(part: MeasuredBatch) -> None:
+        for metric in settings.metrics:
+            columns[metric_name(metric)].append(_columns(metric, part))
+
+    flags, seconds = _over_batches(models, split, settings, torch.device(device), visit, records=records, told=told)
     whole = {name: joined(name, parts) for name, parts in columns.items()}
     figures = {metric_name(m): checked_figures(m, whole[metric_name(m)]) for m in settings.metrics}
-    flags = {name: _flags(parts) for name, parts in found.items() if parts}
     return Measured(columns=whole, figures=figures, flags=flags, seconds=seconds)
 
 
@@ -151,16 +147,37 @@ def flags_of(
     models: Mapping[str, nn.Module], split: Split, settings: EvaluationSettings, *, device: torch.device | str = "cpu"
 ) -> dict[str, Flags]:
     """{model: which samples are robust under the settings' attacks}, without metrics."""
+
+    def visit(part: MeasuredBatch) -> None:
+        for name in models:
+            part.search(name)
+
+    return _over_batches(models, split, settings, torch.device(device), visit)[0]
+
+
+def _over_batches(
+    models: Mapping[str, nn.Module],
+    split: Split,
+    settings: EvaluationSettings,
+    device: torch.device,
+    visit: Callable[[MeasuredBatch], None],
+    *,
+    records: Records | None = None,
+    told: Told | None = None,
+) -> tuple[dict[str, Flags], dict[str, dict[str, float]]]:
+    """(flags of the models whose attacks `visit` has run, seconds of all), having shown it every batch in order."""
     found: dict[str, list[Findings]] = {name: [] for name in models}
-    with _live(models, split, settings, torch.device(device)) as (live, light, classes):
-        for number, (rows, batch) in enumerate(_batches(split, settings, torch.device(device))):
+    seconds: dict[str, dict[str, float]] = {name: {} for name in models}
+    with _live(models, split, settings, device) as (live, light, classes):
+        for number, (rows, batch) in enumerate(_batches(split, settings, device)):
             part = MeasuredBatch(
                 settings=settings, models=live, light=light, classes=classes, batch=batch, rows=rows, number=number,
-                records=None, told=None, seconds={name: {} for name in models},
+                records=records, told=told, seconds=seconds,
             )  # fmt: skip
-            for name in models:
-                found[name].append(part.findings(name))
-    return {name: _flags(parts) for name, parts in found.items()}
+            visit(part)
+            for name, findings in part.found.items():
+                found[name].append(findings)
+    return {name: _flags(parts) for name, parts in found.items() if parts}, seconds
 
 
 def _batches(split: Split, settings: EvaluationSettings, device: torch.device) -> Iterator[tuple[Tensor, Batch]]:
@@ -192,18 +209,14 @@ def _columns(metric: Metric, part: MeasuredBatch) -> Columns:
     kept = None if part.records is None else part.records.read_columns(where, part.rows)
     if kept is not None:
         for model in kept.attacked:
-            part.findings(model)
+            part.search(model)
         return kept.columns
-    began = time.monotonic()
     seen = copied(part.batch)
     measured = metric.measure(part.models, seen, part)
     refuse_writes(metric, seen, part.batch)
     found = checked_columns(metric_name(metric), measured, len(part.rows))
     if part.records is not None:
-        record = MeasuredColumns(
-            rows=part.rows, columns=found, attacked=tuple(part.found), seconds=time.monotonic() - began
-        )
-        part.records.write_columns(where, record)
+        part.records.write_columns(where, MeasuredColumns(rows=part.rows, columns=found, attacked=tuple(part.found)))
     return found
 
 

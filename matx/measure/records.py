@@ -42,7 +42,6 @@ class MeasuredColumns:
     columns: Mapping[Column, Tensor]
     attacked: Sequence[str]
     """The models whose attacks had run by then, so that their robust samples are known again."""
-    seconds: float
 
 
 class Records(Protocol):

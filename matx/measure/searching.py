@@ -70,9 +70,7 @@ def find(task: Searching) -> Findings:
                 left &= flags
         for position, attack in enumerate(groups[threat]):
             purpose = (task.settings.draws, "evaluate", threat.norm, str(threat.exact), position)
-            for search in _searches(task, attack, purpose, left):
-                left[search.rows[~search.robust]] = False
-                searches.append(search)
+            searches += _searches(task, attack, purpose, left)
             done += 1
             if task.told is not None:
                 task.told(task.name, f"{threat.key} {type(attack).__name__}", done / attacks)
@@ -80,11 +78,14 @@ def find(task: Searching) -> Findings:
     return Findings(clean=clean, robust={threat: robust[threat] for threat in groups}, searches=tuple(searches))
 
 
-def _searches(task: Searching, attack: Attack, purpose: tuple[int | str, ...], robust: Tensor) -> Sequence[Search]:
-    """An attack on the samples that are robust so far; one made of several searches goes on with those left by each."""
+def _searches(task: Searching, attack: Attack, purpose: tuple[int | str, ...], left: Tensor) -> Sequence[Search]:
+    """An attack on the samples that are left, out of which it takes those that it breaks.
+
+    One made of several searches goes on with those left by each.
+    """
     members = attack.members(task.classes, task.settings.batch_size) if isinstance(attack, Composite) else None
     parts: Sequence[Attack] = [attack] if members is None else members
-    left, found = robust.clone(), []
+    found = []
     for number, part in enumerate(parts):
         rows = left.nonzero().squeeze(1)
         if len(rows) == 0:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matx.data import Split
-from matx.errors import OptionError, RegistrationError
+from matx.errors import OptionError
 from matx.interfaces import Attack, Metric
 from matx.measure.threats import by_threat
 from matx.randomness import seed_for
@@ -59,8 +59,5 @@ class EvaluationSettings:
 
 
 def metric_name(metric: Metric) -> str:
-    """The name under which a metric is registered; of one made in Python alone, its class's."""
-    try:
-        return REGISTRIES["metrics"].name_of(metric)
-    except RegistrationError:
-        return type(metric).__name__.lower()
+    """The name under which a metric is registered; of one made in Python alone, its class's in lower case."""
+    return REGISTRIES["metrics"].label(metric).lower()
