@@ -91,6 +91,13 @@ class Registry(Generic[T]):
     def __len__(self) -> int:
         return len(self._known())
 
+    def label(self, component: object) -> str:
+        """The registered name of an instance's class; of one made in Python alone, the class's own."""
+        try:
+            return self.name_of(component)
+        except RegistrationError:
+            return type(component).__name__
+
     def name_of(self, component: object) -> str:
         """The name under which an instance's class (or a class) is registered."""
         cls = component if isinstance(component, type) else type(component)

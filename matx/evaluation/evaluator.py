@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from matx.errors import OptionError, RegistrationError, did_you_mean
+from matx.errors import OptionError, did_you_mean
 from matx.evaluation.records import FolderRecords
 from matx.evaluation.target import Target, WeightSet
 from matx.interfaces import Attack
 from matx.measure import EvaluationSettings, Measured, measure, metric_name
+from matx.options import parameters
 from matx.registration import REGISTRIES
 from matx.results import AttackUsed, FlagColumn, MetricUsed, Results, Score
 from matx.runtime.files import plain
@@ -132,13 +133,13 @@ def flag_columns(measured: Mapping[WeightSet, Measured]) -> dict[FlagColumn, np.
 
 
 def _attack(attack: Attack, *, reported: bool) -> AttackUsed:
-    try:
-        name = REGISTRIES["attacks"].name_of(attack)
-    except RegistrationError:
-        name = type(attack).__name__
     options = {key: value for key, value in _options(attack).items() if key != "threat"}
     return AttackUsed(
-        name=name, threat=attack.threat.key, options=options, changed=_changed(attack, options), reported=reported
+        name=REGISTRIES["attacks"].label(attack),
+        threat=attack.threat.key,
+        options=options,
+        changed=_changed(attack, options),
+        reported=reported,
     )
 
 
@@ -160,9 +161,9 @@ def _is_plain(value: object) -> bool:
 
 def _changed(component: Any, options: Mapping[str, Any]) -> list[str]:
     """The options that differ from their defaults."""
-    defaults = {part.name: part.default for part in fields(component)} if is_dataclass(component) else {}
+    known = parameters(type(component)) if is_dataclass(component) else {}
     return [
         name
         for name in options
-        if defaults.get(name, MISSING) is not MISSING and defaults[name] != getattr(component, name)
+        if name in known and not known[name].required and known[name].default != getattr(component, name)
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ def copied(value: T) -> T:
         found = copy.copy(value)
         for option in fields(value):
             object.__setattr__(found, option.name, copied(getattr(value, option.name)))
-    return found  # type: ignore[return-value]
+    return cast("T", found)
 
 
 def refuse_writes(component: object, given: object, kept: object, what: str = "") -> None:
