@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from matx.craft import forked, untouched
 from matx.engine.training import Training, canonical
+from matx.experiment import teacher_mode
+from matx.learner import forward
 from matx.randomness import seed_for
 
 __all__ = ["TeacherLogits", "forward_seed", "forwards"]
@@ -32,12 +34,10 @@ class TeacherLogits:
         """
         training = self.training
         for peer in training.experiment.peers:
-            sources = [source for source in canonical(training, peer) if (peer, source) in training.needs.teach]
-            missing = [source for source in sources if (peer, source) not in self.teach]
-            self.teach |= {(peer, source): logits for source, logits in self._forward(peer, missing).items()}
-            for source in canonical(training, peer):
-                if (peer, source) in training.needs.ema and (peer, source) not in self.ema:
-                    self.ema[peer, source] = self._forward_average(peer, source)
+            for needed, known in ((training.needs.teach, self.teach), (training.needs.ema, self.ema)):
+                for source in canonical(training, peer):
+                    if (peer, source) in needed and (peer, source) not in known:
+                        known[peer, source] = self._forward(peer, source, average=known is self.ema)
 
     def drop(self, peers: Sequence[str]) -> None:
         """Forget the logits of peers that have stepped."""
@@ -46,31 +46,16 @@ class TeacherLogits:
                 del table[key]
 
     @torch.no_grad()
-    def _forward(self, peer: str, sources: Sequence[str]) -> dict[str, Tensor]:
+    def _forward(self, peer: str, source: str, *, average: bool) -> Tensor:
+        """One forward of the source alone, so that batch statistics are its own; it updates none."""
         training, learner = self.training, self.training.learners[peer]
-        train_mode = training.experiment.teacher_mode == "train" and not learner.peer.frozen
-        trained = training.needs.train.get(peer, ())
-        logits: dict[str, Tensor] = {}
-        with untouched(learner.module, training=train_mode):
-            if train_mode and set(sources) & set(trained):
-                # The forward of the peer's own training step, on all its sources and with the same draws: its batch
-                # statistics depend on every source in it, and must not depend on which of them are read.
-                with forward_seed(training, peer):
-                    logits = forwards(training, peer, trained, self.examples)
-            for source in sources:
-                if source not in logits:
-                    with forward_seed(training, peer):
-                        logits[source] = forwards(training, peer, (source,), self.examples)[source]
-        return {source: logits[source] for source in sources}
-
-    @torch.no_grad()
-    def _forward_average(self, peer: str, source: str) -> Tensor:
-        module = self.training.learners[peer].ema_module
-        assert isinstance(module, nn.Module), "check_needs refuses the average of a peer that keeps none"
+        module, dtype = (learner.ema_module, torch.float32) if average else (learner.module, learner.dtype)
+        assert module is not None, "check_needs refuses the average of a peer that keeps none"
+        train_mode = teacher_mode(training.experiment, peer, average=average) == "train"
         views = self.examples[source]
-        self.training.passes.forward += views.shape[0] * views.shape[1]
-        logits: Tensor = module(views.flatten(0, 1))
-        return logits.reshape(views.shape[0], views.shape[1], -1)
+        training.passes.forward += views.shape[0] * views.shape[1]
+        with untouched(module, training=train_mode), forward_seed(training, peer):
+            return forward(module, views.flatten(0, 1), dtype).reshape(*views.shape[:2], -1)
 
 
 def forward_seed(training: Training, peer: str) -> AbstractContextManager[None]:
@@ -83,9 +68,9 @@ def forwards(
     training: Training, peer: str, sources: Sequence[str], examples: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """{source: (views, N, classes)} of one peer in the mode that it is in: one forward, or one per source."""
-    learner = training.learners[peer]
+    learner, batch_norm = training.learners[peer], training.experiment.batch_norm
     wanted = [source for source in canonical(training, peer) if source in sources]
-    if training.experiment.batch_norm == "joint":
+    if batch_norm == "joint":
         flat = torch.cat([examples[source].flatten(0, 1) for source in wanted])
         training.passes.forward += len(flat)
         parts = torch.split(learner.forward(flat), [examples[source].flatten(0, 1).shape[0] for source in wanted])
@@ -95,7 +80,7 @@ def forwards(
         views = examples[source]
         training.passes.forward += views.shape[0] * views.shape[1]
         with ExitStack() as stack:
-            if position:  # running statistics are those of the first source, the peer's own
+            if position and batch_norm == "separate":  # running statistics are those of the first source, its own
                 stack.enter_context(untouched(learner.module, training=learner.module.training))
             logits[source] = learner.forward(views.flatten(0, 1)).reshape(*views.shape[:2], -1)
     return logits

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from matx.effect import NO_EFFECT
 from matx.errors import OptionError
 from matx.exchange import PeerInfo
-from matx.experiment.checks import check_classes, check_needs, check_peers, crafting_order
+from matx.experiment.checks import check_classes, check_needs, check_peers, check_teacher_modes, crafting_order
 from matx.experiment.tune import Tune
 from matx.interfaces import (
     Architecture,
@@ -34,6 +34,7 @@ __all__ = [
     "check_needs",
     "crafting_order",
     "peer_infos",
+    "teacher_mode",
 ]
 
 
@@ -53,8 +54,11 @@ class Peer:
     """The factor on the learning rate over time; None: 1."""
     attack_mode: Literal["eval", "train"] = "eval"
     """The mode of the model while it is attacked; 'train': batch statistics, buffers untouched."""
+    teacher_mode: Literal["eval", "train"] | None = None
+    """The mode in which it teaches; None: Experiment.teacher_mode, and 'eval' for a frozen peer."""
     ema: Annotated[float, Range(0, 1, open="both")] | None = None
-    """Decay of an exponential moving average of the weights and statistics, a step at a time; None: none is kept."""
+    """Decay of an exponential moving average of the weights and statistics, a step at a time; after t steps at most
+    (1 + t) / (10 + t), so that a short run's average does not consist of its first weights. None: none is kept."""
     swa_from: Annotated[float, Range(0)] | None = None
     """From when on the weights at the end of each epoch are averaged uniformly (SWA, Izmailov et al. 2018, arXiv
     1803.05407): a share of the epochs (under 1) or epochs; until then the average is the weights. None: no SWA."""
@@ -130,10 +134,13 @@ class Experiment:
     """At most so many training images (a fixed, stratified choice); None: all."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """'bf16' (autocast around single forwards), or 'auto' (bf16 where the hardware has it natively)."""
-    batch_norm: Literal["joint", "separate"] = "joint"
-    """'joint': all sources of a peer in one forward; 'separate': a forward each, statistics kept from its own alone."""
-    teacher_mode: Literal["eval", "train"] = "eval"
-    """How answers are given: 'eval', or 'train' (batch statistics, buffers untouched)."""
+    batch_norm: Literal["joint", "separate", "sequential"] = "joint"
+    """'joint': all sources of a peer in one training forward; 'separate': a forward each, running statistics from its
+    own alone; 'sequential': a forward each, own first and clean last, and each updates running statistics, as in most
+    published codes."""
+    teacher_mode: Literal["eval", "train"] | None = None
+    """The mode in which peers that are trained teach: 'train' (the statistics of the batch that is asked about, one
+    source at a time; running statistics untouched) or 'eval'. None: 'train', but averages of weights 'eval'."""
     update_order: Literal["simultaneous", "alternating"] = "simultaneous"
     """'simultaneous': all peers step after all losses; 'alternating': each at once, later peers see the new answers."""
     patience: Annotated[int, Range(1)] | None = None
@@ -148,7 +155,9 @@ class Experiment:
         object.__setattr__(self, "peers", MappingProxyType(dict(self.peers)))
         check_peers(self)
         with concerning(self.strategy):
-            check_needs(self.strategy.needs(peer_infos(self)), self)
+            needs = self.strategy.needs(peer_infos(self))
+            check_needs(needs, self)
+        check_teacher_modes(needs, self)
 
     @property
     def augmentations(self) -> tuple[Augmentation, ...]:
@@ -179,3 +188,13 @@ def peer_info(name: str, peer: Peer) -> PeerInfo:
         frozen=peer.frozen,
         ema=peer.ema is not None,
     )
+
+
+def teacher_mode(experiment: Experiment, name: str, *, average: bool = False) -> Literal["eval", "train"]:
+    """The mode in which a peer teaches, by its own weights or by their average."""
+    peer = experiment.peers[name]
+    if peer.teacher_mode is not None:
+        return peer.teacher_mode
+    if peer.frozen:
+        return "eval"
+    return experiment.teacher_mode or ("eval" if average else "train")

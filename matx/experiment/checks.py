@@ -15,7 +15,7 @@ from matx.options import concerning, one_of
 if TYPE_CHECKING:
     from matx.experiment import Experiment, Peer
 
-__all__ = ["check_classes", "check_needs", "check_peers", "crafting_order"]
+__all__ = ["check_classes", "check_needs", "check_peers", "check_teacher_modes", "crafting_order"]
 
 
 def check_classes(experiment: Experiment, classes: int) -> None:
@@ -98,6 +98,19 @@ def check_needs(needs: Needs, experiment: Experiment) -> None:
     for peer, others in needs.craft.items():
         for name in (peer, *others):
             one_of("needs: objective of peer", name, tuple(peers))
+
+
+def check_teacher_modes(needs: Needs, experiment: Experiment) -> None:
+    """Refuse a mode of teaching where nobody teaches who would follow it."""
+    teaching = {peer for peer, _ in needs.teach | needs.ema}
+    for name, peer in experiment.peers.items():
+        if peer.teacher_mode is not None and name not in teaching:
+            got = f"{peer.teacher_mode!r} for peer {name!r}, which teaches nobody"
+            raise OptionError("Peer.teacher_mode", got=got, allowed="none")
+    if experiment.teacher_mode is not None and all(experiment.peers[name].frozen for name in teaching):
+        got = f"{experiment.teacher_mode!r} where no peer that is trained teaches"
+        allowed = "none; Peer.teacher_mode is that of a frozen teacher"
+        raise OptionError("teacher_mode", got=got, allowed=allowed if teaching else "none")
 
 
 def _check_mix(mixed: str, mix: Mix, experiment: Experiment) -> None:

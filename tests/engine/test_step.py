@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import matx
-from matx.craft import attackable
+from matx.craft import attackable, untouched
 from matx.engine import step
 from matx.errors import ExchangeError, OptionError, RunError
 from matx.exchange import CLEAN, Exchange, Needs
@@ -19,8 +19,10 @@ from matx.randomness import SampleGenerator, hashed
 from tests.engine.world import L2, LINF, Launch, Probe, first_batch, independent, mat, peer, run, same, weights
 
 
-def test_a_step_equals_a_plain_loop(launch: Launch) -> None:
-    training, twin = (launch(mat(alpha=0.3, beta=0.4), {"a": peer(LINF), "b": peer(L2)}) for _ in range(2))
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_a_step_equals_a_plain_loop(launch: Launch, mode: str) -> None:
+    peers = {"a": peer(LINF), "b": peer(L2)}
+    training, twin = (launch(mat(alpha=0.3, beta=0.4), peers, teacher_mode=mode) for _ in range(2))
     batch = first_batch(training)
     step(training, batch)
 
@@ -36,10 +38,8 @@ def test_a_step_equals_a_plain_loop(launch: Launch) -> None:
             )
             images[name] = learner.peer.attacks[0](given)
     for name, learner in twin.learners.items():
-        learner.module.eval()
-        with torch.no_grad():
+        with untouched(learner.module, training=mode == "train"), torch.no_grad():
             teacher_logits[name] = learner.module(images[name])
-        learner.module.train()
     for name, other in (("a", "b"), ("b", "a")):
         learner = twin.learners[name]
         own, others = learner.module(torch.cat([images[name], images[other]])).chunk(2)
@@ -48,7 +48,7 @@ def test_a_step_equals_a_plain_loop(launch: Launch) -> None:
         distilled = 0.4 * 0.3 * distillation(others, teacher_logits[other]).mean()
         (labels + other_label + distilled).backward()
     for name, learner in twin.learners.items():
-        learner.step(1.0)
+        learner.step(1.0, 0)
         for key, value in weights(training, name).items():
             assert torch.allclose(value, learner.module.state_dict()[key], atol=1e-6), (
                 f"peer {name}: {key} of the engine differs from the plain loop's"
