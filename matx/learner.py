@@ -57,8 +57,13 @@ class Learner:
         """(N, classes) fp32 logits of the module in the mode that it is in."""
         return forward(self.module, images, self.dtype)
 
-    def step(self, factor: float) -> float:
-        """Descend once with the learning rate times `factor`, move the average, clear gradients; the rate used."""
+    def step(self, factor: float, done: int) -> float:
+        """Descend once with the learning rate times `factor`, move the average, clear gradients; the rate used.
+
+        `done`: steps before this one. The moving average's decay is at most (1 + done) / (10 + done): while it warms
+        up this is the polynomial-decay averaging of Shamir and Zhang (2013, arXiv 1212.1824) with eta = 8, in which the
+        first weights' share falls as done^-9, so that a short run's average is of its own last steps.
+        """
         if self.optimizer is None:
             raise ModelError(f"peer {self.name!r} is frozen and cannot step")
         for group in self.optimizer.param_groups:
@@ -69,7 +74,7 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema_module is not None and self.peer.ema is not None:
-            _average(self.ema_module, self.module, self.peer.ema)
+            _average(self.ema_module, self.module, min(self.peer.ema, (1 + done) / (10 + done)))
         return self.rate
 
     @property

@@ -10,6 +10,7 @@ from matx.threat import Norm, ThreatModel
 
 __all__ = [
     "check_attacked",
+    "check_averaged",
     "check_frozen_roles",
     "check_trained_roles",
     "example_pairs",
@@ -54,6 +55,18 @@ def check_attacked(strategy: str, peers: Sequence[PeerInfo]) -> None:
                 owner=f"strategies.{strategy}",
                 got=f"peer {peer.name!r} without attacks",
                 allowed="attacks on every peer whose examples it uses; set Peer.attacks",
+            )
+
+
+def check_averaged(strategy: str, peers: Sequence[PeerInfo]) -> None:
+    """Refuse peers that keep no moving average of their weights."""
+    for peer in peers:
+        if not peer.ema:
+            raise OptionError(
+                "",
+                owner=f"strategies.{strategy}",
+                got=f"peer {peer.name!r} without a moving average",
+                allowed="one on every trained peer; set Peer.ema",
             )
 
 

@@ -35,7 +35,7 @@ def test_sgd_follows_torch_s_convention_with_bare_norms_and_biases() -> None:
     before = {name: value.clone() for name, value in learner.module.named_parameters()}
     for parameter in learner.module.parameters():
         parameter.grad = torch.ones_like(parameter)
-    assert learner.step(0.5) == pytest.approx(0.05), "the rate is not lr times the factor"
+    assert learner.step(0.5, 0) == pytest.approx(0.05), "the rate is not lr times the factor"
     for name, parameter in learner.module.named_parameters():
         decay = 0.5 * before[name] if before[name].ndim > 1 else 0.0
         expected = before[name] - 0.05 * (1.0 + decay)
@@ -48,21 +48,37 @@ def test_clipping_bounds_the_step() -> None:
     before = [p.clone() for p in learner.module.parameters()]
     for parameter in learner.module.parameters():
         parameter.grad = torch.full_like(parameter, 9.0)
-    learner.step(1.0)
+    learner.step(1.0, 0)
     moved = (
         sum((p - b).detach().square().sum() for p, b in zip(learner.module.parameters(), before, strict=True)) ** 0.5
     )
     assert float(moved) == pytest.approx(0.1, rel=1e-4), f"a step of norm {float(moved):.3f} with clip 0.1"
 
 
-def test_the_moving_average_follows_its_formula() -> None:
+@pytest.mark.parametrize(("done", "decay"), [(0, 0.1), (8, 0.5), (80, 0.9), (10**6, 0.9)])
+def test_the_moving_average_follows_its_formula(done: int, decay: float) -> None:
+    """Its decay is that of the peer, but at most (1 + t) / (10 + t) after t steps."""
     learner = learner_of(ema=0.9, optimizer=SGD(lr=1.0, momentum=0.0, weight_decay=0.0))
     start = {name: value.clone() for name, value in learner.module.named_parameters()}
     for parameter in learner.module.parameters():
         parameter.grad = torch.ones_like(parameter)
-    learner.step(1.0)
+    learner.step(1.0, done)
     for name, value in learner.ema_module.named_parameters():
-        assert torch.allclose(value, start[name] - 0.1, atol=1e-6), f"{name}: not 0.9 old + 0.1 new"
+        expected = start[name] - (1 - decay)
+        assert torch.allclose(value, expected, atol=1e-6), f"{name}: not {decay} old + {1 - decay:.1f} new"
+
+
+def test_a_short_run_s_average_is_not_of_its_first_weights() -> None:
+    """A decay of 0.999 from the first step on would leave 91 % of them after 90 steps."""
+    learner = learner_of(ema=0.999, optimizer=SGD(lr=0.0))
+    for parameter in learner.ema_module.parameters():
+        torch.nn.init.ones_(parameter)
+    for parameter in learner.module.parameters():
+        torch.nn.init.zeros_(parameter)
+    for done in range(90):
+        learner.step(1.0, done)
+    left = max(float(value.max()) for value in learner.ema_module.parameters())
+    assert left < 1e-9, f"{left:.1e} of the first weights are left after 90 steps"
 
 
 def test_first_weights_depend_only_on_seed_and_name() -> None:

@@ -119,7 +119,8 @@ def _step_learner(training: Training, name: str) -> float:
     epoch = training.position.epoch + training.position.step / training.steps_per_epoch
     schedule = learner.peer.schedule
     with unless_not_finite(training, lambda: tensors_of(learner)):
-        return learner.step(1.0 if schedule is None else schedule.at(epoch, training.experiment.epochs))
+        factor = 1.0 if schedule is None else schedule.at(epoch, training.experiment.epochs)
+        return learner.step(factor, training.steps)
 
 
 def _record(training: Training, losses: Mapping[str, PeerLoss], rates: Mapping[str, float], images: int) -> StepRecord:

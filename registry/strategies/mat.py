@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -44,6 +44,13 @@ class MAT:
       examples_only (R4)  no teachers: v = 0 and, unless set, u = w
       answers_only (R5)   no others' examples: w_ii = 1 whatever beta says; q_ii is the mean of the others' p_k(x'_i)
 
+    `answers_from` says by which weights a trained peer answers: its own ('live') or their moving average ('average',
+    `Peer.ema`); frozen peers answer by their own. With reading 'clean', own_label 0.5, own_distillation 0.1 and no
+    peers' examples (`peer_label` = `peer_distillation` = 0) this is the "mutual adversarial training" of team Wilson
+    in the NIPS 2018 adversarial vision challenge (walkerning/NIPS2018-AVC-ModelTrack-TeamWilson, mutual_trainer.py:
+    theta 0.5, alpha 0.1, T 1), whose mean of divergences from the others differs from the divergence from their mean
+    by a constant.
+
     Losses are means over batch and views (AVG); KL sums over classes (batch mean). A mean of predictions is one of
     softened probabilities. v grows linearly from 0 over the first `warmup` share of training. Frozen peers teach and
     share their examples, if they have attacks, but do not learn. Without any label term (u = c = 0) and without a
@@ -67,6 +74,8 @@ class MAT:
     """T, for both sides of the KL."""
     reading: Reading = "owner"
     """Whose prediction is the target, and what is exchanged at all."""
+    answers_from: Literal["live", "average"] = "live"
+    """By which weights peers that are trained answer: their own, or the moving average of them."""
     clean: Annotated[float, Range(0)] = 0.0
     """c, the weight of the label loss on clean images."""
     warmup: Annotated[float, Range(0, 1)] = 0.0
@@ -103,14 +112,15 @@ class MAT:
         """Own and others' examples, clean images and teachers' logits, each where its weight is not 0."""
         self._check(peers)
         train = {}
-        teach = set()
+        asked = set()
         for peer in roles.trained(peers):
             sources = self._sources(peers, peer.name)
             train[peer.name] = (*sources, *([CLEAN] if self.clean else []))
             for source in sources:
                 if self._pair(peers, peer.name, source)[1]:
-                    teach |= set(self._targets(peers, peer.name, source))
-        return Needs(train=train, teach=frozenset(teach))
+                    asked |= set(self._targets(peers, peer.name, source))
+        ema = frozenset(pair for pair in asked if self._averaged(peers, pair[0]))
+        return Needs(train=train, teach=frozenset(asked) - ema, ema=ema)
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """The sum over sources of weighted label and distillation losses, and the clean term."""
@@ -122,7 +132,7 @@ class MAT:
                 label = label + u * label_loss(exchange, peer, source)
             if v:
                 logits = exchange.logits(peer, source)
-                targets = [exchange.teacher_logits(*pair) for pair in self._targets(exchange.peers, peer, source)]
+                targets = [self._answer(exchange, *pair) for pair in self._targets(exchange.peers, peer, source)]
                 target = mean_prediction(targets, self.temperature)
                 distilled = distilled + v * ramp * distillation(logits, target, temperature=self.temperature).mean()
         terms = {"label": label, "distillation": distilled}
@@ -145,6 +155,8 @@ class MAT:
                     "owners of examples teach",
                     allowed="attacks on it, or reading 'others' or 'clean'",
                 )
+        if self.answers_from == "average":
+            roles.check_averaged("mat", roles.trained(peers))
         weights = self.weights()
         shared = weights["peer_label"] + weights["peer_distillation"]
         for peer in roles.trained(peers):
@@ -165,6 +177,14 @@ class MAT:
             )
         if not any(weights.values()) and not self.clean:
             raise OptionError("", owner="strategies.mat", got="only weights of 0", allowed="at least one over 0")
+
+    def _averaged(self, peers: Sequence[PeerInfo], peer: str) -> bool:
+        """True: it answers by the average of its weights."""
+        return self.answers_from == "average" and any(info.name == peer for info in roles.trained(peers))
+
+    def _answer(self, exchange: Exchange, peer: str, source: str) -> Tensor:
+        averaged = self._averaged(exchange.peers, peer)
+        return (exchange.ema_teacher_logits if averaged else exchange.teacher_logits)(peer, source)
 
     def _sources(self, peers: Sequence[PeerInfo], peer: str) -> tuple[str, ...]:
         """Whose examples a peer learns from: its own, then the others', where they have any weight."""
@@ -187,16 +207,21 @@ class MAT:
         return ((source, source),) if self.reading == "owner" else tuple((name, source) for name in others)
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
-        """Two, three and four peers, and two with a frozen one."""
+        """Two, three and four peers, and two with a frozen one; they keep averages where these answer."""
         teacher = roles.example_peer("teacher", "linf", frozen=True)
         pair = (roles.example_peer("a", "linf"), roles.example_peer("b", "linf"))
-        return (*roles.example_peers(2, 3, 4), (*pair, teacher))
+        averaged = self.answers_from == "average"
+        return tuple(
+            tuple(replace(peer, ema=averaged and not peer.frozen) for peer in peers)
+            for peers in (*roles.example_peers(2, 3, 4), (*pair, teacher))
+        )
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """Every reading, free weights, and a warm-up."""
+        """Every reading, answers from averages, free weights, and a warm-up."""
         return (
             *(cls(reading=reading, temperature=2.0) for reading in _ABSENT),
+            cls(reading="others", answers_from="average"),
             cls(reading="others", clean=0.5, warmup=0.5, own_label=1.0, own_distillation=0.3, peer_distillation=0.7),
         )
 

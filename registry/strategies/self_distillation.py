@@ -56,14 +56,7 @@ class SelfDistillation:
         trained = roles.trained(peers)
         roles.check_attacked("self_distillation", trained)
         if self.alpha:
-            for peer in trained:
-                if not peer.ema:
-                    raise OptionError(
-                        "",
-                        owner="strategies.self_distillation",
-                        got=f"peer {peer.name!r} without a moving average",
-                        allowed="one on every trained peer; set Peer.ema",
-                    )
+            roles.check_averaged("self_distillation", trained)
         clean = (CLEAN,) if self.clean else ()
         return Needs(
             train={peer.name: (peer.name, *clean) for peer in trained},

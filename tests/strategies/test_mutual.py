@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 import matx
 from matx.exchange import CLEAN, PeerInfo
 from matx.roles import example_peer as peer
-from tests.strategies.tables import LABELS, Logits, logits, totals
+from tests.strategies.tables import LABELS, Logits, exchange, logits, totals
 
 Row = Sequence[float]
 
@@ -95,6 +97,47 @@ def test_mat_equals_its_loop(reading: str, peers: tuple[PeerInfo, ...]) -> None:
         }
         found = totals(strategy, peers, values, progress=progress)
         assert found == pytest.approx(expected, abs=1e-12), f"reading {reading} at progress {progress}"
+
+
+@pytest.mark.parametrize("reading", ["owner", "others", "clean", "answers_only"])
+def test_mat_with_answers_of_averages_equals_its_loop(reading: str) -> None:
+    """Trained peers answer by their averages, frozen ones by their own weights."""
+    peers = tuple(replace(p, ema=not p.frozen) for p in WITH_TEACHER)
+    strategy = matx.strategies["mat"](
+        reading=reading, answers_from="average", alpha=0.3, beta=0.4, temperature=2.0, warmup=0.5
+    )
+    needs = strategy.needs(peers)
+    assert {name for name, _ in needs.ema} == {"a", "b"}, "the trained peers' averages are asked"
+    assert {name for name, _ in needs.teach} == {"t"}, "of the live weights only the frozen peer's"
+    values = logits(peers, seed=8)
+    answers = {key: (values.teach if key[0] == "t" else values.ema)[key] for key in values.teach}
+    asked = replace(values, teach=answers)
+    expected = {i: mat_by_loops(peers, asked, i, reading=reading, a=0.3, b=0.4, t=2.0, ramp=0.4) for i in ("a", "b")}
+    found = totals(strategy, peers, values, progress=0.2)
+    assert found == pytest.approx(expected, abs=1e-12), f"reading {reading}"
+
+
+def test_the_preset_of_team_wilson_has_the_gradient_of_their_loss() -> None:
+    """theta CE(f_i(x'_i), y) + alpha mean_{j != i} KL(p_j(x) || p_i(x'_i)), up to a constant."""
+    strategy = matx.strategies["mat"](
+        reading="clean", own_label=0.5, own_distillation=0.1, peer_label=0.0, peer_distillation=0.0
+    )
+    values = logits(TRIO, seed=9)
+    for i, others in {"a": "bc", "c": "ab"}.items():
+        leaf = values.train[i, i].clone().requires_grad_()
+        table = exchange(strategy, TRIO, values, leaves={**values.train, (i, i): leaf})
+        (found,) = torch.autograd.grad(strategy.loss(table, i).total, leaf)
+        z = values.train[i, i].clone().requires_grad_()
+        log_p = z.log_softmax(-1)
+        labels = LABELS.expand(z.shape[:2])
+        parts = [torch.nn.functional.nll_loss(log_p.flatten(0, 1), labels.flatten())]
+        for j in others:
+            q = values.teach[j, CLEAN].softmax(-1)
+            parts.append((q * (q.log() - log_p)).sum(-1).mean())
+        (expected,) = torch.autograd.grad(0.5 * parts[0] + 0.1 * (parts[1] + parts[2]) / 2, z)
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+        assert {source for _, source in strategy.needs(TRIO).teach} == {CLEAN}, "answers are about clean images"
+        assert strategy.needs(TRIO).train[i] == (i,), "nobody learns from another's examples"
 
 
 def test_mat_takes_each_weight_by_itself() -> None:

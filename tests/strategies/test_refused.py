@@ -48,6 +48,7 @@ BAD_PEERS: list[tuple[str, dict[str, Any], tuple[PeerInfo, ...], str]] = [
     ("mat", {"reading": "others", "own_label": 0.0, "peer_label": 0.0}, (A, B), "collapse"),
     ("mat", {"reading": "others"}, (A, T), "no other peer with attacks for 'a'"),
     ("mat", {"reading": "owner"}, (A, B, T), "only owners of examples teach"),
+    ("mat", {"answers_from": "average"}, (A, B), "peer 'a' without a moving average, allowed: one on every"),
     ("mat", {"alpha": 0.0, "own_label": 0.0, "peer_label": 0.0, "reading": "others"}, (A, B, T), "weights of 0"),
     ("specialists", {}, (A, B), "got none as peers with several threat models"),
     ("specialists", {}, (*S, peer("h", "linf", "l1")), "got g, h as peers with several"),
