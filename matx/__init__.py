@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matx.api import LoadedRun, attack, evaluate, load, run_experiment
     from matx.data import Data, MemorySplit, Split
     from matx.errors import MatxError
     from matx.exchange import CLEAN, Exchange, Mix, Needs, PeerInfo, PeerLoss, State
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "LoadedRun": "api",
+    "attack": "api",
+    "evaluate": "api",
+    "load": "api",
+    "run_experiment": "api",
     "Data": "data",
     "MemorySplit": "data",
     "Split": "data",
@@ -60,6 +66,7 @@ __all__ = [
     "Exchange",
     "Experiment",
     "FreeObjective",
+    "LoadedRun",
     "LogitObjective",
     "MatxError",
     "MemorySplit",
@@ -76,11 +83,15 @@ __all__ = [
     "Tune",
     "__version__",
     "architectures",
+    "attack",
     "attacks",
     "augmentations",
     "datasets",
+    "evaluate",
+    "load",
     "metrics",
     "optimizers",
+    "run_experiment",
     "schedules",
     "strategies",
     "unions",
@@ -90,8 +101,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name.startswith("_") or (name not in _HOME and find_spec(f"matx.{name}")):  # a submodule is imported as such
         raise AttributeError(f"module 'matx' has no attribute {name!r}")
-    if name not in _HOME:
-        import_module("matx.plugins")  # a registry finds the installed plug-ins by it
+    if _HOME.get(name, "api") == "api":  # a registry finds the installed plug-ins by it
+        import_module("matx.plugins")
     try:
         value = getattr(import_module(f"matx.{_HOME.get(name, 'registration')}"), name)
     except AttributeError:

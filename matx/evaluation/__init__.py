@@ -3,7 +3,7 @@
 from matx.evaluation.eval_folder import EvalFolder, identity_of_evaluation, open_evaluation
 from matx.evaluation.evaluating import evaluate, evaluate_beside, read_seconds, run_evaluation, verify_evaluation
 from matx.evaluation.evaluator import Evaluator
-from matx.evaluation.external import ExternalModel, from_module, from_weights
+from matx.evaluation.external import ExternalModel, from_module, from_weights, target_of_modules
 from matx.evaluation.suites import Asked, load_suite, named_metrics, packaged_metrics, settings_of
 from matx.evaluation.target import Selection, Target, WeightSet
 from matx.evaluation.targets import target_of_folder, target_of_run, target_of_training
@@ -29,6 +29,7 @@ __all__ = [
     "run_evaluation",
     "settings_of",
     "target_of_folder",
+    "target_of_modules",
     "target_of_run",
     "target_of_training",
     "verify_evaluation",

@@ -28,13 +28,15 @@ from matx.runtime.log import logged_to
 __all__ = ["evaluate", "evaluate_beside", "read_seconds", "run_evaluation", "verify_evaluation"]
 
 
-def evaluate(evaluator: Evaluator, flags: Path | None = None, date: str | None = None) -> Results:
-    """The results of a target, its per-sample columns written beside where a file is named; nothing is checked."""
+def evaluate(
+    evaluator: Evaluator, *, flags: Path | None = None, date: str | None = None, effort: Effort | None = None
+) -> Results:
+    """The results of a target, checked where an effort is given, its per-sample columns written where a file is."""
     measured = evaluator.measured()
     if flags is not None:
         store_flags(flags, evaluator.target, measured, evaluator.settings.count(evaluator.target.data.test))
-    about = _made_by(evaluator.target.device, date)
-    return results_of(evaluator.target, evaluator.settings, measured, about)
+    found = results_of(evaluator.target, evaluator.settings, measured, _made_by(evaluator.target.device, date))
+    return found if effort is None else with_verdicts(found, inspect_scores(evaluator, measured, effort))
 
 
 def _made_by(device: torch.device, date: str | None = None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from matx.learner import build_learner
 from matx.registration import REGISTRIES, architectures, datasets
 from matx.runtime.environment import find_device, spare_threads
 
-__all__ = ["WEIGHTS", "ExternalModel", "from_module", "from_weights"]
+__all__ = ["WEIGHTS", "ExternalModel", "from_module", "from_weights", "target_of_modules"]
 
 WEIGHTS = "weights"
 """The name under which weights that are no run's are reported, where a run has `best` and `last`."""
@@ -72,7 +72,9 @@ def from_weights(
     template, data = experiment.peers["model"], _data(experiment, external)
     peers = {name: replace(template, weights=path) for name, path in files.items()} or {architecture: template}
     modules = {name: _module(name, peer, experiment, data, place) for name, peer in peers.items()}
-    return _target(loaded, data, place, modules, weights.stem if weights else architecture, ensemble=selection.ensemble)
+    return target_of_modules(
+        loaded, data, place, modules, weights.stem if weights else architecture, ensemble=selection.ensemble
+    )
 
 
 def from_module(spec: str, external: ExternalModel, selection: Selection, device: str) -> Target:
@@ -85,12 +87,13 @@ def from_module(spec: str, external: ExternalModel, selection: Selection, device
     place = find_device(device)
     module = _imported(spec).to(place)
     name = _identifier(spec.rpartition(":")[2])
-    return _target(loaded, loaded.experiment.dataset(), place, {name: module}, name, ensemble=False)
+    return target_of_modules(loaded, loaded.experiment.dataset(), place, {name: module}, name, ensemble=False)
 
 
-def _target(
+def target_of_modules(
     loaded: Loaded, data: Data, device: torch.device, modules: Mapping[str, nn.Module], name: str, *, ensemble: bool
 ) -> Target:
+    """Modules on [0,1] images, under their names, as they are; they are measured as the suite of `loaded` says."""
     spare_threads(device, data.image_shape)
     return Target(
         name=name,

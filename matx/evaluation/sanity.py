@@ -51,10 +51,10 @@ class SanityFindings:
 
 
 def inspect_scores(
-    evaluator: Evaluator, measured: Mapping[WeightSet, Measured], effort: Effort, file: Path
+    evaluator: Evaluator, measured: Mapping[WeightSet, Measured], effort: Effort, file: Path | None = None
 ) -> SanityFindings:
-    """The findings on every model that was attacked; kept in `file`: an interruption loses one model at most."""
-    known = read_findings(file)
+    """The findings on every model that was attacked, kept in `file`, if given, after each."""
+    known = SanityFindings() if file is None else read_findings(file)
     found = known if known.effort == effort.name else SanityFindings(effort=effort.name)
     target, settings = evaluator.target, evaluator.settings
     black_boxes = _black_boxes(settings.attacks, effort)
@@ -76,7 +76,8 @@ def inspect_scores(
                         device=target.device,
                     )
                     found.seconds[which, name] = round(time.monotonic() - began, 3)
-                    write_json(file, found.content())
+                    if file is not None:
+                        write_json(file, found.content())
                 bar(done, name, line=True)
     return found
 

@@ -209,4 +209,4 @@ def _evaluated(parts: ActiveRun) -> Results:
     target = target_of_training(parts.name, training, best)
     settings = settings_of(target, Asked(metrics=packaged_metrics("run")))
     date = read_environment(folder).get("date")
-    return evaluate(Evaluator(target, settings, parts.display), folder.flags, date)
+    return evaluate(Evaluator(target, settings, parts.display), flags=folder.flags, date=date)

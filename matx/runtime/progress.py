@@ -32,6 +32,11 @@ class Display:
 
     console: Console | None = None
 
+    @classmethod
+    def here(cls) -> Display:
+        """On the standard error of this process, or in the notebook that runs it."""
+        return cls(Console(stderr=True))
+
     def say(self, what: RenderableType) -> None:
         """Show a line or a table between the bars."""
         if self.console is not None:
@@ -42,7 +47,7 @@ class Display:
         """A bar for work of so much, with the time left."""
         if self.console is None:
             yield _silent
-        elif self.console.is_terminal:
+        elif self.console.is_terminal or self.console.is_jupyter:
             with _drawn(self.console) as progress:
                 task = progress.add_task(title, total=total, note="")
                 progress.update(task, completed=done)
