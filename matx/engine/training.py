@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from matx.craft import Passes
-from matx.data import Data, carve
+from matx.data import Data
 from matx.exchange import CLEAN, Needs, State
-from matx.experiment import Experiment, check_classes, check_needs, peer_infos
+from matx.experiment import Experiment, check_classes, check_needs, peer_infos, splits_of
 from matx.interfaces import Stateful
 from matx.learner import Learner, build_learner
 
@@ -112,7 +112,6 @@ class Training:
 def start(experiment: Experiment, data: Data, *, device: torch.device | str = "cpu") -> Training:
     """An experiment's training before its first step. The test split of `data` is not opened."""
     check_classes(experiment, data.num_classes)
-    carved = carve(data, validation=experiment.validation, train_limit=experiment.train_limit)
     needs = experiment.strategy.needs(peer_infos(experiment))
     check_needs(needs, experiment)
     learners = {
@@ -123,7 +122,7 @@ def start(experiment: Experiment, data: Data, *, device: torch.device | str = "c
     unions = {f"union.{name}": peer.union for name, peer in experiment.peers.items()}
     components: dict[str, object] = {**unions, "strategy": experiment.strategy}
     states = {name: component.start() for name, component in components.items() if isinstance(component, Stateful)}
-    return Training(experiment, carved, needs, torch.device(device), learners, states)
+    return Training(experiment, splits_of(experiment, data), needs, torch.device(device), learners, states)
 
 
 def _share_starts(learners: dict[str, Learner], needs: Needs) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Annotated, Literal
 
+from matx.data import Data, carve
 from matx.effect import NO_EFFECT
 from matx.errors import OptionError
 from matx.exchange import PeerInfo
@@ -23,6 +24,7 @@ from matx.interfaces import (
     Schedule,
     Strategy,
 )
+from matx.label_noise import mislabelled
 from matx.options import Range, concerning, declare
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "check_needs",
     "crafting_order",
     "peer_infos",
+    "splits_of",
     "teacher_mode",
 ]
 
@@ -132,6 +135,9 @@ class Experiment:
     """The share of train carved out for validation where the dataset has no split of its own."""
     train_limit: Annotated[int, Range(1)] | None = None
     """At most so many training images (a fixed, stratified choice); None: all."""
+    label_noise: Annotated[float, Range(0, 1, open="high")] = 0.0
+    """The share of the training images whose label is made wrong, drawn by the seed; validation and test stay as they
+    are. 0: none."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """'bf16' (autocast around single forwards), or 'auto' (bf16 where the hardware has it natively)."""
     batch_norm: Literal["joint", "separate", "sequential"] = "joint"
@@ -171,6 +177,13 @@ class Experiment:
         """The peers whose mean is the run's score."""
         trained = tuple(name for name, peer in self.peers.items() if not peer.frozen)
         return tuple(self.evaluation.scored) or trained
+
+
+def splits_of(experiment: Experiment, data: Data) -> Data:
+    """The splits that an experiment trains and validates on, of its dataset's `data`."""
+    carved = carve(data, validation=experiment.validation, train_limit=experiment.train_limit)
+    train = mislabelled(carved.train, experiment.label_noise, data.num_classes, seed=experiment.seed)
+    return replace(carved, train=train)
 
 
 def peer_infos(experiment: Experiment) -> tuple[PeerInfo, ...]:

@@ -13,10 +13,10 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from matx.data import Data, carve, fingerprints
+from matx.data import Data, fingerprints
 from matx.effect import has_effect
 from matx.errors import CheckpointError, MatxError, RunError
-from matx.experiment import Experiment, Peer
+from matx.experiment import Experiment, Peer, splits_of
 from matx.learner import weights_file
 from matx.registration import REGISTRIES
 
@@ -43,8 +43,7 @@ def identity_of(value: object, prefix: str = "") -> dict[str, str]:
 
 def images_of(experiment: Experiment, data: Data) -> dict[str, str]:
     """The fingerprints of the training and validation images of an experiment, whose dataset gave `data`."""
-    used = carve(data, validation=experiment.validation, train_limit=experiment.train_limit)
-    return dict(fingerprints(used, test=False))
+    return dict(fingerprints(splits_of(experiment, data), test=False))
 
 
 def differences(stored: Mapping[str, str], given: Mapping[str, str]) -> list[str]:
