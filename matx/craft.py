@@ -16,6 +16,7 @@ from matx.exchange import State
 from matx.interfaces import (
     Attack,
     AttackInput,
+    CraftingModel,
     Model,
     Objective,
     PerturbationUnion,
@@ -91,19 +92,26 @@ def untouched(module: nn.Module, *, training: bool) -> Iterator[None]:
 
 @contextmanager
 def attackable(
-    module: nn.Module, *, mode: str = "eval", passes: Passes | None = None, call: Model | None = None
+    module: nn.Module,
+    *,
+    mode: str = "eval",
+    passes: Passes | None = None,
+    call: Model | None = None,
+    copy: Model | None = None,
 ) -> Iterator[Model]:
     """The module as a Model to attack: parameters frozen, mode set; modes, buffers, requires_grad, .grad put back.
 
-    `call` runs the forward in the module's stead (for autocast around it).
+    `call` runs the forward in the module's stead. With a `copy` gradients come from that, and examples are judged by
+    the module.
     """
     parameters = [(p, p.requires_grad, p.grad) for p in module.parameters()]
     with untouched(module, training=mode == "train"):
         for parameter, _, _ in parameters:
             parameter.requires_grad_(False)
-        model = call or module
+        count: Callable[[Model], Model] = (lambda model: model) if passes is None else passes.counted
+        model = count(call or module)
         try:
-            yield model if passes is None else passes.counted(model)
+            yield model if copy is None else CraftingModel(count(copy), model)
         finally:
             for parameter, requires_grad, gradient in parameters:
                 parameter.requires_grad_(requires_grad)

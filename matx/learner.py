@@ -18,7 +18,16 @@ from matx.errors import CheckpointError, ModelError, OptionError, did_you_mean
 from matx.experiment import Peer
 from matx.randomness import seed_for
 
-__all__ = ["Learner", "Normalised", "build_learner", "forward", "precision_type", "read_weights", "weights_file"]
+__all__ = [
+    "Learner",
+    "Normalised",
+    "build_learner",
+    "forward",
+    "precision_type",
+    "read_weights",
+    "resolved_precision",
+    "weights_file",
+]
 
 
 class Normalised(nn.Module):
@@ -119,11 +128,18 @@ def forward(module: nn.Module, images: Tensor, dtype: torch.dtype = torch.float3
     return logits.float()
 
 
-def precision_type(precision: str, device: torch.device | str) -> torch.dtype:
-    """The dtype of forwards: 'auto' is bf16 on CUDA hardware that has it natively, else fp32."""
-    if precision == "auto":
-        native = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if native else torch.float32
+def resolved_precision(precision: str, device: torch.device | str) -> str:
+    """'fp32' or 'bf16'; 'auto' is bf16 on hardware that multiplies in it: CUDA, or CPUs with AMX or AVX512-BF16."""
+    if precision != "auto":
+        return precision
+    if torch.device(device).type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # no public name yet
+    return "bf16" if native else "fp32"
+
+
+def precision_type(precision: str) -> torch.dtype:
+    """The dtype of forwards in a resolved precision."""
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
@@ -142,7 +158,7 @@ def build_learner(
         module.requires_grad_(False)
     averages = peer.ema is not None or peer.swa_from is not None
     ema = copy.deepcopy(module).eval().requires_grad_(False) if averages else None
-    return Learner(name, peer, module, _optimizer(peer, module), ema, precision_type(precision, device))
+    return Learner(name, peer, module, _optimizer(peer, module), ema, precision_type(precision))
 
 
 def _optimizer(peer: Peer, module: nn.Module) -> torch.optim.Optimizer | None:

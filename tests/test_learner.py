@@ -11,7 +11,7 @@ import torch
 import matx
 from matx import Peer
 from matx.errors import CheckpointError, OptionError
-from matx.learner import build_learner, forward, precision_type
+from matx.learner import build_learner, forward, resolved_precision
 
 SGD = matx.optimizers["sgd"]
 DATA = matx.datasets["digits"]()()
@@ -120,4 +120,11 @@ def test_bf16_is_autocast_around_one_forward_and_gives_fp32() -> None:
     exact, rough = (forward(learner.module, images, dtype) for dtype in (torch.float32, torch.bfloat16))
     assert rough.dtype == torch.float32, "logits are not fp32"
     assert 0 < float((exact - rough).abs().max()) < 0.1, "bf16 was not used, or is far off"
-    assert precision_type("auto", "cpu") == torch.float32, "auto is not fp32 on a CPU"
+
+
+def test_auto_is_bf16_where_the_processor_multiplies_in_it() -> None:
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text().split() if info.is_file() else []
+    wanted = "bf16" if {"avx512_bf16", "amx_tile"} & set(flags) else "fp32"
+    assert resolved_precision("auto", "cpu") == wanted, f"auto is not {wanted} on this processor"
+    assert resolved_precision("fp32", "cpu") == "fp32", "a precision that is named is not taken"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 
+import torch
 from torch import Tensor
 
 from matx.craft import attackable, craft, forked
@@ -24,6 +25,9 @@ def craft_all(training: Training, batch: Batch) -> dict[str, Tensor]:
     read = {source for sources in needs.train.values() for source in sources}
     read |= {source for _, source in needs.teach | needs.ema}
     wanted = [name for name in peers if name in read]
+    for name, copy in training.copies.items():
+        if not peers[name].frozen:
+            copy.refresh()
     examples = {CLEAN: batch.images[None]}
     for name in crafting_order(peers, wanted):
         examples[name] = _craft_one(training, name, batch, examples)
@@ -64,7 +68,10 @@ def _craft_one(training: Training, name: str, batch: Batch, examples: Mapping[st
 def _attackable(training: Training, name: str) -> AbstractContextManager[Model]:
     learner = training.learners[name]
     mode = "eval" if learner.peer.frozen else learner.peer.attack_mode
-    return attackable(learner.module, mode=mode, passes=training.passes, call=learner.forward)
+    copy: Model | None = training.copies.get(name)
+    if copy is None and learner.dtype != torch.float32:
+        copy = learner.forward
+    return attackable(learner.module, mode=mode, passes=training.passes, copy=copy)
 
 
 def _objective(training: Training, name: str, models: Mapping[str, Model]) -> Callable[[AttackInput], Objective] | None:

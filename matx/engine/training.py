@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from matx.copies import CraftingCopy, crafting_copy
 from matx.craft import Passes
-from matx.data import Data
+from matx.data import Data, batches
 from matx.exchange import CLEAN, Needs, State
 from matx.experiment import Experiment, check_classes, check_needs, peer_infos, splits_of
 from matx.interfaces import Stateful
-from matx.learner import Learner, build_learner
+from matx.learner import Learner, build_learner, precision_type, resolved_precision
+
+log = logging.getLogger("matx")
 
 __all__ = ["Position", "Training", "canonical", "start"]
 
@@ -35,9 +39,14 @@ class Training:
     data: Data
     needs: Needs
     device: torch.device
+    precision: str
+    """fp32 or bf16: what 'auto' came to where the run began."""
     learners: dict[str, Learner]
     states: dict[str, State]
     """{"strategy" or "union.PEER": state} of the components that keep one."""
+    copies: dict[str, CraftingCopy] = field(default_factory=dict)
+    """{peer: its crafting copy}, of those that attacks or a strategy's objectives call in eval mode and that have one;
+    it is refreshed at the start of each step."""
     position: Position = Position()
     sums: dict[str, dict[str, float]] = field(default_factory=dict)
     """{peer: {term: sum over the images of this epoch}}."""
@@ -85,6 +94,7 @@ class Training:
         """All that a resumed run needs, as tensors and plain values."""
         return {
             "position": [self.position.epoch, self.position.step],
+            "precision": self.precision,
             "sums": self.sums,
             "seen": [self.seen, self.epoch_seen],
             "passes": vars(self.passes).copy(),
@@ -107,6 +117,20 @@ class Training:
         self.states |= state["states"]
         for name, learner in self.learners.items():
             learner.load_state_dict(state["learners"][name])
+        # The first versions stored no precision, and took fp32 for 'auto' on CPUs.
+        former = "fp32" if self.experiment.precision == "auto" and self.device.type == "cpu" else self.precision
+        self._go_on_in(state.get("precision", former))
+
+    def _go_on_in(self, precision: str) -> None:
+        """Train in the precision in which the run began, whatever the device would take for 'auto'."""
+        if precision != self.precision:
+            log.info("the run goes on in %s, in which it began; on this device 'auto' is %s", precision, self.precision)
+            self.precision = precision
+            for learner in self.learners.values():
+                learner.dtype = precision_type(precision)
+            self.copies = crafting_copies(self)
+        for copy in self.copies.values():
+            copy.refresh()
 
 
 def start(experiment: Experiment, data: Data, *, device: torch.device | str = "cpu") -> Training:
@@ -114,15 +138,36 @@ def start(experiment: Experiment, data: Data, *, device: torch.device | str = "c
     check_classes(experiment, data.num_classes)
     needs = experiment.strategy.needs(peer_infos(experiment))
     check_needs(needs, experiment)
+    precision = resolved_precision(experiment.precision, device)
     learners = {
-        name: build_learner(name, peer, data, seed=experiment.seed, device=device, precision=experiment.precision)
+        name: build_learner(name, peer, data, seed=experiment.seed, device=device, precision=precision)
         for name, peer in experiment.peers.items()
     }
     _share_starts(learners, needs)
     unions = {f"union.{name}": peer.union for name, peer in experiment.peers.items()}
     components: dict[str, object] = {**unions, "strategy": experiment.strategy}
     states = {name: component.start() for name, component in components.items() if isinstance(component, Stateful)}
-    return Training(experiment, splits_of(experiment, data), needs, torch.device(device), learners, states)
+    training = Training(
+        experiment, splits_of(experiment, data), needs, torch.device(device), precision, learners, states
+    )
+    training.copies = crafting_copies(training)
+    return training
+
+
+def crafting_copies(training: Training) -> dict[str, CraftingCopy]:
+    """The copies of the peers that attacks search on, and of those that a strategy's objectives call."""
+    split, peers = training.data.train, training.experiment.peers
+    called = [name for name, peer in peers.items() if peer.attacks]
+    called += [other for others in training.needs.craft.values() for other in others]
+    few = torch.arange(min(8, len(split.labels)))
+    (probe,) = batches(split, few, len(few), device=training.device)
+    dtype = precision_type(training.precision)
+    copies = {
+        name: crafting_copy(training.learners[name].module, probe.images, dtype)
+        for name in dict.fromkeys(called)
+        if peers[name].frozen or peers[name].attack_mode == "eval"
+    }
+    return {name: copy for name, copy in copies.items() if copy is not None}
 
 
 def _share_starts(learners: dict[str, Learner], needs: Needs) -> None:

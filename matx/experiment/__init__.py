@@ -139,7 +139,8 @@ class Experiment:
     """The share of the training images whose label is made wrong, drawn by the seed; validation and test stay as they
     are. 0: none."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    """'bf16' (autocast around single forwards), or 'auto' (bf16 where the hardware has it natively)."""
+    """Of forwards: 'bf16', or 'auto' (bf16 where the hardware multiplies in it, also on CPUs; a run goes on in what it
+    began in). Images, losses, updates, and what says which example is worse or broken are fp32 always."""
     batch_norm: Literal["joint", "separate", "sequential"] = "joint"
     """'joint': all sources of a peer in one training forward; 'separate': a forward each, running statistics from its
     own alone; 'sequential': a forward each, own first and clean last, and each updates running statistics, as in most

@@ -14,11 +14,13 @@ from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss, State
 from matx.interfaces.attack_input import (
     OBJECTIVES,
     AttackInput,
+    CraftingModel,
     FreeObjective,
     LogitObjective,
     Model,
     Objective,
     ObjectiveName,
+    judge_of,
     value_and_gradient,
 )
 from matx.interfaces.inputs import copied, refuse_writes
@@ -35,6 +37,7 @@ __all__ = [
     "Augmentation",
     "Column",
     "Composite",
+    "CraftingModel",
     "Dataset",
     "Figure",
     "Findings",
@@ -59,6 +62,7 @@ __all__ = [
     "checked_examples",
     "copied",
     "found_anywhere",
+    "judge_of",
     "refuse_writes",
     "run_attack",
     "sources_of",

@@ -15,16 +15,34 @@ from matx.randomness import SampleGenerator
 __all__ = [
     "OBJECTIVES",
     "AttackInput",
+    "CraftingModel",
     "FreeObjective",
     "LogitObjective",
     "Model",
     "Objective",
     "ObjectiveName",
+    "judge_of",
     "value_and_gradient",
 ]
 
 Model = Callable[[Tensor], Tensor]
 """(N, C, H, W) images in [0,1] -> (N, classes) logits."""
+
+
+class CraftingModel:
+    """A Model whose gradients come from a crafting copy, beside the network itself in fp32, which judges examples."""
+
+    def __init__(self, copy: Model, judge: Model) -> None:
+        self.copy = copy
+        self.judge = judge
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.copy(images)
+
+
+def judge_of(model: Model) -> Model:
+    """What says which of finished examples is worse or broken: the network itself in fp32."""
+    return model.judge if isinstance(model, CraftingModel) else model
 
 
 class Objective(Protocol):
@@ -36,6 +54,10 @@ class Objective(Protocol):
 
     def select(self, rows: Tensor) -> Objective:
         """The objective of some of the samples."""
+        ...
+
+    def judged(self) -> Objective:
+        """The objective on the networks themselves, in place of their crafting copies."""
         ...
 
 
@@ -63,20 +85,33 @@ class LogitObjective:
         """The objective of some of the samples."""
         return replace(self, tensors={name: tensor[rows] for name, tensor in self.tensors.items()})
 
+    def judged(self) -> LogitObjective:
+        """The same of the network itself (see `judge_of`)."""
+        return replace(self, model=judge_of(self.model))
+
 
 @dataclass(frozen=True, eq=False)
 class FreeObjective:
-    """function(images, **tensors): any objective (a moving target, several models); `tensors` hold one row a sample."""
+    """function(images, **models, **tensors): any objective (a moving target, several models).
+
+    `tensors` hold one row a sample. A model that the function calls but `models` does not name is never replaced by
+    the network itself where examples are judged.
+    """
 
     function: Callable[..., Tensor]
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
 
     def __call__(self, images: Tensor) -> Tensor:
-        return self.function(images, **self.tensors)
+        return self.function(images, **self.models, **self.tensors)
 
     def select(self, rows: Tensor) -> FreeObjective:
         """The objective of some of the samples."""
         return replace(self, tensors={name: tensor[rows] for name, tensor in self.tensors.items()})
+
+    def judged(self) -> FreeObjective:
+        """The same of the networks themselves (see `judge_of`)."""
+        return replace(self, models={name: judge_of(model) for name, model in self.models.items()})
 
 
 def _kl_to_clean(logits: Tensor, labels: Tensor, clean: Tensor) -> Tensor:
@@ -98,9 +133,14 @@ ObjectiveName = Literal["cross_entropy", "margin", "dlr", "kl"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttackInput:
-    """What one attack call is given: parameters are frozen, the mode is set, the model is differentiable in images."""
+    """What one attack call is given: parameters are frozen, the mode is set, the model is differentiable in images.
+
+    An ascent reads values and gradients from `model`. What compares finished examples (of restarts, of attacks, of
+    other peers) or counts broken ones asks `judge`, or goes on with `judged()`.
+    """
 
     model: Model
+    """What gradients come from; in training it may be a crafting copy: folded, or in bf16."""
     images: Tensor
     """(N, C, H, W) fp32 in [0,1], clean."""
     labels: Tensor
@@ -123,6 +163,17 @@ class AttackInput:
             with torch.no_grad():
                 tensors["clean"] = self.model(self.images)
         return LogitObjective(self.model, OBJECTIVES[name], tensors)
+
+    @property
+    def judge(self) -> Model:
+        """The network itself in fp32, in its attack mode; the model where that is no copy."""
+        return judge_of(self.model)
+
+    def judged(self) -> AttackInput:
+        """The same with the network itself as the model, and the objective on it."""
+        if self.judge is self.model:
+            return self
+        return replace(self, model=self.judge, objective=None if self.objective is None else self.objective.judged())
 
     def select(self, rows: Tensor) -> AttackInput:
         """The same for some of the samples (a boolean mask or indices into the batch)."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from matx.craft import attackable, forked
+from matx.copies import crafting_copy
+from matx.craft import attackable
 from matx.data import Batch, Split, batches
-from matx.folding import folded
-from matx.interfaces import Figure, Findings, Metric, Model, copied, refuse_writes
+from matx.interfaces import CraftingModel, Figure, Findings, Metric, Model, copied, refuse_writes
 from matx.measure.answers import known_classes, plain_fp32
 from matx.measure.columns import Columns, checked_columns, checked_figures, joined
 from matx.measure.rates import Flags
@@ -196,11 +196,15 @@ def _live(
     (probe,) = batches(split, few, len(few), device=device)
     with ExitStack() as stack, plain_fp32(device):
         live = {name: stack.enter_context(attackable(module, mode="eval")) for name, module in models.items()}
+        light = {name: crafting_copy(module, probe.images) for name, module in models.items()}
         rows = torch.arange(settings.count(split))
         classes = {name: known_classes(name, model, split, rows, device) for name, model in live.items()}
-        with forked(0, device):
-            light: dict[str, Model] = {name: folded(module, probe.images) for name, module in models.items()}
-        yield live, light, classes
+        yield live, {name: _searched(live[name], light[name]) for name in models}, classes
+
+
+def _searched(model: Model, copy: Model | None) -> Model:
+    """What attacks are given: the copy, with the model to judge by."""
+    return model if copy is None else CraftingModel(copy, model)
 
 
 def _columns(metric: Metric, part: MeasuredBatch) -> Columns:

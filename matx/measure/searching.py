@@ -41,7 +41,7 @@ class Searching:
     name: str
     model: Model
     light: Model
-    """The same function with fewer operations, for attacks; the model itself says what is broken."""
+    """What attacks are given: a copy with fewer operations, where there is one; the model itself judges."""
     classes: int
     batch: Batch
     rows: Tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -136,7 +136,7 @@ def evaluate(given: AttackInput, images: Tensor, *, gradient: bool, flag_wrong: 
 
 def best_of(
     given: AttackInput,
-    objectives: Iterable[Objective],
+    objectives: Sequence[Objective],
     restarts: int,
     run: Callable[[AttackInput, int], Found],
     *,
@@ -144,25 +144,35 @@ def best_of(
 ) -> Tensor:
     """The best example over objectives and restarts: misclassified first, then the highest value.
 
-    With `early_exit` later runs see only the samples that are still robust.
+    Several are compared on the network itself, which costs a forward each where the model is a copy of it. With
+    `early_exit` later runs see only the samples that are still robust.
     """
+    several = len(objectives) * restarts > 1
     best: Found | None = None
     for index, objective in enumerate(objectives):
         for restart in range(restarts):
             names = ("restart", restart) if index == 0 else ("restart", restart, "objective", index)
             here = replace(given, objective=objective, generator=given.generator.at(*names))
             if best is None:
-                best = run(here, restart)
+                best = _judged(here, run(here, restart)) if several else run(here, restart)
             elif not early_exit:
-                best = best.better(run(here, restart))
+                best = best.better(_judged(here, run(here, restart)))
             else:
                 rows = (~best.wrong).nonzero().squeeze(1)
                 if len(rows) == 0:
                     return best.images
                 batch = ShrinkingBatch(done=best)
                 batch.rows = rows
-                best = batch.results(best.select(rows).better(run(here.select(rows), restart)))
+                some = here.select(rows)
+                best = batch.results(best.select(rows).better(_judged(some, run(some, restart))))
     return given.images if best is None else best.images
+
+
+def _judged(given: AttackInput, found: Found) -> Found:
+    """The same examples with the network's own values and flags."""
+    if given.judge is given.model:
+        return found
+    return evaluate(given.judged(), found.images, gradient=False, flag_wrong=True)[0]
 
 
 def search(given: AttackInput, objective: str, start: Start, move: Move, options: SearchOptions) -> Tensor:

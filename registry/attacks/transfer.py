@@ -45,7 +45,7 @@ class Transfer:
             known = ", ".join(given.sources) or "none"
             raise OptionError(f"attacks.transfer.sources: got {', '.join(missing)}, allowed here: {known}")
         with torch.no_grad():
-            objective = given.objective_for(self.objective)
+            objective = given.judged().objective_for(self.objective)
             views = [view for name in self.sources for view in given.sources[name]]
             best = self.threat.project(views[0], given.images)
             if len(views) == 1:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -24,19 +22,12 @@ def kl_from(target: Tensor, model: Model) -> LogitObjective:
 
 def kl_between(teacher: Model, student: Model) -> FreeObjective:
     """KL(p_teacher(x') || p_student(x')), the gradient through both."""
-    return FreeObjective(_Moving(teacher, student))
+    return FreeObjective(_kl_between, models={"teacher": teacher, "student": student})
 
 
 def _kl_from(logits: Tensor, target: Tensor) -> Tensor:
     return kl_divergence(target, logits)
 
 
-class _Moving:
-    """images -> KL between two models' predictions on them."""
-
-    def __init__(self, teacher: Model, student: Model) -> None:
-        self.teacher: Callable[[Tensor], Tensor] = teacher
-        self.student: Callable[[Tensor], Tensor] = student
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return kl_divergence(self.teacher(images), self.student(images))
+def _kl_between(images: Tensor, teacher: Model, student: Model) -> Tensor:
+    return kl_divergence(teacher(images), student(images))

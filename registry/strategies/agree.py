@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -14,7 +15,7 @@ import matx
 from matx import roles
 from matx.errors import OptionError
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import AttackInput, FreeObjective, Model, Neutral, Objective
+from matx.interfaces import AttackInput, LogitObjective, Model, Neutral, Objective
 from matx.losses import cross_entropy, kl_divergence
 from matx.options import Range
 from registry.strategies import _objectives
@@ -66,7 +67,7 @@ class Agree:
         """CE(f_i(x'), y) + weight times the divergence, both ways, from each other's clean prediction."""
         others = [_objectives.clean_logits(model, given) for name, model in models.items() if name != peer]
         tensors = {"labels": given.labels, "others": torch.stack(others, 1)}
-        return FreeObjective(_LabelsAndDisagreement(models[peer], self.weight), tensors)
+        return LogitObjective(models[peer], partial(_labels_and_disagreement, weight=self.weight), tensors)
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Own cross-entropy and half of every pair's divergence."""
@@ -93,13 +94,6 @@ def both_ways(first: Tensor, second: Tensor) -> Tensor:
     return kl_divergence(first, second) + kl_divergence(second, first)
 
 
-class _LabelsAndDisagreement:
-    """images -> labels' loss and disagreement with the others' fixed logits (N, others, classes)."""
-
-    def __init__(self, model: Model, weight: float) -> None:
-        self.model = model
-        self.weight = weight
-
-    def __call__(self, images: Tensor, labels: Tensor, others: Tensor) -> Tensor:
-        logits = self.model(images)
-        return cross_entropy(logits, labels) + self.weight * both_ways(logits[:, None], others).sum(1)
+def _labels_and_disagreement(logits: Tensor, labels: Tensor, others: Tensor, weight: float) -> Tensor:
+    """The labels' loss and the disagreement with the others' fixed logits (N, others, classes)."""
+    return cross_entropy(logits, labels) + weight * both_ways(logits[:, None], others).sum(1)

@@ -22,7 +22,7 @@ class Adaptive:
 
     Croce and Hein 2022 (arXiv 2105.12508), who face l_inf and l1 only: their hull covers the l2 ball. Accuracies count
     all training examples since the start; until every attack has been used once, all are equally likely. The published
-    code takes them from the training forward; here they are the attacked model's predictions, in its attack mode.
+    code takes them from the training forward; here they are the attacked peer's own predictions, in its attack mode.
     State: {"right.0": correct examples of attack 0, "seen.0": all of them, ...}. Costs one attack's passes and one
     forward.
     """
@@ -39,7 +39,7 @@ class Adaptive:
         drawn = _drawn(self.weights(len(attacks), state), given)
         images = run_attack(attacks[drawn], given)
         with torch.no_grad():
-            right = int((given.model(images).argmax(-1) == given.labels).sum())
+            right = int((given.judge(images).argmax(-1) == given.labels).sum())
         counts = {f"right.{drawn}": right, f"seen.{drawn}": len(images)}
         return images.unsqueeze(0), {**state, **{name: state.get(name, 0.0) + more for name, more in counts.items()}}
 

@@ -19,7 +19,8 @@ from matx.interfaces import Attack, AttackInput, LogitObjective, ObjectiveName, 
 class WorstCase:
     """One view: per sample the example argmax_a loss(x'_a) (MAX of Tramer and Boneh 2019, arXiv 1904.13000).
 
-    Costs every attack's passes and one forward of all their examples as one batch (none for a single attack).
+    Costs every attack's passes and one forward of all their examples as one batch (none for a single attack), by the
+    peer itself, in fp32 and in its attack mode, whatever copy of it the attacks searched on.
     """
 
     dominates: ClassVar[bool] = True
@@ -43,7 +44,7 @@ class WorstCase:
         if len(views) == 1:
             return views, state
         with torch.no_grad():
-            values, wrong = self._evaluated(views, given)
+            values, wrong = self._evaluated(views, given.judged())
         if self.misclassified_first:
             values = values.masked_fill(~wrong & wrong.any(0), -torch.inf)
         worst = values.argmax(0)

@@ -1,4 +1,4 @@
-"""Folding batch norms into convolutions: the same function, or the module itself."""
+"""Crafting copies: the same function with fewer operations or in bf16, which follows the network; or none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from matx.folding import folded
+from matx.copies import crafting_copy
+
+
+def folded(module: nn.Module, images: Tensor) -> nn.Module:
+    """The graph of the copy; the module itself where it has none."""
+    copy = crafting_copy(module, images)
+    return module if copy is None else copy.folding.graph
 
 
 def images(count: int = 8) -> Tensor:
@@ -163,3 +169,67 @@ def test_a_module_is_known_by_its_type_not_by_its_name() -> None:
     light, x = folded(module, images()), images(20)
     assert norms(light) == 0, "what is called relu was taken for one, and so nothing was folded"
     torch.testing.assert_close(light(x), module(x), rtol=1e-4, atol=1e-5, msg="folding changes the answers")
+
+
+def stirred(module: nn.Module) -> None:
+    """Every weight and statistic is another one."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.is_floating_point():
+                tensor.mul_(torch.empty_like(tensor).uniform_(0.7, 1.3))
+
+
+@pytest.mark.parametrize("kind", [Residual, Scaled])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_refreshed_copy_follows_the_network(kind: type[nn.Module], dtype: torch.dtype) -> None:
+    module, x = settled(kind()), images(20)
+    copy = crafting_copy(module, images(), dtype)
+    assert copy is not None, "the network has no copy"
+    before = copy(x)
+    tensors = [tensor.data_ptr() for tensor in copy.folding.graph.parameters()]
+    stirred(module)
+    stale = (copy(x) - module(x)).abs().max()
+    assert torch.equal(copy(x), before), "a copy changes although nobody refreshed it"
+    copy.refresh()
+    near = (copy(x) - module(x)).abs().max()
+    bound = 1e-5 if dtype == torch.float32 else 0.02 * module(x).abs().max()
+    assert near < bound < stale, f"a refreshed copy is {float(near):.2g} off, a stale one {float(stale):.2g}"
+    assert tensors == [tensor.data_ptr() for tensor in copy.folding.graph.parameters()], "a refresh moves weights"
+    assert copy(x).dtype == torch.float32, "logits are not fp32"
+
+
+def test_a_bf16_copy_multiplies_in_bf16_and_normalises_in_fp32() -> None:
+    class Mixed(Residual):
+        def __init__(self) -> None:
+            super().__init__()
+            self.channels, self.head = nn.LayerNorm(4), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.channels(super().forward(x)).softmax(1))
+            return logits
+
+    seen: dict[str, torch.dtype] = {}
+    copy = crafting_copy(settled(Mixed()), images(), torch.bfloat16)
+    assert copy is not None, "the network has no copy"
+    for name, part in copy.folding.graph.named_modules():
+        if name:
+            part.register_forward_hook(lambda _, given, __, name=name: seen.__setitem__(name, given[0].dtype))
+    point = images().requires_grad_()
+    copy(point).sum().backward()
+    low = {name for name, dtype in seen.items() if dtype == torch.bfloat16}
+    assert {"first", "second", "third", "head"} <= low, f"only {low} run in bf16"
+    assert seen["channels"] == torch.float32, "the normalisation over channels is not in fp32"
+    assert point.grad is not None, "there is no gradient"
+    assert point.grad.dtype == torch.float32, "the gradient is not fp32"
+
+
+def test_a_copy_leaves_the_network_as_it_was() -> None:
+    module = settled(Residual()).train()
+    kept = {name: value.clone() for name, value in module.state_dict().items()}
+    copy = crafting_copy(module, images(), torch.bfloat16)
+    assert copy is not None, "the network has no copy"
+    copy.refresh()
+    assert all(torch.equal(value, kept[name]) for name, value in module.state_dict().items()), "statistics moved"
+    assert all(part.training for part in module.modules()), "the mode was not put back"
+    assert all(parameter.requires_grad for parameter in module.parameters()), "the network was frozen"
