@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from matx.cli.dry_run import show_dry_run
 from matx.cli.options import common, device, display, load, settings
 from matx.cli.results import show_comparison, show_run
 
 if TYPE_CHECKING:
-    from matx.run import DryRun
     from matx.runtime.folder import RunFolder
 
 __all__ = ["run"]
@@ -24,7 +24,15 @@ __all__ = ["run"]
 @settings
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run folder; it must not exist.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue the run in this folder.")
-@click.option("--dry-run", is_flag=True, help="Build everything, take one real step, write nothing.")
+@click.option("--dry-run", is_flag=True, help="Take some real steps, estimate the run's cost, write nothing.")
+@click.option("--peak", type=float, metavar="FLOPS", help="Of a dry run: the time on a device of this peak, too.")
+@click.option(
+    "--utilisation",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="The share of the peak that is reached there.",
+)
 @device
 @click.option("--seed", type=click.IntRange(min=0), help="The same as -s Experiment.seed=N.")
 @click.option("--seeds", metavar="0-4", help="A queue: each FILE on each of these seeds, compared in the end.")
@@ -36,6 +44,8 @@ def run(
     out: Path | None,
     resume: Path | None,
     dry_run: bool,
+    peak: float | None,
+    utilisation: float,
     device: str | None,
     seed: int | None,
     seeds: str | None,
@@ -52,6 +62,8 @@ def run(
         if resume is not None or dry_run or seed is not None:
             raise click.UsageError("--seeds is a queue: leave --resume, --dry-run and --seed away")
         return _queue(files, bindings, seeds, out, jobs, device)
+    if peak is not None and not dry_run:
+        raise click.UsageError("--peak belongs to --dry-run")
     if jobs is not None:
         raise click.UsageError("--jobs belongs to a queue of --seeds")
     if resume is not None:
@@ -67,7 +79,7 @@ def run(
 
     loaded = with_run_name(loaded, files[0])
     if dry_run:
-        _show_dry(runs.dry_run(loaded, out=out, device=_auto(device)))
+        show_dry_run(runs.dry_run(loaded, out=out, device=_auto(device)), peak, utilisation)
         return 0
     command = ["matx", *sys.argv[1:]]
     show_run(runs.run(loaded, out=out, device=_auto(device), display=display(), command=command))
@@ -118,11 +130,3 @@ def _queue(
     if len(swept.finished) > 1:
         show_comparison(compare(swept.finished))
     return 1 if swept.failed else 0
-
-
-def _show_dry(done: DryRun) -> None:
-    click.echo(f"{done.name}: {done.steps} steps; the first took {done.seconds:.2f} s")
-    for name, count in done.parameters.items():
-        terms = ", ".join(f"{term} {value:.4g}" for term, value in done.losses.get(name, {}).items()) or "frozen"
-        click.echo(f"  {name}: {count:,} trained weights; {terms}")
-    click.echo("dry run: nothing was written")

@@ -2,6 +2,16 @@
 
 from matx.engine.finite import refuse_weights
 from matx.engine.loop import EpochRecord, StepRecord, fit, step
-from matx.engine.training import Position, Training, start
+from matx.engine.training import PHASES, Position, Training, start
 
-__all__ = ["EpochRecord", "Position", "StepRecord", "Training", "fit", "refuse_weights", "start", "step"]
+__all__ = [
+    "PHASES",
+    "EpochRecord",
+    "Position",
+    "StepRecord",
+    "Training",
+    "fit",
+    "refuse_weights",
+    "start",
+    "step",
+]

@@ -36,10 +36,11 @@ def descend(
     training: Training, group: Sequence[str], batch: Batch, examples: Mapping[str, Tensor], teachers: TeacherLogits
 ) -> dict[str, PeerLoss]:
     """The losses of a group and one backward of their sum to the group's own parameters."""
-    teachers.compute()
+    with training.phase("teaching"):
+        teachers.compute()
     evaluated = partial(_losses, training, group, batch, examples, teachers)
     parameters = [p for name in group for p in training.learners[name].module.parameters() if p.requires_grad]
-    with _perturbed(training, group, evaluated, batch):
+    with training.phase("training"), _perturbed(training, group, evaluated, batch):
         losses = evaluated()
         torch.autograd.backward(finite_total(training, losses, batch), inputs=parameters)
     note_gradients(training, group)

@@ -72,8 +72,10 @@ def step(training: Training, batch: Batch) -> StepRecord:
     """One step of all peers on one batch: the four phases."""
     experiment, epoch = training.experiment, training.position.epoch
     generator = SampleGenerator(hashed(experiment.seed, "augment", epoch), batch.indices)
-    batch = replace(batch, images=_augmented(batch.images, experiment.augmentations, generator))
-    examples = craft_all(training, batch)
+    with training.phase("data"):
+        batch = replace(batch, images=_augmented(batch.images, experiment.augmentations, generator))
+    with training.phase("crafting"):
+        examples = craft_all(training, batch)
     losses, rates = _update(training, batch, examples)
     refuse_gradients(training, batch)
     for loss in losses.values():
@@ -118,7 +120,7 @@ def _step_learner(training: Training, name: str) -> float:
     learner = training.learners[name]
     epoch = training.position.epoch + training.position.step / training.steps_per_epoch
     schedule = learner.peer.schedule
-    with unless_not_finite(training, lambda: tensors_of(learner)):
+    with training.phase("updating"), unless_not_finite(training, lambda: tensors_of(learner)):
         factor = 1.0 if schedule is None else schedule.at(epoch, training.experiment.epochs)
         return learner.step(factor, training.steps)
 

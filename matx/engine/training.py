@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +19,12 @@ from matx.experiment import Experiment, check_classes, check_needs, peer_infos, 
 from matx.interfaces import Stateful
 from matx.learner import Learner, build_learner, precision_type, resolved_precision
 
+__all__ = ["PHASES", "Position", "Training", "canonical", "start"]
+
 log = logging.getLogger("matx")
 
-__all__ = ["Position", "Training", "canonical", "start"]
+PHASES = ("data", "crafting", "teaching", "training", "updating")
+"""The parts of a step: augmentation, attacks, teachers' forwards, trained peers' passes, and the optimizers' steps."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Training:
     """Validations in a row whose score was far below the best."""
     finite: dict[str, Tensor] = field(default_factory=dict)
     """{peer: on the device, whether all its gradients of this step are finite}."""
+    phase: Callable[[str], AbstractContextManager[object]] = nullcontext
+    """Entered with the name of each of PHASES around it, for whoever measures what a step costs."""
 
     @property
     def steps_per_epoch(self) -> int:

@@ -1,5 +1,7 @@
 """A run: an experiment trained, evaluated and reported in a folder that describes itself and can be continued."""
 
-from matx.run.execution import DryRun, dry_run, resume, run
+from matx.run.dry_run import DryRun, dry_run
+from matx.run.estimate import Cost, Estimate
+from matx.run.execution import resume, run
 
-__all__ = ["DryRun", "dry_run", "resume", "run"]
+__all__ = ["Cost", "DryRun", "Estimate", "dry_run", "resume", "run"]

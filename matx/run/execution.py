@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import shlex
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from matx.config import Loaded
 from matx.data import fingerprints
-from matx.engine import StepRecord, Training, fit, start
+from matx.engine import Training, start
 from matx.errors import CheckpointError
 from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
 from matx.report import html, markdown
@@ -32,7 +31,7 @@ from matx.runtime.log import logged_to
 from matx.runtime.progress import Display
 from matx.runtime.stored import load_own, read_environment
 
-__all__ = ["DryRun", "dry_run", "resume", "run"]
+__all__ = ["built", "resume", "run"]
 
 log = logging.getLogger("matx.run")
 
@@ -48,7 +47,7 @@ def run(
     """Train and evaluate an experiment in a new run folder: `out`, else runs/<name>-<n>. Nothing is overwritten."""
     refuse_existing(out)
     refuse_unwritable(out)
-    training = _built(loaded, device)
+    training = built(loaded, device)
     images = dict(fingerprints(training.data, test=False))
     parts = ActiveRun(
         name=loaded.name,
@@ -107,40 +106,8 @@ def resume(
         return _train_and_evaluate(active, metrics_bytes=stored.metrics_bytes)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DryRun:
-    """What one real step showed."""
-
-    name: str
-    parameters: dict[str, int]
-    """Per peer, how many weights are trained."""
-    steps: int
-    """In the whole run."""
-    losses: dict[str, dict[str, float]]
-    seconds: float
-    """Of the one step."""
-
-
-def dry_run(loaded: Loaded, *, out: Path | None = None, device: str = "auto") -> DryRun:
-    """Build everything and take one real step; nothing is written."""
-    refuse_existing(out)
-    training = _built(loaded, device)
-    began = time.monotonic()
-    record = next(fit(training))
-    assert isinstance(record, StepRecord), "an epoch has at least one step"
-    return DryRun(
-        name=loaded.name,
-        parameters={
-            name: sum(p.numel() for p in learner.module.parameters() if p.requires_grad)
-            for name, learner in training.learners.items()
-        },
-        steps=training.steps_per_epoch * loaded.experiment.epochs,
-        losses={name: dict(terms) for name, terms in record.losses.items()},
-        seconds=time.monotonic() - began,
-    )
-
-
-def _built(loaded: Loaded, device: str) -> Training:
+def built(loaded: Loaded, device: str) -> Training:
+    """The training of an experiment before its first step; warnings of the gin file go to the log."""
     for warning in loaded.warnings:
         log.warning("%s", warning)
     found = find_device(device)
@@ -152,7 +119,7 @@ def _built(loaded: Loaded, device: str) -> Training:
 def _restored(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device: str) -> Training:
     """The training at a checkpoint; a CheckpointError where metrics, images or weights do not fit it."""
     check_metrics(folder.metrics, stored.metrics_bytes)
-    training = _built(loaded, device)
+    training = built(loaded, device)
     torch.set_num_threads(int(stored.provenance["threads"]))
     checkpoint.refuse_other_images(stored, fingerprints(training.data, test=False), folder.last)
     try:

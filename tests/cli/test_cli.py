@@ -127,8 +127,12 @@ def test_eval_of_a_run_without_checkpoints(finished: Path, home: Path, capsys: p
 
 
 def test_dry_run_writes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "quick.gin", "--dry-run", "--device", "cpu"]) == 0, "a dry run ends well"
-    assert "nothing was written" in capsys.readouterr().out, "it says so"
+    dry = ["run", "quick.gin", "--dry-run", "--device", "cpu"]
+    assert main([*dry, "--peak", "1e12", "--utilisation", "0.1"]) == 0, "a dry run ends well"
+    shown = capsys.readouterr().out
+    assert "6 steps, 300 images, 4,800 passes" in shown, "two peers: 5 passes of PGD-2 and 3 of training each"
+    assert "at 10% of 1e+12 FLOP a second, an estimate: 0 s" in shown, "and what it would take on a stated device"
+    assert "nothing was written" in shown, "it says so"
     assert [path.name for path in home.iterdir()] == ["quick.gin"], "nothing was written"
 
 

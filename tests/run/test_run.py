@@ -12,10 +12,10 @@ import torch
 from rich.console import Console
 from sample_runs import sample
 
-from matx.errors import CheckpointError, OptionError, RunError
+from matx.errors import CheckpointError, RunError
 from matx.evaluation import Asked, Evaluator, Selection, evaluate, packaged_metrics, settings_of, target_of_folder
 from matx.results import Results, read_results
-from matx.run import dry_run, resume, run
+from matx.run import resume, run
 from matx.runtime.folder import RunFolder, open_folder
 from matx.runtime.progress import Display
 
@@ -116,16 +116,6 @@ def test_folders_that_are_no_runs(tmp_path: Path) -> None:
         open_folder(tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"not a run folder: it holds no config\.gin"):
         open_folder(tmp_path)
-
-
-def test_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    found = dry_run(sample(), device="cpu")
-    assert found.steps == 3 * STEPS, "it knows how many steps the run would take"
-    assert set(found.losses) == {"one", "two"}, "one real step was taken by every peer"
-    assert list(tmp_path.iterdir()) == [], "nothing was written"
-    with pytest.raises(OptionError, match="allowed here: auto, cpu"):
-        dry_run(sample(), device="quantum")
 
 
 def scored_anew(folder: RunFolder, selection: Selection) -> Results:

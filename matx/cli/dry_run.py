@@ -1,0 +1,56 @@
+"""What a dry run showed, on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from matx.cli.options import results_console
+
+if TYPE_CHECKING:
+    from matx.run import Cost, DryRun
+
+__all__ = ["show_dry_run"]
+
+_HEAD = ("phase", "forwards", "to images", "to weights", "GFLOP", "ms")
+
+
+def show_dry_run(done: DryRun, peak: float | None, utilisation: float) -> None:
+    """The cost of a training image by phases, and that of the run here and on a device of this peak."""
+    from matx.cli.tables import show_table, text_table
+
+    found = done.estimate
+    for name, count in done.parameters.items():
+        terms = ", ".join(f"{term} {value:.4g}" for term, value in found.record.losses.get(name, {}).items())
+        click.echo(f"  {name}: {count:,} trained weights; {terms or 'frozen'}")
+    title = f"{done.name} on {done.device}: a training image"
+    rows = [_row(phase, cost, found.images) for phase, cost in {**found.phases, "together": found.total}.items()]
+    show_table(results_console(), text_table(title, _HEAD, rows))
+    if found.varies:
+        click.echo("passes differ from step to step: means of those that were seen")
+    click.echo(
+        f"the run: {found.steps:,} steps, {found.images:,} images, {found.total.passes:,} passes (one to the weights "
+        f"counts two), {found.total.flops:.3g} FLOP; evaluation after training is not counted"
+    )
+    click.echo(
+        f"here, an estimate: {_time(found.seconds)} at {found.images_per_second:,.1f} images a second, validations "
+        f"{found.validation_seconds / found.seconds:.0%} of it; peak memory {found.memory / 2**30:.2f} GiB"
+    )
+    if peak is not None:
+        seconds = found.total.flops / (peak * utilisation)
+        click.echo(
+            f"at {utilisation:.0%} of {peak:.3g} FLOP a second, an estimate: {_time(seconds)} of steps, "
+            f"{found.images / seconds:,.1f} images a second"
+        )
+    click.echo("dry run: nothing was written")
+
+
+def _row(phase: str, cost: Cost, images: int) -> tuple[str, ...]:
+    counts = (cost.forward, cost.backward_input, cost.backward_weights)
+    flops, milliseconds = cost.flops / images / 1e9, 1e3 * cost.seconds / images
+    return (phase, *(f"{count / images:g}" for count in counts), f"{flops:.4g}", f"{milliseconds:.3g}")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds:,.0f} s"

@@ -1,0 +1,42 @@
+"""A dry run: everything is built, some real steps are taken, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from matx.config import Loaded
+from matx.run.estimate import Estimate, estimate
+from matx.run.execution import built
+from matx.runtime.folder import refuse_existing
+
+__all__ = ["DryRun", "dry_run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What some real steps showed."""
+
+    name: str
+    device: torch.device
+    parameters: Mapping[str, int]
+    """Per peer, how many weights are trained."""
+    estimate: Estimate
+
+
+def dry_run(loaded: Loaded, *, out: Path | None = None, device: str = "auto") -> DryRun:
+    """Build everything, take some real steps, and estimate what the training will cost; nothing is written."""
+    refuse_existing(out)
+    training = built(loaded, device)
+    return DryRun(
+        name=loaded.name,
+        device=training.device,
+        parameters={
+            name: sum(p.numel() for p in learner.module.parameters() if p.requires_grad)
+            for name, learner in training.learners.items()
+        },
+        estimate=estimate(training),
+    )
