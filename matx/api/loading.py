@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from matx.api.attacking import attacked_in_parts
-from matx.config import Loaded
-from matx.errors import OptionError, did_you_mean
-from matx.evaluation import Selection, target_of_folder
+from matx.config import Loaded, load_experiment
+from matx.errors import OptionError, RunError, did_you_mean
+from matx.evaluation import ExportedFolder, Selection, exported_peer, find_exported, read_about, target_of_folder
 from matx.experiment import Experiment
 from matx.measure import by_threat
 from matx.results import Results, read_results
@@ -25,10 +25,10 @@ __all__ = ["LoadedRun", "load"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedRun:
-    """A run folder, opened for reading."""
+    """A run folder, or an export of one, opened for reading."""
 
     name: str
-    folder: RunFolder
+    path: Path
     loaded: Loaded
 
     @property
@@ -44,7 +44,7 @@ class LoadedRun:
     @property
     def results(self) -> Results:
         """The content of its results.json; RunError where the run has not finished."""
-        return read_results(self.folder.path)
+        return read_results(self.path)
 
     def peer(
         self, name: str, *, checkpoint: str = "best", weights: str = "raw", device: torch.device | str = "cpu"
@@ -60,8 +60,12 @@ class LoadedRun:
         ):
             if got not in allowed:
                 raise OptionError(what, got=repr(got), allowed=", ".join(allowed))
+        exported = find_exported(str(self.path))
+        if exported is not None:
+            _refuse_others(exported, checkpoint, weights)
+            return exported_peer(exported, self.loaded, name, device)
         selection = Selection(checkpoints=(checkpoint,), peers=(name,), weights=(weights,))
-        target = target_of_folder(self.loaded, self.name, self.folder, selection, str(device))
+        target = target_of_folder(self.loaded, self.name, RunFolder(self.path), selection, str(device))
         (which,) = target.states
         return target.models(which)[name].eval()
 
@@ -98,18 +102,30 @@ def _one_of(groups: Mapping[ThreatModel, object], threat: ThreatModel | str | No
     return wanted
 
 
+def _refuse_others(exported: ExportedFolder, checkpoint: str, weights: str) -> None:
+    """An export holds one checkpoint's weights of one kind."""
+    about = read_about(exported)
+    for what, got, held in (("checkpoint", checkpoint, about["checkpoint"]), ("weights", weights, about["weights"])):
+        if got != held:
+            raise RunError(f"{exported.path}: got {what} {got!r}, allowed: {held!r}, which was exported")
+
+
 def load(path: Path | str) -> LoadedRun:
-    """The run folder at a path; RunError where it is none.
+    """The run folder or export at a path, or `zoo:NAME`, an export in the package; RunError where it is none.
 
     Its components are built from its own config.gin; nothing is trained, and no test image is read.
 
     >>> import matx, tempfile
-    >>> folder = matx.run_experiment("smoke", out=tempfile.mkdtemp() + "/run", progress=False).folder.path
+    >>> folder = matx.run_experiment("smoke", out=tempfile.mkdtemp() + "/run", progress=False).path
     >>> run = matx.load(folder)
     >>> model = run.peer(run.peers[0])
     >>> model.training
     False
     """
+    exported = find_exported(str(path))
+    if exported is not None:
+        loaded = load_experiment([str(exported.config)])
+        return LoadedRun(name=str(read_about(exported)["experiment"]), path=exported.path, loaded=loaded)
     folder = open_folder(Path(path))
     loaded = load_own(folder)
-    return LoadedRun(name=str(read_environment(folder)["experiment"]), folder=folder, loaded=loaded)
+    return LoadedRun(name=str(read_environment(folder)["experiment"]), path=folder.path, loaded=loaded)

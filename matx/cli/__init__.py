@@ -14,6 +14,7 @@ from matx.cli.check import check
 from matx.cli.compare import compare
 from matx.cli.components import listing
 from matx.cli.eval import evaluate
+from matx.cli.export import export
 from matx.cli.run import run
 from matx.cli.show import show
 from matx.cli.tune import tune
@@ -28,7 +29,7 @@ def cli() -> None:
     """Mutual adversarial training, declared in gin: peers that attack themselves and teach each other."""
 
 
-for verb in (run, tune, evaluate, compare, listing, show, check):
+for verb in (run, tune, evaluate, compare, export, listing, show, check):
     cli.add_command(verb)
 
 

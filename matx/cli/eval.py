@@ -14,7 +14,7 @@ from matx.cli.options import common, device, display, json_option, show_json, sp
 from matx.cli.results import show_results
 
 if TYPE_CHECKING:
-    from matx.evaluation import Asked, Selection, Target
+    from matx.evaluation import Asked, ExportedFolder, Selection, Target
 
 __all__ = ["evaluate"]
 
@@ -72,6 +72,9 @@ def _target(models: Models, measured: Measured, selection: Selection, device: st
     from matx import evaluation
     from matx.runtime.folder import open_folder
 
+    exported = None if models.run is None else evaluation.find_exported(str(models.run))
+    if exported is not None:
+        return _exported(exported, models, measured, device)
     if models.run is not None:
         return evaluation.target_of_run(
             open_folder(models.run),
@@ -90,6 +93,21 @@ def _target(models: Models, measured: Measured, selection: Selection, device: st
     if models.model is not None:
         return evaluation.from_module(models.model, external, selection, device)
     return evaluation.from_weights(models.weights, str(models.architecture), external, selection, device)
+
+
+def _exported(folder: ExportedFolder, models: Models, measured: Measured, device: str) -> Target:
+    from matx import evaluation
+
+    if models.checkpoint is not None or models.ema or models.ema_only:
+        raise click.UsageError("--checkpoint, --ema and --ema-only belong to a run; an export holds one set of weights")
+    return evaluation.target_of_exported(
+        folder,
+        models.peers,
+        device,
+        suite=measured.suite,
+        bindings=measured.bindings,
+        threats=measured.threat_models(),
+    )
 
 
 def _evaluate(

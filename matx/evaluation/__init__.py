@@ -3,21 +3,33 @@
 from matx.evaluation.eval_folder import EvalFolder, identity_of_evaluation, open_evaluation
 from matx.evaluation.evaluating import evaluate, evaluate_beside, read_seconds, run_evaluation, verify_evaluation
 from matx.evaluation.evaluator import Evaluator
+from matx.evaluation.exported import (
+    WEIGHTS_SUFFIX,
+    ExportedFolder,
+    exported_peer,
+    find_exported,
+    read_about,
+    target_of_exported,
+)
 from matx.evaluation.external import ExternalModel, from_module, from_weights, target_of_modules
 from matx.evaluation.suites import Asked, load_suite, named_metrics, packaged_metrics, settings_of
 from matx.evaluation.target import Selection, Target, WeightSet
 from matx.evaluation.targets import target_of_folder, target_of_run, target_of_training
 
 __all__ = [
+    "WEIGHTS_SUFFIX",
     "Asked",
     "EvalFolder",
     "Evaluator",
+    "ExportedFolder",
     "ExternalModel",
     "Selection",
     "Target",
     "WeightSet",
     "evaluate",
     "evaluate_beside",
+    "exported_peer",
+    "find_exported",
     "from_module",
     "from_weights",
     "identity_of_evaluation",
@@ -25,9 +37,11 @@ __all__ = [
     "named_metrics",
     "open_evaluation",
     "packaged_metrics",
+    "read_about",
     "read_seconds",
     "run_evaluation",
     "settings_of",
+    "target_of_exported",
     "target_of_folder",
     "target_of_modules",
     "target_of_run",

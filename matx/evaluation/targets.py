@@ -25,7 +25,7 @@ from matx.runtime.identity import differences, identity_of, images_of, settings
 from matx.runtime.stored import load_own, read_environment, read_identity
 from matx.threat import ThreatModel
 
-__all__ = ["target_of_folder", "target_of_run", "target_of_training"]
+__all__ = ["target_of_folder", "target_of_run", "target_of_training", "under_suite"]
 
 State = Mapping[str, Any]
 """A training's state, as its checkpoint holds it."""
@@ -48,6 +48,11 @@ def target_of_run(
     found = target_of_folder(loaded, str(read_environment(folder)["experiment"]), folder, selection, device)
     if suite is None:
         return replace(found, warnings=loaded.warnings)
+    return under_suite(found, suite, bindings, threats)
+
+
+def under_suite(found: Target, suite: str, bindings: Sequence[str], threats: Sequence[ThreatModel]) -> Target:
+    """The target under a suite, aimed at the threat models named, else at those of its own attacks."""
     evaluation = _of_suite(suite, bindings)
     reported = tuple(threats) or tuple(by_threat(found.evaluation.attacks))
     if reported:

@@ -110,7 +110,7 @@ def refuse_existing(out: Path | None) -> None:
         return
     except OSError as error:
         raise RunError(f"--out: {out} cannot be made ({error.strerror}); allowed: a folder that can") from error
-    more = f"; to continue a run: --resume {out}" if (out / "config.gin").is_file() else ""
+    more = f"; to continue a run: --resume {out}" if RunFolder(out).environment.is_file() else ""
     raise RunError(f"--out: {out} exists already, allowed: a folder that does not{more}")
 
 

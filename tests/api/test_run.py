@@ -17,7 +17,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> matx.LoadedRun:
 
 
 def test_a_run_is_loaded(run: matx.LoadedRun) -> None:
-    again = matx.load(run.folder.path)
+    again = matx.load(run.path)
     assert again.peers == run.peers, "the peers are those of the run"
     assert again.results == run.results, "the results are those that the run returned"
 

@@ -1,0 +1,93 @@
+"""An export: a folder with each peer's weights, the recipe, the figures and a model card."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from matx.api import LoadedRun
+from matx.errors import OptionError, did_you_mean
+from matx.evaluation import ExportedFolder
+from matx.exporting.card import card
+from matx.exporting.formats import FORMATS
+from matx.results import read_results, write_results
+from matx.runtime.files import write_json, write_text
+from matx.runtime.folder import create, refuse_existing
+
+__all__ = ["export"]
+
+_EXPORTS = Path("exports")
+"""Where exports without `--out` go, below the working directory."""
+
+
+def export(
+    run: LoadedRun,
+    peers: Sequence[str] = (),
+    *,
+    form: str = "safetensors",
+    checkpoint: str = "best",
+    weights: str = "raw",
+    results: Path | None = None,
+    out: Path | None = None,
+) -> Path:
+    """The new folder: `out`, else exports/<run>-<n>. No peers named: the scored ones.
+
+    `results`: a results.json, or the folder of a later evaluation of the run, whose figures the model card shows; else
+    the run's own, which no sanity check has seen. RunError for a peer that is not there, a run that has not finished,
+    or a folder that exists.
+    """
+    if form not in FORMATS:
+        raise OptionError(f"--format: got {form!r}, allowed: {', '.join(FORMATS)}{did_you_mean(form, FORMATS)}")
+    refuse_existing(out)
+    found, names = (
+        run.results if results is None else read_results(results),
+        tuple(dict.fromkeys(peers)) or run.experiment.scored,
+    )
+    modules = {name: run.peer(name, checkpoint=checkpoint, weights=weights) for name in names}
+    data, how = run.experiment.dataset(), FORMATS[form]
+    images = torch.rand(2, *data.image_shape, generator=torch.Generator().manual_seed(0))
+
+    def fill(path: Path) -> None:
+        folder = ExportedFolder(path)
+        for name, module in modules.items():
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+                warnings.simplefilter("ignore")  # torch's own, of its exporters' innards
+                how.write(module, images, path / f"{name}{how.suffix}")
+        about: dict[str, Any] = {
+            "experiment": run.name,
+            "format": form,
+            "peers": {name: f"{name}{how.suffix}" for name in names},
+            "checkpoint": checkpoint,
+            "epoch": found.epochs.get(checkpoint),
+            "weights": weights,
+            "image_shape": data.image_shape,
+            "num_classes": data.num_classes,
+            "class_names": data.class_names,
+            "mean": data.mean,
+            "std": data.std,
+        }
+        write_json(folder.about, about)
+        write_text(folder.config, run.loaded.text)
+        write_results(folder.results, found)
+        place = (out or _EXPORTS / run.name).name
+        loading = {n: how.loading.format(folder=place, file=f"{n}{how.suffix}", peer=n) for n in names}
+        write_text(folder.card, card(found, names, checkpoint, weights, loading, _described(run, about)))
+
+    return create(out, run.name, fill, home=_EXPORTS)
+
+
+def _described(run: LoadedRun, about: Mapping[str, Any]) -> list[str]:
+    """What is known of data, networks and recipe."""
+    networks = {repr(run.experiment.peers[name].architecture) for name in about["peers"]}
+    return [
+        f"Data: {run.experiment.dataset!r}, images of {about['image_shape']}, {about['num_classes']} classes.",
+        f"Network: {', '.join(sorted(networks))}.",
+        f"Recipe: {run.name}, checkpoint {about['checkpoint']} (epoch {about['epoch']}), {about['weights']} weights; "
+        f"strategy {run.experiment.strategy!r}.",
+    ]
