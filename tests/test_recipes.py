@@ -22,7 +22,7 @@ from matx.runtime.identity import settings
 RECIPES = packaged_recipes()
 TRUE_NETWORKS = ("paper/cifar10_mat_2", "paper/union_avg")
 """Those that keep their architecture in the step; the others take a tiny one."""
-SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "image_folder": (3, 64, 100)}
+SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "image_folder": (3, 64, 100), "digits": (1, 8, 10)}
 
 
 @pytest.fixture(scope="session")
@@ -48,12 +48,11 @@ def overrides(loaded: Loaded, synthetic: dict[str, dict[str, str]], *, tiny: boo
     found = ["Experiment.batch_size=2"]
     if tiny:
         found += ["*/Peer.architecture=@architectures.tiny()", "architectures.tiny.width=2"]
-    if dataset in synthetic:
+    if dataset != "digits":
         found += ["Experiment.dataset=@datasets.npz()", f"datasets.npz.path={synthetic[dataset]['data']!r}"]
         found += [f"datasets.npz.class_names={[str(label) for label in range(SHAPES[dataset][2])]!r}"]
-        given = [name for name, peer in experiment.peers.items() if peer.weights is not None]
-        found += [f"{name}/Peer.weights={synthetic[dataset]['weights']!r}" for name in given]
-    return found
+    given = [name for name, peer in experiment.peers.items() if peer.weights is not None]
+    return found + [f"{name}/Peer.weights={synthetic[dataset]['weights']!r}" for name in given]
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -47,6 +47,8 @@ class Figures:
     """{heading: (n,) mean over the scored peers}, of the columns whose figure is the mean of a value per sample."""
     passes: float
     """Forward and backward passes per training image, all peers and teachers included."""
+    passes_with_teachers: float | None
+    """The same with the training of frozen teachers; None: not known."""
     epochs: int | None
 
 
@@ -219,6 +221,7 @@ def _figures(run: _Read, columns: Mapping[tuple[str, object], ComparedColumn]) -
         means=means,
         images=images,
         passes=sum(run.found.passes.values()),
+        passes_with_teachers=run.found.all_passes(),
         epochs=run.found.epochs.get("last"),
     )
 

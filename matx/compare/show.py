@@ -83,7 +83,9 @@ def notes(comparison: Comparison) -> list[str]:
 def _cost(method: Method) -> str:
     run = method.runs[0]
     epochs = "" if run.epochs is None else f"{run.epochs} epochs, "
-    return f"{epochs}{run.passes:g} passes per training image"
+    both = "not known" if run.passes_with_teachers is None else f"{run.passes_with_teachers:g}"
+    more = "" if run.passes_with_teachers == run.passes else f" of its own, with teachers {both}"
+    return f"{epochs}{run.passes:g} passes per training image{more}"
 
 
 def _head(comparison: Comparison) -> list[str]:
@@ -119,6 +121,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             {
                 "name": method.name,
                 "passes": method.runs[0].passes,
+                "passes_with_teachers": method.runs[0].passes_with_teachers,
                 "runs": [{"path": str(r.path), "seed": r.seed, "figures": dict(r.means)} for r in method.runs],
             }
             for method in comparison.methods

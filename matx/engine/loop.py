@@ -50,6 +50,8 @@ class EpochRecord:
     """The mean of the scored peers' union accuracy on validation images."""
     best: bool
     """True: the highest score so far; the caller saves it."""
+    best_by: str
+    """The weights that were validated: `raw`, or `ema`, their averages."""
     passes: Mapping[str, float]
     """Passes per training image since the start: forward, backward_input, backward_weights."""
     alarms: tuple[str, ...] = ()
@@ -170,6 +172,7 @@ def _end_epoch(training: Training) -> EpochRecord:
         validation=scores,
         score=score,
         best=best,
+        best_by=experiment.evaluation.best_by,
         passes=training.passes_per_image(),
         alarms=alarms,
     )

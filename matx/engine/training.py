@@ -14,6 +14,7 @@ from torch import Tensor
 from matx.copies import CraftingCopy, crafting_copy
 from matx.craft import Passes
 from matx.data import Data, batches
+from matx.engine.teacher_passes import teacher_passes
 from matx.exchange import CLEAN, Needs, State
 from matx.experiment import Experiment, check_classes, check_needs, peer_infos, splits_of
 from matx.interfaces import Stateful
@@ -58,6 +59,8 @@ class Training:
     """Images trained on since the start; `epoch_seen` in this epoch."""
     epoch_seen: int = 0
     passes: Passes = field(default_factory=Passes)
+    teacher_passes: Passes | None = field(default_factory=Passes)
+    """Of the training of frozen peers, before this one; None: not known."""
     best: tuple[int, float] | None = None
     """(epoch, score) of the best validation so far."""
     stale: int = 0
@@ -104,7 +107,9 @@ class Training:
             "sums": self.sums,
             "seen": [self.seen, self.epoch_seen],
             "passes": vars(self.passes).copy(),
+            "teacher_passes": None if self.teacher_passes is None else vars(self.teacher_passes).copy(),
             "best": None if self.best is None else list(self.best),
+            "best_by": self.experiment.evaluation.best_by,
             "stale": self.stale,
             "collapsed": self.collapsed,
             "states": {name: dict(state) for name, state in self.states.items()},
@@ -117,6 +122,9 @@ class Training:
         self.sums = {peer: dict(terms) for peer, terms in state["sums"].items()}
         self.seen, self.epoch_seen = state["seen"]
         self.passes = Passes(**state["passes"])
+        if "teacher_passes" in state:  # the first versions did not count them
+            before = state["teacher_passes"]
+            self.teacher_passes = None if before is None else Passes(**before)
         self.best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self.stale = state["stale"]
         self.collapsed = state.get("collapsed", 0)  # the first versions did not count it
@@ -156,7 +164,7 @@ def start(experiment: Experiment, data: Data, *, device: torch.device | str = "c
     training = Training(
         experiment, splits_of(experiment, data), needs, torch.device(device), precision, learners, states
     )
-    training.copies = crafting_copies(training)
+    training.copies, training.teacher_passes = crafting_copies(training), teacher_passes(experiment)
     return training
 
 

@@ -19,12 +19,20 @@ _COLLAPSED = 2
 
 
 def validate(training: Training) -> tuple[Mapping[str, Mapping[str, Rate]], float, tuple[str, ...]]:
-    """({trained peer: {clean, threat keys, union: rate on the validation images}}, the run's score, alarms)."""
+    """({trained peer: {clean, threat keys, union: rate on the validation images}}, the run's score, alarms).
+
+    The weights are those that `Evaluation.select` names; a peer that is not scored and keeps no average is raw.
+    """
     experiment = training.experiment
     split = training.data.val
     assert split is not None, "carve gives every run a validation split"
     some = Subset(split, torch.arange(min(len(split.labels), experiment.evaluation.validation_images)))
-    modules = {name: learner.module for name, learner in training.learners.items() if not learner.peer.frozen}
+    average = experiment.evaluation.select == "average"
+    modules = {
+        name: learner.ema_module if average and learner.ema_module is not None else learner.module
+        for name, learner in training.learners.items()
+        if not learner.peer.frozen
+    }
     settings = EvaluationSettings(
         attacks=experiment.evaluation.validation_attacks,
         seed=experiment.seed,

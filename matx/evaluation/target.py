@@ -60,6 +60,12 @@ class Target:
     """{checkpoint: its epoch}; of two with one epoch, `states` has the first."""
     passes: Mapping[str, float] = field(default_factory=dict)
     """Per training image."""
+    teacher_passes: Mapping[str, float] | None = field(default_factory=dict)
+    """Of the training of its frozen teachers, per training image of its own; {}: it has none; None: not known."""
+    best_by: str = RAW
+    """Which weights chose the best epoch."""
+    label_noise: float = 0.0
+    """The share of its training labels that were wrong."""
     ensemble: bool = False
     warnings: tuple[str, ...] = ()
 

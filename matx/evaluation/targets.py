@@ -85,7 +85,8 @@ def target_of_training(name: str, training: Training, best: State | None) -> Tar
     last = training.state_dict()
     modules = {peer: learner.module for peer, learner in training.learners.items()}
     stored = {"best": last if best is None else best, "last": last}
-    return _target(name, training.experiment, training.data, modules, stored, Selection())
+    weights = (RAW, "ema") if training.experiment.evaluation.best_by == "ema" else (RAW,)
+    return _target(name, training.experiment, training.data, modules, stored, Selection(weights=weights))
 
 
 def _target(
@@ -96,6 +97,7 @@ def _target(
     epochs = {which: int(state["position"][0]) for which, state in stored.items()}
     different = {epoch: which for which, epoch in reversed(epochs.items())}
     kept = {which: stored[which] for which in stored if which in different.values()}
+    teachers = newest.get("teacher_passes", {}) if any(peer.frozen for peer in experiment.peers.values()) else {}
     return Target(
         name=name,
         evaluation=experiment.evaluation,
@@ -106,9 +108,16 @@ def _target(
         states=dict(_weights(kept, modules, selection.weights)),
         scored=[peer for peer in experiment.scored if peer in modules],
         epochs=epochs,
-        passes={what: count / max(1, newest["seen"][0]) for what, count in newest["passes"].items()},
+        passes=_per_image(newest["passes"], newest),
+        teacher_passes=None if teachers is None else _per_image(teachers, newest),
+        best_by=newest.get("best_by", RAW),
+        label_noise=experiment.label_noise,
         ensemble=selection.ensemble,
     )
+
+
+def _per_image(passes: Mapping[str, int], state: State) -> dict[str, float]:
+    return {what: count / max(1, state["seen"][0]) for what, count in passes.items()}
 
 
 def _weights(

@@ -102,6 +102,9 @@ class Evaluation:
     """What is measured on the test split; none: what the packaged recipes metrics/run and metrics/eval list."""
     validation_attacks: Sequence[Attack] = ()
     """What chooses the best epoch, on validation images: other than the reporting suite, and cheap."""
+    select: Literal["raw", "average"] = "raw"
+    """The weights that are validated, and by whose score the best epoch is chosen: 'raw', or their averages ('average':
+    Peer.ema or Peer.swa_from, of every scored peer), which are then reported beside the raw ones."""
     every: Annotated[int, Range(1)] = 1
     """Validate every so many epochs (and after the last)."""
     validation_images: Annotated[int, Range(1)] = 1000
@@ -115,6 +118,11 @@ class Evaluation:
     def __post_init__(self) -> None:
         for name in ("attacks", "metrics", "validation_attacks", "scored"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def best_by(self) -> Literal["raw", "ema"]:
+        """`select` as scores name weights."""
+        return "ema" if self.select == "average" else "raw"
 
 
 @declare

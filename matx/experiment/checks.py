@@ -45,6 +45,11 @@ def check_peers(experiment: Experiment) -> None:
     for name in experiment.evaluation.scored:
         with concerning(experiment.evaluation):
             one_of("scored", name, tuple(peers))
+    for name in experiment.scored if experiment.evaluation.select == "average" else ():
+        if peers[name].ema is None and peers[name].swa_from is None:
+            got = f"'average' for peer {name!r}, which keeps none"
+            with concerning(experiment.evaluation):
+                raise OptionError("select", got=got, allowed="'raw'; or set Peer.ema or Peer.swa_from")
     for attack in (attack for peer in peers.values() for attack in peer.attacks):
         for source in sources_of(attack):
             with concerning(attack):

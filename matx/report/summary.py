@@ -26,9 +26,22 @@ def summary(found: Results) -> list[str]:
     if found.scored:
         lines.append(f"Scored peers: {', '.join(found.scored)}.")
     if found.passes:
-        passes = ", ".join(f"{name.replace('_', ' ')} {count:.1f}" for name, count in found.passes.items())
-        lines.append(f"Passes per training image: {passes}.")
+        lines.append(f"Passes per training image: {_passes(found)}.")
+    if found.label_noise:
+        lines.append(f"Trained with {100 * found.label_noise:g} % of the training labels wrong.")
+    if found.best_by == "ema":
+        lines.append("The best epoch was chosen by the averages of the weights (EMA).")
     return [*lines, *same_epochs(found)]
+
+
+def _passes(found: Results) -> str:
+    """The run's own passes; where it has frozen teachers, also with those of their training."""
+    own = ", ".join(f"{name.replace('_', ' ')} {count:.1f}" for name, count in found.passes.items())
+    if found.teacher_passes == {}:
+        return own
+    both = found.all_passes()
+    known = "not known" if both is None else f"{both:.1f}"
+    return f"own {own}, {sum(found.passes.values()):.1f} in all; with teachers {known}"
 
 
 def same_epochs(found: Results) -> list[str]:

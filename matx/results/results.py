@@ -81,6 +81,12 @@ class Results:
     """{checkpoint: its epoch}; where two have the same, the scores are under one of them."""
     passes: Mapping[str, float] = field(default_factory=dict)
     """forward, backward_input and backward_weights passes per training image."""
+    teacher_passes: Mapping[str, float] | None = field(default_factory=dict)
+    """The same of the training of its frozen teachers, per training image of its own; {}: none; None: not known."""
+    best_by: str = "raw"
+    """Which weights chose the best epoch: `raw`, or `ema`, their averages."""
+    label_noise: float = 0.0
+    """The share of its training labels that were wrong."""
     attacks: Sequence[AttackUsed] | None = None
     """None: results of schema 1, which did not say."""
     metrics: Sequence[MetricUsed] = ()
@@ -97,6 +103,10 @@ class Results:
         for name in ("scores", "scored", "attacks", "metrics", "reasons"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
+
+    def all_passes(self) -> float | None:
+        """Passes of every kind per training image, with those of its teachers' training; None: not known."""
+        return None if self.teacher_passes is None else sum(self.passes.values()) + sum(self.teacher_passes.values())
 
     def content(self) -> dict[str, Any]:
         """As results.json holds it."""

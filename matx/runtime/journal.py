@@ -134,7 +134,7 @@ def epoch_row(record: EpochRecord) -> dict[str, Any]:
     """An epoch as metrics.jsonl holds it."""
     shares = {name: _shares(rates) for name, rates in (record.validation or {}).items()}
     row = {"kind": "epoch", "epoch": record.epoch, "steps": record.steps, "train": record.train, "lr": record.lr}
-    row |= {"validation": shares or None, "score": record.score, "best": record.best}
+    row |= {"validation": shares or None, "score": record.score, "best": record.best, "best_by": record.best_by}
     return row | {"passes": record.passes, "alarms": record.alarms}
 
 

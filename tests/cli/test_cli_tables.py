@@ -32,7 +32,15 @@ def of_comparison() -> Table:
     methods = []
     for name in ("mat_union (with-a-long-folder-name-0)", "at_union"):
         runs = [
-            Figures(path=Path("r"), seed=n, means=dict.fromkeys(columns, 0.5 + n / 90), images={}, passes=8.0, epochs=9)
+            Figures(
+                path=Path("r"),
+                seed=n,
+                means=dict.fromkeys(columns, 0.5 + n / 90),
+                images={},
+                passes=8.0,
+                passes_with_teachers=8.0,
+                epochs=9,
+            )
             for n in range(5)
         ]
         methods.append(Method(name=name, runs=tuple(runs)))

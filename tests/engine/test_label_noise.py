@@ -28,7 +28,6 @@ def test_exactly_the_share_is_wrong_and_every_other_class_occurs() -> None:
     assert noisy.labels.min() >= 0, "labels are classes"
     assert noisy.labels.max() <= 9, "labels are classes"
     assert torch.equal(noisy.read(torch.tensor([5])), SPLIT.images[[5]]), "images are as they were"
-    assert noisy.fingerprint() != SPLIT.fingerprint(), "the fingerprint does not see the labels"
     two = mislabelled(MemorySplit.of(torch.rand(40, 1, 2, 2), torch.arange(40) % 2), 0.5, 2, seed=3)
     assert int((two.labels != torch.arange(40) % 2).sum()) == 20, "with two classes a wrong label is the other one"
 
@@ -44,7 +43,7 @@ def test_the_seed_draws_and_a_larger_share_holds_the_smaller_one() -> None:
     assert mislabelled(SPLIT, 0.0, 10, seed=0) is SPLIT, "no noise is no change"
 
 
-def test_training_alone_has_wrong_labels(launch: Callable[..., Training]) -> None:
+def test_only_training_has_wrong_labels(launch: Callable[..., Training]) -> None:
     clean, noisy = (launch(independent(), {"a": peer(LINF)}, label_noise=share) for share in (0.0, 0.2))
     assert int((clean.data.train.labels != noisy.data.train.labels).sum()) == 16, "20 % of 80 labels are 16"
     assert clean.data.val is not None, "there is a validation split"
@@ -55,13 +54,13 @@ def test_training_alone_has_wrong_labels(launch: Callable[..., Training]) -> Non
     assert first != second, "a step does not see the wrong labels"
 
 
-def test_identity_and_fingerprints_name_them() -> None:
+def test_the_identity_names_them_and_seeds_stay_one_method() -> None:
     one = experiment(independent(), {"a": peer(LINF)})
     noisy = replace(one, label_noise=0.2)
     assert differences(identity_of(one), identity_of(noisy)) == ["label_noise: 0.0 -> 0.2"], "the identity says so"
     data = one.dataset()
-    assert images_of(one, data)["train"] != images_of(noisy, data)["train"], "the training images' fingerprint differs"
-    assert images_of(one, data)["val"] == images_of(noisy, data)["val"], "validation is as it was"
+    first, second = (images_of(replace(noisy, seed=seed), data) for seed in (0, 1))
+    assert first == second, "seeds of one method have other training images, so `matx compare` takes them for two"
 
 
 def test_a_share_that_is_none_is_refused() -> None:
