@@ -192,27 +192,37 @@ def _onto_l2(delta: Tensor, base: Tensor, eps: float) -> Tensor:
 
 
 def _onto_l1(delta: Tensor, base: Tensor, eps: float) -> Tensor:
-    """clip(base + sign(delta) max(|delta| - lambda, 0)) with the lambda of norm eps, for samples that do not fit.
+    """clip(base + sign(delta) max(|delta| - lambda, 0)) with the lambda of norm eps, for samples that do not fit."""
+    lam = _l1_lambda(delta.abs(), torch.where(delta > 0, 1.0 - base, base), eps)
+    return (base + delta - torch.minimum(torch.maximum(delta, -lam), lam)).clamp(0.0, 1.0)
 
-    The norm falls piecewise linearly in lambda, so Newton's method ends exactly once it is on the right piece;
-    steps out of the bracket, and every fourth one, are bisections, which bounds the search whatever the pieces.
+
+def _l1_lambda(size: Tensor, cap: Tensor, eps: float) -> Tensor:
+    """(N, 1): the lambda at which sum_i min(cap_i, max(size_i - lambda, 0)) is eps, to the rounding of that sum.
+
+    The norm falls piecewise linearly in lambda, so Newton's method ends exactly once it is on the right piece; steps
+    out of the bracket, and from the ninth on every third, are bisections, which bounds the search whatever the pieces.
     """
-    cap, size = torch.where(delta > 0, 1.0 - base, base), delta.abs()
     # The norm is at least eps at `low` and at most eps at `high`. Projecting onto the ball and then clipping would end
     # short of the sphere wherever the box clips: l1 attacks would lose a part of their budget at every step.
     low, high = torch.zeros_like(size[:, :1]), size.amax(1, keepdim=True)
-    lam, exact = low, 2 * torch.finfo(size.dtype).eps * eps
+    found, lam, rows = low.clone(), low, torch.arange(len(size), device=size.device)
+    unit = 2 * torch.finfo(size.dtype).eps
     for turn in range(1, 200):
         rest = size - lam
-        excess = torch.minimum(rest, cap).clamp_min(0.0).sum(1, keepdim=True) - eps
-        low, high = torch.where(excess >= 0, lam, low), torch.where(excess <= 0, lam, high)
-        middle = 0.5 * (low + high)
-        done = (excess.abs() <= exact) | (middle <= low) | (middle >= high)
-        if bool(done.all()):  # waits for the device: how many turns there are depends on the images
-            break
+        excess = torch.minimum(rest, cap).clamp_min_(0.0).sum(1, keepdim=True) - eps
         free = ((rest > 0) & (rest < cap)).sum(1, keepdim=True)
-        newton = lam + excess / free
-        stray = (newton <= low) | (newton >= high) | (free == 0)
-        guess = middle if turn % 4 == 0 else torch.where(stray, middle, newton)
+        low, high = torch.where(excess >= 0, lam, low), torch.where(excess <= 0, lam, high)
+        newton, middle = lam + excess / free, 0.5 * (low + high)  # no piece: an infinite step, out of the bracket
+        inside = (newton >= low) & (newton <= high)
+        done = (excess.abs() <= unit * eps) | (newton == lam) | (middle <= low) | (middle >= high)
+        guess = torch.where(inside, newton, middle) if turn <= 6 or turn % 3 > 0 else middle
         lam = torch.where(done, lam, guess)
-    return (base + delta - torch.minimum(torch.maximum(delta, -lam), lam)).clamp(0.0, 1.0)
+        ended = int(done.sum())  # waits for the device: how many turns there are depends on the images
+        if 4 * ended >= len(done):  # smaller batches are worth their copies
+            found[rows] = lam
+            left = (~done).nonzero()[:, 0]
+            if len(left) == 0:
+                break
+            rows, size, cap, lam, low, high = (part[left] for part in (rows, size, cap, lam, low, high))
+    return found
