@@ -38,6 +38,7 @@ __all__ = [
     "peer_infos",
     "splits_of",
     "teacher_mode",
+    "trained_teachers",
 ]
 
 
@@ -210,6 +211,13 @@ def peer_info(name: str, peer: Peer) -> PeerInfo:
         frozen=peer.frozen,
         ema=peer.ema is not None,
     )
+
+
+def trained_teachers(experiment: Experiment) -> tuple[str, ...]:
+    """The peers that teach and are trained: those that `Experiment.teacher_mode` is for."""
+    needs = experiment.strategy.needs(peer_infos(experiment))
+    teaching = {peer for peer, _ in needs.teach | needs.ema}
+    return tuple(name for name, peer in experiment.peers.items() if name in teaching and not peer.frozen)
 
 
 def teacher_mode(experiment: Experiment, name: str, *, average: bool = False) -> Literal["eval", "train"]:

@@ -12,7 +12,7 @@ from matx.errors import OptionError, RunError
 from matx.plugins import load_plugin
 from matx.run.execution import resume, run
 from matx.runtime.folder import RUNS, RunFolder
-from matx.runtime.identity import identity_of, refuse_other
+from matx.runtime.identity import common_options, identity_of, refuse_other
 from matx.runtime.interrupt import continued_by
 from matx.runtime.progress import Display
 from matx.runtime.stored import read_identity, with_run_name
@@ -157,9 +157,10 @@ def _refuse_another(folder: Path, loaded: Loaded) -> None:
     stored = RunFolder(folder)
     if not stored.config.is_file():
         raise RunError(f"{folder}: exists and is not a run folder; allowed: another --out")
+    identity = identity_of(loaded.experiment)
     refuse_other(
-        read_identity(stored),
-        identity_of(loaded.experiment),
+        common_options(read_identity(stored), identity),
+        identity,
         f"{folder}: holds a run of another experiment",
         allowed="another --out, or the settings of that run",
     )

@@ -13,7 +13,7 @@ import torch
 from matx.errors import CheckpointError, DamagedError
 from matx.runtime.files import keep_as, name_unchecked, read_torch, write_torch
 from matx.runtime.folder import RunFolder
-from matx.runtime.identity import refuse_other, upgraded
+from matx.runtime.identity import common_options, refuse_other, upgraded
 
 __all__ = [
     "Checkpoint",
@@ -52,7 +52,7 @@ class Checkpoint:
 def refuse_other_experiment(checkpoint: Checkpoint, given: Mapping[str, str], where: Path) -> None:
     """Refuse to continue with an experiment of another identity than the checkpoint's."""
     refuse_other(
-        upgraded(checkpoint.identity, given) if checkpoint.schema == 1 else checkpoint.identity,
+        (upgraded if checkpoint.schema == 1 else common_options)(checkpoint.identity, given),
         given,
         f"{where}: belongs to another experiment",
         allowed="the settings of its start, but for those on which no figure depends",

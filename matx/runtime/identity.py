@@ -16,11 +16,11 @@ from typing import Any
 from matx.data import Data, fingerprints
 from matx.effect import has_effect
 from matx.errors import CheckpointError, MatxError, RunError
-from matx.experiment import Experiment, Peer, splits_of
+from matx.experiment import Experiment, Peer, splits_of, trained_teachers
 from matx.learner import weights_file
 from matx.registration import REGISTRIES
 
-__all__ = ["differences", "identity_of", "images_of", "refuse_other", "settings", "upgraded"]
+__all__ = ["common_options", "differences", "identity_of", "images_of", "refuse_other", "settings", "upgraded"]
 
 _SHOWN = 6
 _CONTENT = "content "
@@ -71,6 +71,8 @@ def _leaves(value: object, prefix: str, *, everything: bool) -> Iterator[tuple[s
         if prefix:
             yield prefix, _name(type(value))
         options = [option.name for option in fields(value) if everything or has_effect(option)]
+        if isinstance(value, Experiment) and not everything and not trained_teachers(value):
+            options.remove("teacher_mode")  # nobody follows it
         items = [(f".{name}", getattr(value, name)) for name in options]
         if isinstance(value, Peer) and value.weights is not None and not everything:
             items = [item for item in items if item[0] != ".weights"]
@@ -122,19 +124,27 @@ def _content(path: Path) -> str:
 def upgraded(stored: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """Settings as the first version of matx stored them, as an identity that can be compared with `given`.
 
-    They named classes with their modules and listed paths and options without effect. What a path points to, and an
-    option that only one version knows (of a component that both have), are taken as given.
+    They named classes with their modules and listed paths and options without effect. What a path points to is taken as
+    given, and so are the options that `common_options` names.
     """
-    found = {path: _renamed(path, stored) for path in stored}
-    shared = {"", *(path for path, text in found.items() if given.get(path) == text)}
-    chains = {path: tuple(_options(path, {*found, *given})) for path in {*found, *given}}
-    old, new = ({option for path in paths for _, option in chains[path]} for paths in (found, given))
+    found = common_options({path: _renamed(path, stored) for path in stored}, given)
+    return found | {path: text for path, text in given.items() if text.startswith(_CONTENT)}
+
+
+def common_options(stored: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """The stored identity as another version of matx would have written it.
+
+    An option that only one version knows, of a component that both have, is taken as given.
+    """
+    shared = {"", *(path for path, text in stored.items() if given.get(path) == text)}
+    chains = {path: tuple(_options(path, {*stored, *given})) for path in {*stored, *given}}
+    old, new = ({option for path in paths for _, option in chains[path]} for paths in (stored, given))
 
     def unknown(path: str, other: set[str]) -> bool:
         return any(owner in shared and option not in other for owner, option in chains[path])
 
-    kept = {path: text for path, text in found.items() if not unknown(path, new)}
-    return kept | {path: text for path, text in given.items() if text.startswith(_CONTENT) or unknown(path, old)}
+    kept = {path: text for path, text in stored.items() if not unknown(path, new)}
+    return kept | {path: text for path, text in given.items() if unknown(path, old)}
 
 
 def _renamed(path: str, stored: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from matx.data import fingerprints
 from matx.errors import RunError
 from matx.experiment.tune import Tune
 from matx.runtime.files import plain, write_json, write_text
-from matx.runtime.identity import identity_of, refuse_other, upgraded
+from matx.runtime.identity import common_options, identity_of, refuse_other, upgraded
 from matx.runtime.progress import Display
 from matx.runtime.workers import WorkerPool
 from matx.tune.pruning import pruner
@@ -144,9 +144,10 @@ def refuse_others(study: optuna.Study, identity: dict[str, Any], where: str) -> 
         raise RunError(f"{where} was not begun by matx tune; allowed: another --study, or another --storage")
     if stored is None:
         return
+    as_now = common_options if "schema" in stored else upgraded
     for part in ("settings", "search", "data"):
         refuse_other(
-            stored[part] if "schema" in stored or part == "data" else upgraded(stored[part], identity[part]),
+            stored[part] if part == "data" else as_now(stored[part], identity[part]),
             identity[part],
             f"{where} was begun as something else",
             allowed="the same recipe, space and objectives, or another --study",

@@ -15,7 +15,7 @@ from matx.config import load_experiment
 from matx.effect import NO_EFFECT
 from matx.errors import RunError
 from matx.experiment import Experiment
-from matx.runtime.identity import differences, identity_of, refuse_other, settings, upgraded
+from matx.runtime.identity import common_options, differences, identity_of, refuse_other, settings, upgraded
 
 RECIPES = ("mat_union", "at_union", "mat")
 
@@ -120,6 +120,22 @@ def test_what_the_first_version_stored_is_understood(recipe: str) -> None:
     assert differences(upgraded(old, later), later) == [], "an option that came later counts"
     gone = old | {"seldom": "1", "strategy.gone": "3", "strategy.list[0]": "some.Thing", "strategy.list[0].x": "1"}
     assert differences(upgraded(gone, given), given) == [], "an option that is gone counts"
+
+
+def test_runs_of_before_go_on_where_nothing_that_they_do_has_changed() -> None:
+    """Schema 2 without the options that came later, and with the teachers' mode that was everybody's default."""
+    new = ("label_noise", "select", "teacher_mode", "answers_from")
+    for recipe, said in (("at", []), ("mat", ["teacher_mode: 'eval' -> None"])):
+        given = identity_of(load_experiment([recipe]).experiment)
+        old = {path: text for path, text in given.items() if not path.endswith(new)} | {"teacher_mode": "'eval'"}
+        assert len(given) > len(old) or recipe == "at", "the new options are in the identity"
+        assert differences(common_options(old, given), given) == said, f"{recipe}: what differs is not {said}"
+    same = identity_of(load_experiment(["mat"], ["Experiment.teacher_mode='eval'"]).experiment)
+    assert differences(common_options(old, same), same) == [], "a run that taught in eval mode can go on so"
+    changed = same | {"strategy.alpha": "0.25"}
+    assert differences(common_options(old, changed), changed), "another value of a known option is taken as given"
+    lost = {path: text for path, text in same.items() if not path.startswith("peers.b")}
+    assert differences(common_options(old, lost), lost), "a peer that is gone is taken as given"
 
 
 def _changed(experiment: Experiment) -> dict[str, Experiment]:
