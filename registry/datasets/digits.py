@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 import matx
 from matx.data import Data, MemorySplit, Subset, channel_statistics, stratified
 from matx.errors import DataError
-
-_TEST_IMAGES = 360
+from matx.options import Range
 
 
 @matx.datasets.register("digits")
@@ -24,22 +23,26 @@ _TEST_IMAGES = 360
 class Digits:
     """1,797 images of 10 classes, (1, 8, 8) fp32: grey levels 0..16 divided by 16.
 
-    The split is fixed and stratified by class: 360 test images and 1,437 for training, whatever the seed.
+    The split is fixed and stratified by class, whatever the seed: `test_images` for the test, the others for training
+    and validation. The images of a smaller test split are among those of a larger one.
     Source: the test part of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998), as
     `sklearn.datasets.load_digits` gives it.
     """
+
+    test_images: Annotated[int, Range(10, 1787)] = 360
+    """How many of the 1,797 images are the test split."""
 
     def __call__(self) -> Data:
         table = _table()
         images = torch.from_numpy(table[:, :-1]).to(torch.float32).reshape(-1, 1, 8, 8) / 16.0
         whole = MemorySplit.of(images, torch.from_numpy(table[:, -1]))
         rows = stratified(whole, "digits test split")
-        train = Subset(whole, rows[_TEST_IMAGES:].sort().values)
+        train = Subset(whole, rows[self.test_images:].sort().values)
         mean, std = channel_statistics(train.read(torch.arange(len(train.labels))))
         return Data(
             name="digits",
             train=train,
-            open_test=lambda: Subset(whole, rows[:_TEST_IMAGES].sort().values),
+            open_test=lambda: Subset(whole, rows[:self.test_images].sort().values),
             image_shape=(1, 8, 8),
             num_classes=10,
             class_names=tuple(str(digit) for digit in range(10)),
@@ -49,8 +52,8 @@ class Digits:
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """The one instance; it needs no files."""
-        return [cls()]
+        """The usual split, and one of many test images; neither needs files."""
+        return [cls(), cls(test_images=1300)]
 
 
 def _table() -> NDArray[np.float64]:
