@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from matx.errors import ModelError
-from matx.exchange import State
+from matx.exchange import Crafted, State
 from matx.interfaces import (
     Attack,
     AttackInput,
@@ -25,7 +25,7 @@ from matx.interfaces import (
     run_attack,
 )
 
-__all__ = ["Crafted", "Passes", "attackable", "craft", "forked", "untouched"]
+__all__ = ["Passes", "attackable", "craft", "forked", "untouched"]
 
 
 @dataclass
@@ -118,14 +118,6 @@ def attackable(
                 parameter.grad = gradient
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Crafted:
-    """(views, N, C, H, W) examples, and the union's new state (empty without a union)."""
-
-    views: Tensor
-    state: State = field(default_factory=dict)
-
-
 def craft(
     given: AttackInput,
     attacks: Sequence[Attack],
@@ -137,19 +129,23 @@ def craft(
     """Run a peer's union of attacks on an input whose model is `attackable`: (views, N, C, H, W) and a new state.
 
     `state` None is the union's state before training. `objective` makes what the attacks maximise, where a strategy
-    supplies it. Every image of a view must lie inside one of the threat models, else ModelError.
+    supplies it. ModelError where an image of a view lies in none of the threat models, or where a union that says
+    which attacks its examples came from does not.
     """
     if objective is not None:
         given = replace(given, objective=objective(given))
     if union is None:
-        return Crafted(views=run_attack(attacks[0], given)[None])
+        views = run_attack(attacks[0], given)[None]
+        return Crafted(views=views, winners=torch.ones(*views.shape[:2], 1, device=views.device))
     state = union.start() if state is None else state
     seen, before = copied(given), copied(state)
-    views, new = union(attacks, seen, before)
+    crafted = union(attacks, seen, before)
     refuse_writes(union, seen, given, f"{union!r} or an attack that it steps ({', '.join(map(repr, attacks))})")
     refuse_writes(union, {"state": before}, {"state": state})
-    _check_views(union, views, given, attacks)
-    return Crafted(views=views.detach().clone(), state=new)
+    _check_views(union, crafted.views, given, attacks)
+    _check_winners(union, crafted, len(attacks))
+    winners = None if crafted.winners is None else crafted.winners.detach().clone()
+    return Crafted(views=crafted.views.detach().clone(), winners=winners, state=crafted.state)
 
 
 def _check_views(union: PerturbationUnion, views: Tensor, given: AttackInput, attacks: Sequence[Attack]) -> None:
@@ -164,3 +160,15 @@ def _check_views(union: PerturbationUnion, views: Tensor, given: AttackInput, at
             raise ModelError(
                 f"{union!r}: {int((~inside).sum())} of {len(view)} images of a view lie outside of every threat model"
             )
+
+
+def _check_winners(union: PerturbationUnion, crafted: Crafted, count: int) -> None:
+    if crafted.winners is None and not union.says_winners:
+        return
+    expected, found = (*crafted.views.shape[:2], count), crafted.winners
+    got = "none" if found is None else f"shape {tuple(found.shape)}"
+    if not union.says_winners or found is None or tuple(found.shape) != expected:
+        allowed = f"shape {expected}" if union.says_winners else "none, since its says_winners is False"
+        raise ModelError(f"{union!r}: got winners of {got}, allowed: {allowed}")
+    if not torch.allclose(found.sum(-1), found.new_ones(())):
+        raise ModelError(f"{union!r}: got winners whose shares do not sum to 1 for each example")

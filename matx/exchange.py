@@ -10,13 +10,26 @@ from torch import Tensor
 from matx.errors import ExchangeError
 from matx.threat import ThreatModel
 
-__all__ = ["CLEAN", "Exchange", "Mix", "Needs", "PeerInfo", "PeerLoss", "State"]
+__all__ = ["CLEAN", "Crafted", "Exchange", "Mix", "Needs", "PeerInfo", "PeerLoss", "State"]
 
 CLEAN = "clean"
 """The source that holds the batch's clean images; any other source is a peer's name: the examples crafted on it."""
 
 State = Mapping[str, Tensor | float]
 """What a stateful component remembers between steps: tensors and numbers, owned and checkpointed by the engine."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Crafted:
+    """What a peer's attacks made of one batch."""
+
+    views: Tensor
+    """(views, N, C, H, W) examples."""
+    winners: Tensor | None = None
+    """(views, N, attacks): which attack each example came from, 1 for it and 0 for the others. Where several are worst
+    by exactly the same loss, each has an equal share. None: the union does not say."""
+    state: State = field(default_factory=dict)
+    """The union's new state; empty without a union."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +41,8 @@ class PeerInfo:
     """The threat models of its attacks, in order: one makes a specialist, several a generalist, none a natural peer."""
     views: int = 0
     """How many views its examples have: one per attack under `average`, 1 under `worst_case`, 0 without attacks."""
+    says_winners: bool = False
+    """True: it is known which attack each of its examples came from (`Needs.winners`)."""
     frozen: bool = False
     """True: a teacher with given weights that is never trained."""
     ema: bool = False
@@ -61,6 +76,8 @@ class Needs:
     """{(peer, source)}: the detached logits of the moving average of a peer's weights."""
     craft: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """{peer: other peers}: the strategy supplies the objective of `peer`'s attacks; it calls the others' models."""
+    winners: frozenset[str] = frozenset()
+    """{peer}: which attack each of its examples came from."""
     couples: tuple[tuple[str, ...], ...] = ()
     """Groups of peers whose losses reach one another's parameters (none, unless the method says so)."""
     mix: Mapping[str, Mix] = field(default_factory=dict)
@@ -106,6 +123,8 @@ class Exchange:
     teach: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
     ema: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
     """{(peer, source): logits}, as `Needs` declares them under these names; a loss reads them by the methods."""
+    winners: Mapping[str, Tensor] = field(default_factory=dict)
+    """{peer: (views, N, attacks)} of the peers in `Needs.winners`."""
 
     def info(self, peer: str) -> PeerInfo:
         """What is known of a peer."""
@@ -122,6 +141,16 @@ class Exchange:
     def ema_teacher_logits(self, peer: str, source: str) -> Tensor:
         """The detached logits of the moving average of a peer's weights on a source."""
         return _read(self.ema, peer, source, "Needs.ema")
+
+    def winners_of(self, peer: str) -> Tensor:
+        """(views, N, attacks): the attack that each of a peer's examples came from, as shares that sum to 1."""
+        if peer not in self.winners:
+            known = ", ".join(self.winners) or "nobody"
+            raise ExchangeError(
+                f"exchange: the winners of peer {peer!r} were read, but are not declared in Needs.winners; "
+                f"readable here: {known}"
+            )
+        return self.winners[peer]
 
 
 def _read(table: Mapping[tuple[str, str], Tensor], peer: str, source: str, where: str) -> Tensor:

@@ -126,7 +126,8 @@ def example_peer(
 ) -> PeerInfo:
     """A peer for `example_peers`: one attack for each norm, one view each unless told."""
     threats = tuple(ThreatModel(norm=norm, eps=_RADII[norm]) for norm in norms)
-    return PeerInfo(name=name, threats=threats, views=len(norms) if views is None else views, frozen=frozen, ema=ema)
+    count = len(norms) if views is None else views
+    return PeerInfo(name=name, threats=threats, views=count, says_winners=count > 0, frozen=frozen, ema=ema)
 
 
 def example_peers(*counts: int) -> tuple[tuple[PeerInfo, ...], ...]:

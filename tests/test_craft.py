@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from matx.craft import Passes, attackable, craft, forked
 from matx.errors import ModelError
-from matx.exchange import State
+from matx.exchange import Crafted, State
 from matx.interfaces import AttackInput, PerturbationUnion, checked_examples, value_and_gradient
 from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
@@ -111,14 +111,16 @@ def test_results_are_checked_against_the_threat_model() -> None:
 
 def test_a_union_that_leaves_every_threat_model_is_an_error() -> None:
     class Wild(PerturbationUnion):
+        says_winners = False
+
         def start(self) -> State:
             return {}
 
         def views(self, count: int) -> int:
             return 1
 
-        def __call__(self, attacks: Any, given: AttackInput, state: State) -> tuple[Tensor, State]:
-            return (1.0 - given.images)[None], state
+        def __call__(self, attacks: Any, given: AttackInput, state: State) -> Crafted:
+            return Crafted(views=(1.0 - given.images)[None], state=state)
 
     with pytest.raises(ModelError, match="outside of every threat model"):
         craft(goal_on(network()), [Returns(lambda x: x)], Wild())

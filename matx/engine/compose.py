@@ -15,7 +15,7 @@ from matx.data import Batch
 from matx.engine.finite import finite_total, note_gradients
 from matx.engine.teachers import TeacherLogits, forward_seed, forwards
 from matx.engine.training import Training, canonical
-from matx.exchange import Exchange, Needs, PeerLoss
+from matx.exchange import Crafted, Exchange, Needs, PeerLoss
 from matx.experiment import peer_infos
 from matx.interfaces import copied, refuse_writes
 
@@ -33,12 +33,12 @@ def groups(needs: Needs) -> list[tuple[str, ...]]:
 
 
 def descend(
-    training: Training, group: Sequence[str], batch: Batch, examples: Mapping[str, Tensor], teachers: TeacherLogits
+    training: Training, group: Sequence[str], batch: Batch, crafted: Mapping[str, Crafted], teachers: TeacherLogits
 ) -> dict[str, PeerLoss]:
     """The losses of a group and one backward of their sum to the group's own parameters."""
     with training.phase("teaching"):
         teachers.compute()
-    evaluated = partial(_losses, training, group, batch, examples, teachers)
+    evaluated = partial(_losses, training, group, batch, crafted, teachers)
     parameters = [p for name in group for p in training.learners[name].module.parameters() if p.requires_grad]
     with training.phase("training"), _perturbed(training, group, evaluated, batch):
         losses = evaluated()
@@ -92,10 +92,11 @@ def _gamma(training: Training, name: str) -> float:
 
 
 def _losses(
-    training: Training, group: Sequence[str], batch: Batch, examples: Mapping[str, Tensor], teachers: TeacherLogits
+    training: Training, group: Sequence[str], batch: Batch, crafted: Mapping[str, Crafted], teachers: TeacherLogits
 ) -> dict[str, PeerLoss]:
     """The pair (forwards, loss) of a group; evaluating it again gives the same values and updates statistics again."""
     trained: dict[tuple[str, str], Tensor] = {}
+    examples = {source: made.views for source, made in crafted.items()}
     for name in group:
         with forward_seed(training, name):
             logits = forwards(training, name, training.needs.train[name], examples)
@@ -112,12 +113,18 @@ def _losses(
         train=trained,
         teach=teachers.teach,
         ema=teachers.ema,
+        winners={name: _winners(crafted[name]) for name in training.needs.winners},
     )
     strategy, seen = training.experiment.strategy, copied(exchange)
     losses = {name: strategy.loss(seen, name) for name in group}
     refuse_writes(strategy, seen, exchange)
     own = {name: trained[name, _own_source(training, name)] for name in group}
     return {name: _with_accuracy(loss, own[name], batch.labels) for name, loss in losses.items()}
+
+
+def _winners(made: Crafted) -> Tensor:
+    assert made.winners is not None, "check_needs refuses a union that does not say its winners"
+    return made.winners
 
 
 def _own_source(training: Training, name: str) -> str:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 
 import torch
-from torch import Tensor
 
 from matx.craft import attackable, craft, forked
 from matx.data import Batch
 from matx.engine.training import Training
-from matx.exchange import CLEAN
+from matx.exchange import CLEAN, Crafted
 from matx.experiment import crafting_order
 from matx.interfaces import AttackInput, Model, Objective, ObjectiveStrategy, copied, refuse_writes, sources_of
 from matx.randomness import SampleGenerator, hashed, seed_for
@@ -19,22 +18,22 @@ from matx.randomness import SampleGenerator, hashed, seed_for
 __all__ = ["craft_all"]
 
 
-def craft_all(training: Training, batch: Batch) -> dict[str, Tensor]:
-    """{source: (views, N, C, H, W)} of every source that a declared forward reads."""
+def craft_all(training: Training, batch: Batch) -> dict[str, Crafted]:
+    """{source: its examples} of every source that a declared forward reads."""
     needs, peers = training.needs, training.experiment.peers
     read = {source for sources in needs.train.values() for source in sources}
-    read |= {source for _, source in needs.teach | needs.ema}
+    read |= {source for _, source in needs.teach | needs.ema} | needs.winners
     wanted = [name for name in peers if name in read]
     for name, copy in training.copies.items():
         if not peers[name].frozen:
             copy.refresh()
-    examples = {CLEAN: batch.images[None]}
+    crafted = {CLEAN: Crafted(views=batch.images[None])}
     for name in crafting_order(peers, wanted):
-        examples[name] = _craft_one(training, name, batch, examples)
-    return examples
+        crafted[name] = _craft_one(training, name, batch, crafted)
+    return crafted
 
 
-def _craft_one(training: Training, name: str, batch: Batch, examples: Mapping[str, Tensor]) -> Tensor:
+def _craft_one(training: Training, name: str, batch: Batch, others: Mapping[str, Crafted]) -> Crafted:
     experiment, epoch = training.experiment, training.position.epoch
     peer = experiment.peers[name]
     with ExitStack() as stack:
@@ -48,12 +47,12 @@ def _craft_one(training: Training, name: str, batch: Batch, examples: Mapping[st
             images=batch.images,
             labels=batch.labels,
             generator=SampleGenerator(hashed(experiment.seed, "craft", epoch, name), batch.indices),
-            sources={source: examples[source] for attack in peer.attacks for source in sources_of(attack)},
+            sources={source: others[source].views for attack in peer.attacks for source in sources_of(attack)},
             epoch=epoch,
             step=training.steps,
             progress=training.progress,
         )
-        crafted = craft(
+        made = craft(
             given,
             peer.attacks,
             peer.union,
@@ -61,8 +60,8 @@ def _craft_one(training: Training, name: str, batch: Batch, examples: Mapping[st
             objective=_objective(training, name, models),
         )
     if peer.union is not None:
-        training.states[f"union.{name}"] = crafted.state
-    return crafted.views
+        training.states[f"union.{name}"] = made.state
+    return made
 
 
 def _attackable(training: Training, name: str) -> AbstractContextManager[Model]:

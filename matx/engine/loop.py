@@ -15,7 +15,7 @@ from matx.engine.finite import refuse_gradients, refuse_weights, tensors_of, unl
 from matx.engine.teachers import TeacherLogits
 from matx.engine.training import Position, Training
 from matx.engine.validation import collapse_alarms, validate
-from matx.exchange import PeerLoss
+from matx.exchange import Crafted, PeerLoss
 from matx.interfaces import Augmentation, copied, refuse_writes
 from matx.measure import Rate
 from matx.randomness import SampleGenerator, hashed
@@ -77,8 +77,8 @@ def step(training: Training, batch: Batch) -> StepRecord:
     with training.phase("data"):
         batch = replace(batch, images=_augmented(batch.images, experiment.augmentations, generator))
     with training.phase("crafting"):
-        examples = craft_all(training, batch)
-    losses, rates = _update(training, batch, examples)
+        crafted = craft_all(training, batch)
+    losses, rates = _update(training, batch, crafted)
     refuse_gradients(training, batch)
     for loss in losses.values():
         if loss.state is not None:
@@ -87,17 +87,18 @@ def step(training: Training, batch: Batch) -> StepRecord:
 
 
 def _update(
-    training: Training, batch: Batch, examples: Mapping[str, Tensor]
+    training: Training, batch: Batch, crafted: Mapping[str, Crafted]
 ) -> tuple[dict[str, PeerLoss], dict[str, float]]:
     """Losses, gradients and steps of all peers; where a gradient is not finite, no peer that follows changes."""
-    teachers, alternating = TeacherLogits(training, examples), training.experiment.update_order == "alternating"
+    teachers = TeacherLogits(training, {source: made.views for source, made in crafted.items()})
+    alternating = training.experiment.update_order == "alternating"
     losses: dict[str, PeerLoss] = {}
     rates: dict[str, float] = {}
     buffers = [buffer for name in training.needs.train for buffer in training.learners[name].module.buffers()]
     training.finite = {}
     with unless_not_finite(training, lambda: buffers):
         for group in groups(training.needs):
-            losses |= descend(training, group, batch, examples, teachers)
+            losses |= descend(training, group, batch, crafted, teachers)
             if alternating:
                 rates |= {name: _step_learner(training, name) for name in group}
                 teachers.drop(group)

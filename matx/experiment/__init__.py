@@ -208,6 +208,7 @@ def peer_info(name: str, peer: Peer) -> PeerInfo:
         name=name,
         threats=tuple(attack.threat for attack in peer.attacks),
         views=count if peer.union is None else peer.union.views(count),
+        says_winners=peer.union.says_winners if peer.union is not None else count == 1,
         frozen=peer.frozen,
         ema=peer.ema is not None,
     )

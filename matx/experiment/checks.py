@@ -100,6 +100,14 @@ def check_needs(needs: Needs, experiment: Experiment) -> None:
     for peer, _ in needs.ema:
         if peers[peer].ema is None:
             raise OptionError(f"strategy: asks the moving average of peer {peer!r}, which keeps none: set Peer.ema")
+    for peer in needs.winners:
+        one_of("needs: winners of peer", peer, tuple(peers))
+        union = peers[peer].union
+        if union is not None and not union.says_winners:
+            got = f"{union!r} of peer {peer!r}, which does not say which attack each example came from"
+            raise OptionError(
+                "strategy: needs the winner of every example", got=got, allowed="a union whose says_winners is True"
+            )
     for peer, others in needs.craft.items():
         for name in (peer, *others):
             one_of("needs: objective of peer", name, tuple(peers))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 from torch import Tensor, nn
 
 from matx.data import Data
-from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss, State
+from matx.exchange import Crafted, Exchange, Needs, PeerInfo, PeerLoss, State
 from matx.interfaces.attack_input import (
     OBJECTIVES,
     AttackInput,
@@ -37,6 +37,7 @@ __all__ = [
     "Augmentation",
     "Column",
     "Composite",
+    "Crafted",
     "CraftingModel",
     "Dataset",
     "Figure",
@@ -156,12 +157,15 @@ class Stateful(Protocol):
 class PerturbationUnion(Stateful, Protocol):
     """Attacks faced together. It runs them by `run_attack(attack, given)`, which checks what they return."""
 
+    says_winners: ClassVar[bool]
+    """True: it says of every example which attack it came from (`Crafted.winners`), as some strategies need."""
+
     def views(self, count: int) -> int:
         """How many views so many attacks give."""
         ...
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: State) -> tuple[Tensor, State]:
-        """((views, N, C, H, W), new state). A union without memory starts with {} and returns the state as it is."""
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: State) -> Crafted:
+        """Views, winners and new state. A union without memory starts with {} and returns the state as it is."""
         ...
 
     @classmethod

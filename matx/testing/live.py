@@ -7,16 +7,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from matx.craft import forked
 from matx.data import Data, MemorySplit, batches, order
 from matx.engine import start, step
 from matx.engine.averaging import average_weights
-from matx.exchange import PeerInfo, State
+from matx.exchange import Crafted, PeerInfo, State
 from matx.experiment import Evaluation, Experiment, Peer
 from matx.interfaces import Attack, AttackInput, Strategy, run_attack
 from matx.testing.unions import Ascent
@@ -71,6 +71,7 @@ class Grey:
 class Together:
     """So many views of several attacks: all side by side, or the first attacks' only."""
 
+    says_winners: ClassVar[bool] = True
     count: int
 
     def start(self) -> State:
@@ -81,8 +82,10 @@ class Together:
         """`count`."""
         return self.count
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: State) -> tuple[Tensor, State]:
-        return torch.stack([run_attack(attack, given) for attack in attacks[: self.count]]), state
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: State) -> Crafted:
+        views = torch.stack([run_attack(attack, given) for attack in attacks[: self.count]])
+        winners = torch.eye(len(attacks))[: self.count, None].expand(-1, views.shape[1], -1)
+        return Crafted(views=views, winners=winners, state=state)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Together]:

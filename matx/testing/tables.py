@@ -31,6 +31,7 @@ class Table:
     teach: Entries
     ema: Entries
     labels: Tensor
+    winners: Mapping[str, Tensor] = field(default_factory=dict)
     state: State = field(default_factory=dict)
     progress: float = 0.5
     epoch: int = 3
@@ -48,6 +49,7 @@ class Table:
             train={key: value for key, value in self.train.items() if key[0] in group},
             teach=self.teach,
             ema=self.ema,
+            winners=self.winners,
         )
 
     def losses(self, strategy: Strategy) -> dict[str, PeerLoss]:
@@ -79,6 +81,7 @@ class Table:
             train=moved(self.train),
             teach=moved(self.teach),
             ema=moved(self.ema),
+            winners={names[peer]: value for peer, value in self.winners.items()},
         )
 
     def leaves(self, names: Iterable[str]) -> list[Tensor]:
@@ -110,5 +113,15 @@ def table_of(strategy: Strategy, peers: Sequence[PeerInfo], *, also: Needs | Non
         teach=entries("teach", (pair for one in declared for pair in one.teach), grad=False),
         ema=entries("ema", (pair for one in declared for pair in one.ema), grad=False),
         labels=torch.arange(COUNT) % CLASSES,
+        winners={info.name: _winners(info) for info in peers if info.name in needs.winners},
         state=strategy.start() if isinstance(strategy, Stateful) else {},
     )
+
+
+def _winners(info: PeerInfo) -> Tensor:
+    """(views, COUNT, attacks): attacks in turn over views and samples, and a tie of all on the first."""
+    count = len(info.threats)
+    turns = (torch.arange(info.views)[:, None] + torch.arange(COUNT)) % count
+    winners = torch.nn.functional.one_hot(turns, count).float()
+    winners[:, 0] = 1.0 / count
+    return winners

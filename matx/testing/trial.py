@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from matx.craft import Crafted, attackable, craft, forked
+from matx.craft import attackable, craft, forked
 from matx.errors import MatxError
-from matx.exchange import State
+from matx.exchange import Crafted, State
 from matx.interfaces import Attack, AttackInput, Model, Objective, PerturbationUnion, sources_of, value_and_gradient
 from matx.losses import margin
 from matx.randomness import SampleGenerator, hashed

@@ -24,6 +24,7 @@ __all__ = [
     "leaves_inputs_unchanged",
     "of_one_attack_is_that_attack",
     "repeats_itself",
+    "says_where_examples_came_from",
     "worst_case_is_no_weaker_than_a_member",
 ]
 
@@ -104,6 +105,25 @@ def gives_the_views_it_announces(union: PerturbationUnion) -> None:
             require(bool(members.any(0).all()), f"{union!r} gave an image outside every threat model of its attacks")
     one = trial.rows(torch.tensor([0]))
     require(one.crafted(ATTACKS, union).views.shape[1] == 1, f"{union!r} does not take a batch of one image")
+
+
+def says_where_examples_came_from(union: PerturbationUnion) -> None:
+    """With says_winners: shares that sum to 1, of attacks in whose threat models the example lies; else none at all."""
+    trial = standard_trial()
+    for attacks in (ATTACKS, ATTACKS[:2], ATTACKS[1:2]):
+        crafted = trial.crafted(attacks, union)
+        if not union.says_winners:
+            require(crafted.winners is None, f"{union!r} says winners, but its says_winners is False")
+            continue
+        winners = crafted.winners
+        assert winners is not None, "crafting refuses a union that says none against its word"
+        require(bool((winners >= 0).all()), f"{union!r} gives an attack a negative share in an example")
+        made = [trial.examples(attack) for attack in attacks]
+        for view, shares in zip(crafted.views, winners, strict=True):
+            sole = shares == 1.0
+            for position, images in enumerate(made):
+                same = torch.isclose(view, images, rtol=0.0, atol=1e-5).flatten(1).all(1)
+                require(bool(same[sole[:, position]].all()), f"{union!r} names an attack that made another example")
 
 
 def of_one_attack_is_that_attack(union: PerturbationUnion) -> None:
@@ -201,6 +221,7 @@ def _check_state(component: object, state: Any) -> None:
 
 CONTRACTS: tuple[Callable[[Any], None], ...] = (
     gives_the_views_it_announces,
+    says_where_examples_came_from,
     of_one_attack_is_that_attack,
     checks_what_attacks_return,
     worst_case_is_no_weaker_than_a_member,

@@ -37,12 +37,12 @@ class Digits:
         images = torch.from_numpy(table[:, :-1]).to(torch.float32).reshape(-1, 1, 8, 8) / 16.0
         whole = MemorySplit.of(images, torch.from_numpy(table[:, -1]))
         rows = stratified(whole, "digits test split")
-        train = Subset(whole, rows[self.test_images:].sort().values)
+        train = Subset(whole, rows[self.test_images :].sort().values)
         mean, std = channel_statistics(train.read(torch.arange(len(train.labels))))
         return Data(
             name="digits",
             train=train,
-            open_test=lambda: Subset(whole, rows[:self.test_images].sort().values),
+            open_test=lambda: Subset(whole, rows[: self.test_images].sort().values),
             image_shape=(1, 8, 8),
             num_classes=10,
             class_names=tuple(str(digit) for digit in range(10)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -16,6 +16,7 @@ from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss
 from matx.interfaces import Neutral
 from matx.losses import cross_entropy, distillation
 from matx.options import Range
+from registry.strategies._lessons import Lesson, check_matches, evenly, matching_views, winners_weights
 from registry.strategies._losses import label_loss
 
 
@@ -30,10 +31,14 @@ class Specialists:
 
     w_s are the relative `weights` over their sum (1/S each unless given). `examples_of` says what x' is in A_s:
       specialists  x'_s, crafted on the specialist
-      own          x'_g, crafted on the generalist: the views whose threat model is one that s faces. Where the
-                   generalist's union keeps fewer views than it has attacks (`worst_case`, `random_choice`, `msd`), a
-                   view may come from any threat model, so every specialist teaches on it, by its weight
+      own          x'_g, crafted on the generalist; `taught_by` says which s teach on one of them:
+                     winner  those that face the threat model of the attack that it came from: under `average` view k
+                             is attack k's, under `worst_case` the attack of the highest loss is each image's (exact
+                             ties share). Means are over all images, each by w_s of those who teach on it
+                     all     every s, by w_s, where the generalist's union keeps fewer views than it has attacks;
+                             else as above, view by view, A_s a mean over the views of s
       both         the mean of the two
+    With `labels_where_wrong`, alpha is 0 on an image of which p_s(x') predicts another class than y.
     The abstracts say only that a generalist learns from specialists: examples, weights and temperature of the paper
     are not public, the defaults are ours. Means over batch and views (AVG); KL sums over classes (batch mean).
 
@@ -51,6 +56,10 @@ class Specialists:
     """The generalist's name; None: the one trained peer that faces several threat models."""
     examples_of: Literal["specialists", "own", "both"] = "both"
     """Whose examples the generalist learns from: specialists, own or both."""
+    taught_by: Literal["winner", "all"] = "winner"
+    """Who teaches on the generalist's own examples: winner (needs a union that says its winners) or all."""
+    labels_where_wrong: bool = False
+    """True: labels alone on images on which the specialist that teaches is wrong."""
     alpha: Annotated[float, Range(0, 1)] = 0.5
     """Distillation's share in what the generalist learns."""
     temperature: Annotated[float, Range(0, open="low")] = 1.0
@@ -76,7 +85,11 @@ class Specialists:
             teach |= {(name, generalist.name) for name in shares if own} | {(name, name) for name in theirs}
         if self.feedback:
             teach |= {(generalist.name, s.name) for s in roles.trained(specialists)}
-        return Needs(train={p.name: train[p.name] for p in roles.trained(peers)}, teach=frozenset(teach))
+        return Needs(
+            train={p.name: train[p.name] for p in roles.trained(peers)},
+            teach=frozenset(teach),
+            winners=frozenset([generalist.name] if self._asks_winners() else []),
+        )
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """The generalist's loss over all specialists, or one specialist's own."""
@@ -84,16 +97,16 @@ class Specialists:
         if peer != generalist.name:
             return self._specialist(exchange, peer, generalist.name)
         labels, distilled = [], []
-        for name, share in self._shares(specialists).items():
-            for logits, target, part in self._lessons(exchange, generalist, exchange.info(name)):
-                labels.append(share * part * cross_entropy(logits, exchange.labels).mean())
-                if target is not None:
-                    divergence = distillation(logits, target, temperature=self.temperature).mean()
-                    distilled.append(share * part * divergence)
-        label = (1.0 - self.alpha) * sum(labels[1:], labels[0])
-        terms = {"label": label}
+        for lesson in self._lessons(exchange, generalist, specialists):
+            alpha = self._alpha(lesson, exchange.labels)
+            loss = cross_entropy(lesson.logits, exchange.labels)
+            labels.append((lesson.weights * (1.0 - alpha) * loss).sum())
+            if lesson.target is not None:
+                divergence = distillation(lesson.logits, lesson.target, temperature=self.temperature)
+                distilled.append((lesson.weights * alpha * divergence).sum())
+        terms = {"label": sum(labels[1:], labels[0])}
         if distilled:
-            terms["distillation"] = self.alpha * sum(distilled[1:], distilled[0])
+            terms["distillation"] = sum(distilled[1:], distilled[0])
         if self.clean:
             terms["clean"] = self.clean * label_loss(exchange, peer, CLEAN)
         return PeerLoss.of(**terms)
@@ -106,22 +119,33 @@ class Specialists:
         back = distillation(logits, target, temperature=self.temperature).mean()
         return PeerLoss.of(label=label, feedback=self.feedback * back)
 
-    def _lessons(
-        self, exchange: Exchange, generalist: PeerInfo, specialist: PeerInfo
-    ) -> list[tuple[Tensor, Tensor | None, float]]:
-        """(generalist's logits, specialist's where they count, share) on each kind of examples."""
-        part = 0.5 if self.examples_of == "both" else 1.0
-        lessons: list[tuple[Tensor, Tensor | None, float]] = []
+    def _asks_winners(self) -> bool:
+        """Where nobody teaches and all weights are equal, it does not matter who won."""
+        return self.taught_by == "winner" and self.examples_of != "specialists" and bool(self.alpha or self.weights)
+
+    def _alpha(self, lesson: Lesson, labels: Tensor) -> Tensor:
+        """Distillation's share in each image's loss, (views, N) or one number."""
+        if lesson.target is None or not self.labels_where_wrong:
+            return lesson.weights.new_full((), self.alpha)
+        return self.alpha * (lesson.target.argmax(-1) == labels).to(lesson.weights.dtype)
+
+    def _lessons(self, exchange: Exchange, generalist: PeerInfo, specialists: Sequence[PeerInfo]) -> Iterator[Lesson]:
+        """What each specialist teaches on each kind of examples; all weights together sum to 1."""
+        part, shares = 0.5 if self.examples_of == "both" else 1.0, self._shares(specialists)
         if self.examples_of != "specialists":
-            rows = matching_views(generalist, specialist)
-            logits = exchange.logits(generalist.name, generalist.name)[rows]
-            target = exchange.teacher_logits(specialist.name, generalist.name)[rows] if self.alpha else None
-            lessons.append((logits, target, part))
+            logits, faced = exchange.logits(generalist.name, generalist.name), {s.name: s for s in specialists}
+            if self._asks_winners():
+                own = winners_weights(exchange.winners_of(generalist.name), generalist, faced, shares)
+            else:
+                own = {n: evenly(logits, w, matching_views(generalist, faced[n])) for n, w in shares.items()}
+            for name, weights in own.items():
+                target = exchange.teacher_logits(name, generalist.name) if self.alpha else None
+                yield Lesson(logits=logits, target=target, weights=part * weights)
         if self.examples_of != "own":
-            logits = exchange.logits(generalist.name, specialist.name)
-            target = exchange.teacher_logits(specialist.name, specialist.name) if self.alpha else None
-            lessons.append((logits, target, part))
-        return lessons
+            for name, share in shares.items():
+                logits = exchange.logits(generalist.name, name)
+                target = exchange.teacher_logits(name, name) if self.alpha else None
+                yield Lesson(logits=logits, target=target, weights=evenly(logits, part * share))
 
     def _roles(self, peers: Sequence[PeerInfo]) -> tuple[PeerInfo, tuple[PeerInfo, ...]]:
         """The generalist and its specialists."""
@@ -153,7 +177,7 @@ class Specialists:
         roles.check_attacked("specialists", shared)
         if self.examples_of != "specialists":
             roles.check_attacked("specialists", [generalist])
-            _check_matches(generalist, specialists)
+            check_matches(generalist, specialists)
 
     def _raw(self, specialist: PeerInfo) -> float:
         return (self.weights or {}).get(specialist.name, 1.0)
@@ -178,40 +202,10 @@ class Specialists:
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """Each source of examples, with feedback, clean term and weights."""
+        """Each source of examples, with feedback, clean term and weights, taught by winners and by all."""
         return (
             cls(examples_of="specialists", temperature=2.0),
             cls(examples_of="own", feedback=0.5, clean=0.5),
-            cls(examples_of="both", weights={"linf": 2.0}, alpha=0.7),
-        )
-
-
-def matching_views(generalist: PeerInfo, specialist: PeerInfo) -> list[int]:
-    """Which of the generalist's views a specialist teaches on: those of its threat models, else (fewer views) all."""
-    if generalist.views != len(generalist.threats):
-        return list(range(generalist.views))
-    return [view for view, threat in enumerate(generalist.threats) if threat in specialist.threats]
-
-
-def _check_matches(generalist: PeerInfo, specialists: Sequence[PeerInfo]) -> None:
-    known = ", ".join(threat.key for threat in generalist.threats)
-    covered: set[int] = set()
-    for specialist in specialists:
-        rows = matching_views(generalist, specialist)
-        covered |= set(rows)
-        if not rows:
-            faced = ", ".join(threat.key for threat in specialist.threats) or "none"
-            raise OptionError(
-                "",
-                owner="strategies.specialists",
-                got=f"specialist {specialist.name!r} with threat models {faced}, none of which the generalist "
-                f"{generalist.name!r} faces ({known})",
-                allowed="one of those, or examples_of = 'specialists'",
-            )
-    for view in sorted(set(range(generalist.views)) - covered):
-        raise OptionError(
-            "",
-            owner="strategies.specialists",
-            got=f"no specialist for {generalist.threats[view].key}, which the generalist {generalist.name!r} faces",
-            allowed="a specialist for each, or examples_of = 'specialists'",
+            cls(examples_of="both", weights={"linf": 2.0}, alpha=0.7, labels_where_wrong=True),
+            cls(examples_of="both", taught_by="all", weights={"linf": 2.0}),
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
-from torch import Tensor
 
 import matx
-from matx.interfaces import Attack, AttackInput, run_attack
+from matx.interfaces import Attack, AttackInput, Crafted, run_attack
 from matx.randomness import hashed
+from registry.unions._winners import all_from
 
 
 @matx.unions.register("adaptive")
@@ -27,6 +27,8 @@ class Adaptive:
     forward.
     """
 
+    says_winners: ClassVar[bool] = True
+
     def start(self) -> matx.State:
         """Nothing seen yet."""
         return {}
@@ -35,13 +37,14 @@ class Adaptive:
         """One."""
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> tuple[Tensor, matx.State]:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> Crafted:
         drawn = _drawn(self.weights(len(attacks), state), given)
         images = run_attack(attacks[drawn], given)
         with torch.no_grad():
             right = int((given.judge(images).argmax(-1) == given.labels).sum())
         counts = {f"right.{drawn}": right, f"seen.{drawn}": len(images)}
-        return images.unsqueeze(0), {**state, **{name: state.get(name, 0.0) + more for name, more in counts.items()}}
+        new = {**state, **{name: state.get(name, 0.0) + more for name, more in counts.items()}}
+        return Crafted(views=images[None], winners=all_from(drawn, len(attacks), given), state=new)
 
     def weights(self, count: int, state: matx.State) -> list[float]:
         """The probability of each of so many attacks."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
-from torch import Tensor
 
 import matx
-from matx.interfaces import Attack, AttackInput, run_attack
+from matx.interfaces import Attack, AttackInput, Crafted, run_attack
 
 
 @matx.unions.register("average")
@@ -23,6 +22,8 @@ class Average:
     of Maini et al. 2020, nor a batch divided among the attacks. Costs every attack's passes.
     """
 
+    says_winners: ClassVar[bool] = True
+
     def start(self) -> matx.State:
         """Nothing: it has no memory."""
         return {}
@@ -31,8 +32,10 @@ class Average:
         """As many as attacks."""
         return count
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> tuple[Tensor, matx.State]:
-        return torch.stack([run_attack(attack, given) for attack in attacks]), state
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> Crafted:
+        views = torch.stack([run_attack(attack, given) for attack in attacks])
+        winners = torch.eye(len(attacks), device=views.device)[:, None].expand(-1, views.shape[1], -1)
+        return Crafted(views=views, winners=winners, state=state)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Attack, AttackInput, FirstOrderAttack, ObjectiveName, run_attack, value_and_gradient
+from matx.interfaces import (
+    Attack,
+    AttackInput,
+    Crafted,
+    FirstOrderAttack,
+    ObjectiveName,
+    run_attack,
+    value_and_gradient,
+)
 from matx.options import Range
 
 
@@ -26,6 +34,9 @@ class MSD:
     kept. The candidates are compared in one batched forward. The attacks' own numbers of steps do not count, their step
     sizes do; a single attack runs as it is. Costs per step one forward and backward, and one forward of all candidates.
     """
+
+    says_winners: ClassVar[bool] = False
+    """A step keeps the best of all candidates, so that an example is the work of several attacks."""
 
     steps: Annotated[int, Range(1)] = 50
     random_start: bool = False
@@ -41,10 +52,10 @@ class MSD:
         """One."""
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> tuple[Tensor, matx.State]:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> Crafted:
         members = [_first_order(attack) for attack in attacks]
         if len(attacks) == 1:
-            return run_attack(attacks[0], given).unsqueeze(0), state
+            return Crafted(views=run_attack(attacks[0], given)[None], state=state)
         size, count = len(given.images), len(members)
         objective = given.objective_for(self.objective)
         places = torch.arange(size, device=given.images.device)
@@ -61,7 +72,7 @@ class MSD:
             higher = highest.values > best_values
             best = torch.where(higher.reshape(-1, *[1] * (images.dim() - 1)), images, best)
             best_values = torch.where(higher, highest.values, best_values)
-        return best.unsqueeze(0), state
+        return Crafted(views=best[None], state=state)
 
     def _start(self, members: Sequence[FirstOrderAttack], given: AttackInput) -> Tensor:
         if not self.random_start:

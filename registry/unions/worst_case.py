@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import matx
-from matx.interfaces import Attack, AttackInput, LogitObjective, ObjectiveName, run_attack
+from matx.interfaces import Attack, AttackInput, Crafted, LogitObjective, ObjectiveName, run_attack
 
 
 @matx.unions.register("worst_case")
@@ -21,7 +21,10 @@ class WorstCase:
 
     Costs every attack's passes and one forward of all their examples as one batch (none for a single attack), by the
     peer itself, in fp32 and in its attack mode, whatever copy of it the attacks searched on.
+    Its winners are those attacks, by that forward; where several have exactly the highest loss, they share.
     """
+
+    says_winners: ClassVar[bool] = True
 
     dominates: ClassVar[bool] = True
     """Its view is nowhere weaker than any of the attacks: a contract checks it."""
@@ -39,16 +42,18 @@ class WorstCase:
         """One."""
         return 1
 
-    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> tuple[Tensor, matx.State]:
+    def __call__(self, attacks: Sequence[Attack], given: AttackInput, state: matx.State) -> Crafted:
         views = torch.stack([run_attack(attack, given) for attack in attacks])
         if len(views) == 1:
-            return views, state
+            return Crafted(views=views, winners=torch.ones(*views.shape[:2], 1, device=views.device), state=state)
         with torch.no_grad():
             values, wrong = self._evaluated(views, given.judged())
         if self.misclassified_first:
             values = values.masked_fill(~wrong & wrong.any(0), -torch.inf)
         worst = values.argmax(0)
-        return views[worst, torch.arange(views.shape[1], device=views.device)].unsqueeze(0), state
+        tied = (values == values.amax(0)).T.float()
+        view = views[worst, torch.arange(views.shape[1], device=views.device)]
+        return Crafted(views=view[None], winners=(tied / tied.sum(-1, keepdim=True))[None], state=state)
 
     def _evaluated(self, views: Tensor, given: AttackInput) -> tuple[Tensor, Tensor]:
         """(views, N) losses and flags of misclassification (all False where `misclassified_first` is False)."""

@@ -58,6 +58,11 @@ class AskingForAnAverage(Bad):
         return Needs(train={peer.name: (peer.name,) for peer in peers}, ema=frozenset({(peers[0].name, CLEAN)}))
 
 
+class AskingWhoWon(Bad):
+    def needs(self, peers: Sequence[PeerInfo]) -> Needs:
+        return Needs(train={peer.name: (peer.name,) for peer in peers}, winners=frozenset({peers[0].name}))
+
+
 class PromisingAnObjective(Bad):
     def needs(self, peers: Sequence[PeerInfo]) -> Needs:
         return Needs(train={peer.name: (peer.name,) for peer in peers}, craft={peers[0].name: ()})
@@ -185,6 +190,7 @@ CASES: Sequence[tuple[str, Callable[[], Any], str]] = [
     ("declares_what_exists", TrainingOneOnly, "trains a; the peers that are not frozen: a, b, c"),
     ("declares_what_exists", AskingForNobody, "needs peer 'nobody'"),
     ("declares_what_exists", AskingForAnAverage, "keeps none"),
+    ("declares_what_exists", AskingWhoWon, "needs the winners of 'a'"),
     ("declares_what_exists", PromisingAnObjective, "no method `objective`"),
     ("gives_a_finite_loss_a_peer", PeekingAtOthers, "did not declare"),
     ("gives_a_finite_loss_a_peer", PerSample, "not one number"),

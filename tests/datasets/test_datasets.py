@@ -44,6 +44,10 @@ def test_digits_has_a_fixed_balanced_test_split_of_360():
     counts = data.test.labels.bincount()
     assert int(counts.max() - counts.min()) <= 2, f"the test split is stratified, got {counts.tolist()}"
     assert sorted(test)[:8] == DIGITS_TEST_HEAD, "the split never changes: results would no longer compare"
+    many = matx.datasets["digits"](test_images=1300)()
+    assert len(many.test.indices) == 1300, "the test split is as large as asked"
+    assert test < set(many.test.indices.tolist()), "a smaller test split is part of a larger one"
+    assert not set(many.test.indices.tolist()) & set(many.train.indices.tolist()), "and of no training image"
     torch.manual_seed(5)
     again = matx.datasets["digits"]()()
     assert torch.equal(again.test.indices, data.test.indices), "no seed moves the split"

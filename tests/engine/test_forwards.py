@@ -133,7 +133,7 @@ def test_the_forwards_of_a_step_equal_a_published_loop(launch: Launch) -> None:
         name: training.learners[name].peer.optimizer(dict(net.named_parameters())) for name, net in nets.items()
     }
     for batch in list(batches(training.data.train, torch.arange(64), 32)):
-        examples = {name: views[0] for name, views in craft_all(training, batch).items()}
+        examples = {name: made.views[0] for name, made in craft_all(training, batch).items()}
         step(training, batch)
         totals = {}
         for name, other in (("a", "b"), ("b", "a")):

@@ -15,7 +15,7 @@ import matx
 from matx.craft import attackable, craft
 from matx.engine import Training, step
 from matx.errors import OptionError
-from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss, State
+from matx.exchange import CLEAN, Crafted, Exchange, Needs, PeerInfo, PeerLoss, State
 from matx.interfaces import Attack, AttackInput, FreeObjective, LogitObjective, Model, Objective, value_and_gradient
 from matx.losses import cross_entropy, distillation, kl_divergence
 from matx.randomness import SampleGenerator
@@ -60,13 +60,15 @@ class SoftTarget:
 class Steepest:
     """MSD's shape: one gradient, a candidate step per member, the worst kept, the best seen returned."""
 
+    says_winners: ClassVar[bool] = False
+
     def start(self) -> State:
         return {}
 
     def views(self, count: int) -> int:
         return 1
 
-    def __call__(self, attacks: Sequence[Any], given: AttackInput, state: State) -> tuple[Tensor, State]:
+    def __call__(self, attacks: Sequence[Any], given: AttackInput, state: State) -> Crafted:
         objective = given.objective_for("cross_entropy")
         images = best = given.images
         highest = torch.full((len(images),), -torch.inf)
@@ -80,7 +82,7 @@ class Steepest:
             value = values.amax(0)
             best = torch.where((value > highest).reshape(-1, 1, 1, 1), images, best)
             highest = torch.maximum(highest, value)
-        return best[None], state
+        return Crafted(views=best[None], state=state)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from matx.data import MemorySplit
 from matx.engine import Training, step
 from matx.engine.loop import _augmented
 from matx.errors import ModelError
-from matx.exchange import Exchange, PeerLoss
+from matx.exchange import Crafted, Exchange, PeerLoss
 from matx.interfaces import AttackInput, Column, copied, refuse_writes
 from matx.measure import EvaluationSettings, correct, flags_of, measure, verify
 from matx.measure.records import SearchRecord
@@ -95,15 +95,17 @@ class Halving:
 class Zeroing:
     """A union that sets the labels to zero before its attacks see them."""
 
+    says_winners = False
+
     def start(self) -> dict[str, Any]:
         return {}
 
     def views(self, count: int) -> int:
         return 1
 
-    def __call__(self, attacks: Any, given: AttackInput, state: Any) -> tuple[Tensor, Any]:
+    def __call__(self, attacks: Any, given: AttackInput, state: Any) -> Crafted:
         given.labels.zero_()
-        return given.images[None], state
+        return Crafted(views=given.images[None], state=state)
 
 
 @dataclass(frozen=True)

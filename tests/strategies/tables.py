@@ -46,12 +46,20 @@ class Logits:
     teach: Mapping[Key, Tensor]
     ema: Mapping[Key, Tensor]
     labels: Tensor = field(default_factory=lambda: LABELS)
+    winners: Mapping[str, Tensor] = field(default_factory=dict)
+    """{peer: (views, SAMPLES, attacks)}."""
 
     def renamed(self, names: Mapping[str, str]) -> Logits:
         def moved(table: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
             return {(names[p], names.get(s, s)): z for (p, s), z in table.items()}
 
-        return Logits(train=moved(self.train), teach=moved(self.teach), ema=moved(self.ema), labels=self.labels)
+        return Logits(
+            train=moved(self.train),
+            teach=moved(self.teach),
+            ema=moved(self.ema),
+            labels=self.labels,
+            winners={names[p]: won for p, won in self.winners.items()},
+        )
 
 
 def logits(peers: Sequence[PeerInfo], seed: int = 0, views: Mapping[str, int] | None = None) -> Logits:
@@ -66,7 +74,18 @@ def logits(peers: Sequence[PeerInfo], seed: int = 0, views: Mapping[str, int] | 
             for key in keys
         }
 
-    return Logits(train=draw(), teach=draw(), ema=draw())
+    return Logits(train=draw(), teach=draw(), ema=draw(), winners={p.name: _winners(p) for p in peers if p.views})
+
+
+def _winners(info: PeerInfo) -> Tensor:
+    """Under `average` view k is attack k's; else attacks win in turn, and the first sample is a tie of all."""
+    count = len(info.threats)
+    if info.views == count:
+        return torch.eye(count, dtype=torch.float64)[:, None].expand(-1, SAMPLES, -1)
+    turns = (torch.arange(info.views)[:, None] + torch.arange(SAMPLES)) % count
+    won = torch.nn.functional.one_hot(turns, count).double()
+    won[:, 0] = 1.0 / count
+    return won
 
 
 def declared(needs: Needs) -> set[Key]:
@@ -101,6 +120,7 @@ def exchange(
         train=Recorded({key: given[key] for key in declared(needs) if only is None or key[0] in only}),
         teach=Recorded({key: values.teach[key] for key in needs.teach}),
         ema=Recorded({key: values.ema[key] for key in needs.ema}),
+        winners={name: values.winners[name] for name in needs.winners},
     )
 
 

@@ -200,7 +200,7 @@ def test_specialists_equal_their_loop(
     specialists = [peer(p.name, p.name, frozen=frozen) for p in SPECIALISTS]
     peers = (*specialists[:1], peer("g", *norms, views=count), *specialists[1:])
     strategy = matx.strategies["specialists"](
-        examples_of=of, alpha=0.3, temperature=3.0, clean=0.5, feedback=0.25, weights={"l1": 2.0}
+        examples_of=of, taught_by="all", alpha=0.3, temperature=3.0, clean=0.5, feedback=0.25, weights={"l1": 2.0}
     )
     values = logits(peers, seed=5)
     found = totals(strategy, peers, values)
@@ -213,6 +213,53 @@ def test_specialists_equal_their_loop(
         plain = cross_entropy(z) + 0.25 * distillation(z, [values.teach["g", name]], 3.0)
         assert found.pop(name) == pytest.approx(plain, abs=1e-12), "a specialist is plain, but for the feedback"
     assert not found, "nobody else is trained"
+
+
+def taught_by_winners(values: Logits, peers: Sequence[PeerInfo], *, wrong: bool, w: dict[str, float]) -> float:
+    """The mean over images of w_s times the loss towards each specialist s, by its share in having won the image."""
+    infos, won = {p.name: p for p in peers}, values.winners["g"].tolist()
+    total, weight = 0.0, 0.0
+    for v, rows in enumerate(won):
+        for n, shares in enumerate(rows):
+            z, label = values.train["g", "g"][v : v + 1, n : n + 1], int(LABELS[n])
+            p = softmax(z[0, 0].tolist())
+            for s in w:
+                answer = values.teach[s, "g"][v : v + 1, n : n + 1]
+                a = 0.3 if not wrong or int(answer.argmax()) == label else 0.0
+                count = w[s] * sum(
+                    share for share, t in zip(shares, infos["g"].threats, strict=True) if t in infos[s].threats
+                )
+                lesson = (1.0 - a) * -math.log(p[label]) + a * distillation(z, [answer], 3.0)
+                total, weight = total + count * lesson, weight + count
+    return total / weight
+
+
+@pytest.mark.parametrize("wrong", [False, True], ids=["as it is", "labels where wrong"])
+@pytest.mark.parametrize("weights", [{}, {"l1": 2.0}], ids=["equal", "weighted"])
+@pytest.mark.parametrize(
+    ("norms", "count"), [(("l1", "linf", "l2"), 3), (("linf", "l2", "l1"), 1), (("linf", "l2", "l1", "linf"), 4)]
+)
+def test_the_specialist_of_the_norm_that_won_teaches(
+    norms: tuple[str, ...], count: int, weights: dict[str, float], wrong: bool
+) -> None:
+    peers = (*SPECIALISTS, peer("g", *norms, views=count))
+    strategy = matx.strategies["specialists"](
+        examples_of="own", alpha=0.3, temperature=3.0, weights=weights or None, labels_where_wrong=wrong
+    )
+    values = logits(peers, seed=7)
+    expected = taught_by_winners(values, peers, wrong=wrong, w={"linf": 1.0, "l2": 1.0, "l1": 1.0} | weights)
+    assert totals(strategy, peers, values)["g"] == pytest.approx(expected, abs=1e-12), "each row by its winner alone"
+
+
+def test_winner_and_all_are_the_same_under_average_and_not_under_worst_case() -> None:
+    for count, same in ((3, True), (1, False)):
+        peers = (*SPECIALISTS, peer("g", "linf", "l2", "l1", views=count))
+        values = logits(peers, seed=8)
+        both = [
+            totals(matx.strategies["specialists"](examples_of="own", taught_by=by), peers, values)["g"]
+            for by in ("winner", "all")
+        ]
+        assert math.isclose(*both, abs_tol=1e-12) is same, f"{count} views: by the winner and by all {both}"
 
 
 def test_a_specialist_of_weight_0_is_left_out() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import matx
 from matx.errors import OptionError
-from matx.interfaces import Attack
+from matx.interfaces import Attack, Crafted
 from matx.randomness import SampleGenerator
 from registry.unions.msd import MSD
 
@@ -55,10 +55,21 @@ def union(name: str, **options: Any) -> Any:
 
 def views_of(union: Any, attacks: Sequence[Attack], given: matx.AttackInput) -> Tensor:
     """The views of a union without memory, which must leave its state empty."""
-    views, state = union(attacks, given, union.start())
-    assert (union.start(), state) == ({}, {}), f"{union!r} has no memory, but a state"
-    assert isinstance(views, Tensor), "the first of the two is the views"
-    return views
+    crafted = crafted_by(union, attacks, given)
+    assert (union.start(), crafted.state) == ({}, {}), f"{union!r} has no memory, but a state"
+    return crafted.views
+
+
+def crafted_by(union: Any, attacks: Sequence[Attack], given: matx.AttackInput) -> Crafted:
+    made = union(attacks, given, union.start())
+    assert isinstance(made, Crafted), "a union returns Crafted"
+    return made
+
+
+def winners_of(union: Any, attacks: Sequence[Attack], given: matx.AttackInput) -> Tensor:
+    winners = crafted_by(union, attacks, given).winners
+    assert winners is not None, f"{union!r} says its winners"
+    return winners
 
 
 def loss(given: matx.AttackInput, images: Tensor) -> Tensor:
@@ -89,6 +100,40 @@ def test_worst_case_takes_the_highest_loss_per_sample() -> None:
     wanted = torch.stack([views[best, row] for row, best in enumerate(losses.argmax(0))])
     assert torch.equal(worst[0], wanted), "not the example of the highest loss"
     assert len(losses.argmax(0).unique()) > 1, "the case shows nothing: one attack wins everywhere"
+
+
+def test_worst_case_s_winner_has_the_highest_loss() -> None:
+    given = attack_input(40)
+    losses = torch.stack([loss(given, attack(given)) for attack in members()])
+    winners = winners_of(union("worst_case"), members(), given)
+    assert winners.shape == (1, 40, 3), "one row of shares for each view and sample"
+    assert torch.equal(winners[0].argmax(-1), losses.argmax(0)), "the winner is the argmax of the training loss"
+    assert torch.equal(winners[0].sum(-1), torch.ones(40)), "the shares of a sample sum to 1"
+    assert len(winners[0].argmax(-1).unique()) > 1, "the case shows nothing: one attack wins everywhere"
+
+
+def test_exact_ties_share_a_win() -> None:
+    given = attack_input(4)
+    marks: list[Attack] = [_Still(threat=ANYTHING, at=at) for at in (0.5, 0.5, 0.5)]
+    shares = winners_of(union("worst_case"), marks, given)
+    assert torch.allclose(shares, torch.full((1, 4, 3), 1 / 3)), "three equal losses are a third of a win each"
+    values = loss(given, torch.full_like(given.images, 0.9)) > loss(given, torch.full_like(given.images, 0.5))
+    two: list[Attack] = [_Still(threat=ANYTHING, at=at) for at in (0.5, 0.9, 0.5)]
+    wanted = torch.where(values[:, None], torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.5, 0.0, 0.5]))
+    assert torch.equal(winners_of(union("worst_case"), two, given)[0], wanted), "a loser has no share"
+
+
+def test_winners_of_average_and_random_choice() -> None:
+    given = attack_input(300)
+    marks: list[Attack] = [_Still(threat=ANYTHING, at=at) for at in (0.1, 0.2, 0.3)]
+    side_by_side = winners_of(union("average"), marks, given)
+    assert torch.equal(side_by_side, torch.eye(3)[:, None].expand(3, 300, 3)), "view k is attack k's"
+    for per in ("batch", "sample"):
+        made = crafted_by(union("random_choice", per=per), marks, given)
+        assert made.winners is not None, "random_choice says its winners"
+        drawn = torch.tensor([0.1, 0.2, 0.3])[made.winners[0].argmax(-1)]
+        assert torch.equal(made.views[0, :, 0, 0, 0], drawn), f"per {per}: the winner is not the drawn attack"
+    assert crafted_by(union("msd", steps=2), members(), given).winners is None, "a step of msd mixes attacks"
 
 
 def test_worst_case_costs_one_forward() -> None:
@@ -168,7 +213,8 @@ def test_adaptive_counts_and_draws() -> None:
     before = {"right.0": 90.0, "seen.0": 100.0, "right.1": 30.0, "seen.1": 100.0}
     drawn = Counter[str]()
     for step in range(60):
-        views, after = chosen(pair, replace(given, step=step), before)
+        made = chosen(pair, replace(given, step=step), before)
+        views, after = made.views, made.state
         changed = [name for name in after if after[name] != before[name] and name.startswith("seen")]
         drawn[changed[0]] += 1
         index = int(changed[0][-1])
@@ -176,9 +222,10 @@ def test_adaptive_counts_and_draws() -> None:
         assert after[f"seen.{index}"] == 110, "the batch is not counted"
         assert after[f"right.{index}"] - before[f"right.{index}"] == right, "robust answers are not counted"
         assert torch.equal(views[0], pair[index](replace(given, step=step))), "the view is not the drawn attack's"
+        assert (made.winners[..., index] == 1).all(), "the drawn attack is not the winner"
     assert drawn["seen.1"] > 40, f"the weaker threat must be drawn about seven times in eight: {drawn}"
     assert before["seen.0"] == 100, "the state that was passed in was changed"
-    _, first = chosen(pair, given, chosen.start())
+    first = chosen(pair, given, chosen.start()).state
     assert sum(float(value) for name, value in first.items() if name.startswith("seen")) == 10, "a start counts nothing"
 
 
