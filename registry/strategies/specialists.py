@@ -31,7 +31,7 @@ class Specialists:
 
     w_s are the relative `weights` over their sum (1/S each unless given). `examples_of` says what x' is in A_s:
       specialists  x'_s, crafted on the specialist
-      own          x'_g, crafted on the generalist; `taught_by` says which s teach on one of them:
+      own          x'_g, crafted on the generalist; `teachers` says which s teach on one of them:
                      winner  those that face the threat model of the attack that it came from: under `average` view k
                              is attack k's, under `worst_case` the attack of the highest loss is each image's (exact
                              ties share). Means are over all images, each by w_s of those who teach on it
@@ -56,7 +56,7 @@ class Specialists:
     """The generalist's name; None: the one trained peer that faces several threat models."""
     examples_of: Literal["specialists", "own", "both"] = "both"
     """Whose examples the generalist learns from: specialists, own or both."""
-    taught_by: Literal["winner", "all"] = "winner"
+    teachers: Literal["winner", "all"] = "winner"
     """Who teaches on the generalist's own examples: winner (needs a union that says its winners) or all."""
     labels_where_wrong: bool = False
     """True: labels alone on images on which the specialist that teaches is wrong."""
@@ -121,7 +121,7 @@ class Specialists:
 
     def _asks_winners(self) -> bool:
         """Where nobody teaches and all weights are equal, it does not matter who won."""
-        return self.taught_by == "winner" and self.examples_of != "specialists" and bool(self.alpha or self.weights)
+        return self.teachers == "winner" and self.examples_of != "specialists" and bool(self.alpha or self.weights)
 
     def _alpha(self, lesson: Lesson, labels: Tensor) -> Tensor:
         """Distillation's share in each image's loss, (views, N) or one number."""
@@ -202,10 +202,10 @@ class Specialists:
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """Each source of examples, with feedback, clean term and weights, taught by winners and by all."""
+        """Each source of examples, with feedback, clean term and weights, teachers who won and all."""
         return (
             cls(examples_of="specialists", temperature=2.0),
             cls(examples_of="own", feedback=0.5, clean=0.5),
             cls(examples_of="both", weights={"linf": 2.0}, alpha=0.7, labels_where_wrong=True),
-            cls(examples_of="both", taught_by="all", weights={"linf": 2.0}),
+            cls(examples_of="both", teachers="all", weights={"linf": 2.0}),
         )

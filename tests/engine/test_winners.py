@@ -79,7 +79,7 @@ def test_a_union_without_winners_is_refused_where_a_strategy_needs_them() -> Non
     ) as no:
         experiment(matx.strategies["specialists"](examples_of="own"), peers)
     assert "\n" not in str(no.value), "one sentence on one line"
-    for options in ({"taught_by": "all"}, {"examples_of": "specialists"}, {"alpha": 0.0}):
+    for options in ({"teachers": "all"}, {"examples_of": "specialists"}, {"alpha": 0.0}):
         experiment(matx.strategies["specialists"](**{"examples_of": "own", **options}), peers)
 
 
@@ -88,7 +88,7 @@ def test_every_specialist_is_asked_about_the_whole_batch(launch: Launch) -> None
     peers = {**SPECIALISTS, "g": peer(LINF, L2, union=matx.unions["worst_case"]())}
     counts = {}
     for by in ("winner", "all"):
-        training = launch(matx.strategies["specialists"](examples_of="own", taught_by=by), peers)
+        training = launch(matx.strategies["specialists"](examples_of="own", teachers=by), peers)
         step(training, first_batch(training))
         counts[by] = vars(training.passes).copy()
     assert counts["winner"] == counts["all"], f"the same forwards, whoever teaches: {counts}"

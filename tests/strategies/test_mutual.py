@@ -200,7 +200,7 @@ def test_specialists_equal_their_loop(
     specialists = [peer(p.name, p.name, frozen=frozen) for p in SPECIALISTS]
     peers = (*specialists[:1], peer("g", *norms, views=count), *specialists[1:])
     strategy = matx.strategies["specialists"](
-        examples_of=of, taught_by="all", alpha=0.3, temperature=3.0, clean=0.5, feedback=0.25, weights={"l1": 2.0}
+        examples_of=of, teachers="all", alpha=0.3, temperature=3.0, clean=0.5, feedback=0.25, weights={"l1": 2.0}
     )
     values = logits(peers, seed=5)
     found = totals(strategy, peers, values)
@@ -215,7 +215,7 @@ def test_specialists_equal_their_loop(
     assert not found, "nobody else is trained"
 
 
-def taught_by_winners(values: Logits, peers: Sequence[PeerInfo], *, wrong: bool, w: dict[str, float]) -> float:
+def by_winners(values: Logits, peers: Sequence[PeerInfo], *, wrong: bool, w: dict[str, float]) -> float:
     """The mean over images of w_s times the loss towards each specialist s, by its share in having won the image."""
     infos, won = {p.name: p for p in peers}, values.winners["g"].tolist()
     total, weight = 0.0, 0.0
@@ -247,7 +247,7 @@ def test_the_specialist_of_the_norm_that_won_teaches(
         examples_of="own", alpha=0.3, temperature=3.0, weights=weights or None, labels_where_wrong=wrong
     )
     values = logits(peers, seed=7)
-    expected = taught_by_winners(values, peers, wrong=wrong, w={"linf": 1.0, "l2": 1.0, "l1": 1.0} | weights)
+    expected = by_winners(values, peers, wrong=wrong, w={"linf": 1.0, "l2": 1.0, "l1": 1.0} | weights)
     assert totals(strategy, peers, values)["g"] == pytest.approx(expected, abs=1e-12), "each row by its winner alone"
 
 
@@ -256,7 +256,7 @@ def test_winner_and_all_are_the_same_under_average_and_not_under_worst_case() ->
         peers = (*SPECIALISTS, peer("g", "linf", "l2", "l1", views=count))
         values = logits(peers, seed=8)
         both = [
-            totals(matx.strategies["specialists"](examples_of="own", taught_by=by), peers, values)["g"]
+            totals(matx.strategies["specialists"](examples_of="own", teachers=by), peers, values)["g"]
             for by in ("winner", "all")
         ]
         assert math.isclose(*both, abs_tol=1e-12) is same, f"{count} views: by the winner and by all {both}"
