@@ -2,7 +2,7 @@
 
 from matx.engine.finite import refuse_weights
 from matx.engine.loop import EpochRecord, StepRecord, fit, step
-from matx.engine.training import PHASES, Position, Training, start
+from matx.engine.training import PHASES, Position, Training, normalised_by_parts, start
 
 __all__ = [
     "PHASES",
@@ -11,6 +11,7 @@ __all__ = [
     "StepRecord",
     "Training",
     "fit",
+    "normalised_by_parts",
     "refuse_weights",
     "start",
     "step",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 import torch
+from torch import Tensor
 
 from matx.craft import attackable, craft, forked
 from matx.data import Batch
+from matx.engine.parts import batch_part, parted, parts_of, table_part
 from matx.engine.training import Training
 from matx.exchange import CLEAN, Crafted
 from matx.experiment import crafting_order
@@ -28,16 +30,33 @@ def craft_all(training: Training, batch: Batch) -> dict[str, Crafted]:
         if not peers[name].frozen:
             copy.refresh()
     crafted = {CLEAN: Crafted(views=batch.images[None])}
+    parts = parts_of(len(batch.labels), training.experiment.micro_batch)
     for name in crafting_order(peers, wanted):
-        crafted[name] = _craft_one(training, name, batch, crafted)
+        views = {source: made.views for source, made in crafted.items()}
+        made = [
+            _craft_one(training, name, batch_part(batch, rows), table_part(views, rows), part)
+            for part, rows in enumerate(parts)
+        ]
+        crafted[name] = made[0] if len(made) == 1 else _joined(made)
     return crafted
 
 
-def _craft_one(training: Training, name: str, batch: Batch, others: Mapping[str, Crafted]) -> Crafted:
+def _joined(parts: Sequence[Crafted]) -> Crafted:
+    """The examples of the whole batch; a union's state has moved on with each part."""
+    winners = [part.winners for part in parts if part.winners is not None]
+    return Crafted(
+        views=torch.cat([part.views for part in parts], 1),
+        winners=torch.cat(winners, 1) if winners else None,
+        state=parts[-1].state,
+    )
+
+
+def _craft_one(training: Training, name: str, batch: Batch, others: Mapping[str, Tensor], part: int) -> Crafted:
     experiment, epoch = training.experiment, training.position.epoch
     peer = experiment.peers[name]
     with ExitStack() as stack:
-        stack.enter_context(forked(seed_for(experiment.seed, "craft", epoch, training.steps, name), training.device))
+        seed = seed_for(experiment.seed, "craft", epoch, training.steps, name, *parted(part))
+        stack.enter_context(forked(seed, training.device))
         models = {
             other: stack.enter_context(_attackable(training, other))
             for other in (name, *training.needs.craft.get(name, ()))
@@ -47,7 +66,7 @@ def _craft_one(training: Training, name: str, batch: Batch, others: Mapping[str,
             images=batch.images,
             labels=batch.labels,
             generator=SampleGenerator(hashed(experiment.seed, "craft", epoch, name), batch.indices),
-            sources={source: others[source].views for attack in peer.attacks for source in sources_of(attack)},
+            sources={source: others[source] for attack in peer.attacks for source in sources_of(attack)},
             epoch=epoch,
             step=training.steps,
             progress=training.progress,

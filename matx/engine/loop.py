@@ -12,6 +12,7 @@ from matx.engine.averaging import average_weights
 from matx.engine.compose import descend, groups
 from matx.engine.crafting import craft_all
 from matx.engine.finite import refuse_gradients, refuse_weights, tensors_of, unless_not_finite
+from matx.engine.parts import parts_of, table_part
 from matx.engine.teachers import TeacherLogits
 from matx.engine.training import Position, Training
 from matx.engine.validation import collapse_alarms, validate
@@ -90,7 +91,9 @@ def _update(
     training: Training, batch: Batch, crafted: Mapping[str, Crafted]
 ) -> tuple[dict[str, PeerLoss], dict[str, float]]:
     """Losses, gradients and steps of all peers; where a gradient is not finite, no peer that follows changes."""
-    teachers = TeacherLogits(training, {source: made.views for source, made in crafted.items()})
+    views = {source: made.views for source, made in crafted.items()}
+    parts = parts_of(len(batch.labels), training.experiment.micro_batch)
+    teachers = [TeacherLogits(training, table_part(views, rows), part) for part, rows in enumerate(parts)]
     alternating = training.experiment.update_order == "alternating"
     losses: dict[str, PeerLoss] = {}
     rates: dict[str, float] = {}
@@ -101,7 +104,8 @@ def _update(
             losses |= descend(training, group, batch, crafted, teachers)
             if alternating:
                 rates |= {name: _step_learner(training, name) for name in group}
-                teachers.drop(group)
+                for of_part in teachers:
+                    of_part.drop(group)
         if not alternating:
             rates = {name: _step_learner(training, name) for name in losses}
     return losses, rates

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from matx.craft import forked, untouched
+from matx.engine.parts import parted
 from matx.engine.training import Training, canonical
 from matx.experiment import teacher_mode
 from matx.learner import forward
@@ -20,9 +21,10 @@ __all__ = ["TeacherLogits", "forward_seed", "forwards"]
 class TeacherLogits:
     """The teachers' logits that were declared: computed once until their peer steps, a function of (peer, source)."""
 
-    def __init__(self, training: Training, examples: Mapping[str, Tensor]) -> None:
+    def __init__(self, training: Training, examples: Mapping[str, Tensor], part: int = 0) -> None:
         self.training = training
         self.examples = examples
+        self.part = part
         self.teach: dict[tuple[str, str], Tensor] = {}
         self.ema: dict[tuple[str, str], Tensor] = {}
 
@@ -54,14 +56,14 @@ class TeacherLogits:
         train_mode = teacher_mode(training.experiment, peer, average=average) == "train"
         views = self.examples[source]
         training.passes.forward += views.shape[0] * views.shape[1]
-        with untouched(module, training=train_mode), forward_seed(training, peer):
+        with untouched(module, training=train_mode), forward_seed(training, peer, self.part):
             return forward(module, views.flatten(0, 1), dtype).reshape(*views.shape[:2], -1)
 
 
-def forward_seed(training: Training, peer: str) -> AbstractContextManager[None]:
+def forward_seed(training: Training, peer: str, part: int) -> AbstractContextManager[None]:
     """The global generators for a training forward (dropout): the same for each evaluation of it in this step."""
     experiment = training.experiment
-    return forked(seed_for(experiment.seed, "forward", training.steps, peer), training.device)
+    return forked(seed_for(experiment.seed, "forward", training.steps, peer, *parted(part)), training.device)
 
 
 def forwards(

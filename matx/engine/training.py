@@ -10,17 +10,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from matx.copies import CraftingCopy, crafting_copy
 from matx.craft import Passes
 from matx.data import Data, batches
 from matx.engine.teacher_passes import teacher_passes
+from matx.errors import OptionError
 from matx.exchange import CLEAN, Needs, State
 from matx.experiment import Experiment, check_classes, check_needs, peer_infos, splits_of
 from matx.interfaces import Stateful
 from matx.learner import Learner, build_learner, precision_type, resolved_precision
 
-__all__ = ["PHASES", "Position", "Training", "canonical", "start"]
+__all__ = ["PHASES", "Position", "Training", "canonical", "normalised_by_parts", "start"]
 
 log = logging.getLogger("matx")
 
@@ -158,6 +160,7 @@ def start(experiment: Experiment, data: Data, *, device: torch.device | str = "c
         for name, peer in experiment.peers.items()
     }
     _share_starts(learners, needs)
+    _refuse_small_parts(experiment, learners)
     unions = {f"union.{name}": peer.union for name, peer in experiment.peers.items()}
     components: dict[str, object] = {**unions, "strategy": experiment.strategy}
     states = {name: component.start() for name, component in components.items() if isinstance(component, Stateful)}
@@ -182,6 +185,22 @@ def crafting_copies(training: Training) -> dict[str, CraftingCopy]:
         if peers[name].frozen or peers[name].attack_mode == "eval"
     }
     return {name: copy for name, copy in copies.items() if copy is not None}
+
+
+def normalised_by_parts(experiment: Experiment, learners: Mapping[str, Learner]) -> tuple[str, ...]:
+    """The trained peers whose BatchNorm takes its statistics from parts of the batch, by `Experiment.micro_batch`."""
+    if experiment.micro_batch is None or experiment.micro_batch >= experiment.batch_size:
+        return ()
+    trained = {name: learner.module for name, learner in learners.items() if not learner.peer.frozen}
+    return tuple(name for name, module in trained.items() if any(isinstance(m, _BatchNorm) for m in module.modules()))
+
+
+def _refuse_small_parts(experiment: Experiment, learners: Mapping[str, Learner]) -> None:
+    """Refuse parts of which one could be a single image, of which there are no statistics."""
+    names, parts = normalised_by_parts(experiment, learners), experiment.micro_batch
+    if names and parts is not None and parts < 3:
+        allowed = f"3 or more, since peer {names[0]!r} has BatchNorm"
+        raise OptionError("Experiment.micro_batch", got=str(parts), allowed=allowed)
 
 
 def _share_starts(learners: dict[str, Learner], needs: Needs) -> None:

@@ -137,6 +137,10 @@ class Experiment:
     evaluation: Evaluation = field(default_factory=Evaluation)
     epochs: Annotated[int, Range(1)] = 10
     batch_size: Annotated[int, Range(1)] = 128
+    micro_batch: Annotated[int, Range(1)] | None = None
+    """At most so many images of a batch in a network at a time, where memory is short; None: all of them. Losses and
+    gradients are those of the whole batch, at the price of a second training forward; but BatchNorm takes its
+    statistics from each part by itself, and a union with memory moves on with each part."""
     seed: Annotated[int, Range(0, 2**63 - 1)] = 0
     augment: Augmentation | Sequence[Augmentation] | None = None
     """What is done to training images, in this order; the same for all peers."""

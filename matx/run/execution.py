@@ -12,7 +12,7 @@ import torch
 
 from matx.config import Loaded
 from matx.data import fingerprints
-from matx.engine import Training, start
+from matx.engine import Training, normalised_by_parts, start
 from matx.errors import CheckpointError
 from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
 from matx.report import html, markdown
@@ -113,7 +113,16 @@ def built(loaded: Loaded, device: str) -> Training:
     found = find_device(device)
     data = loaded.experiment.dataset()
     spare_threads(found, data.image_shape)
-    return start(loaded.experiment, data, device=found)
+    training = start(loaded.experiment, data, device=found)
+    for name in normalised_by_parts(loaded.experiment, training.learners):
+        log.warning(
+            "micro_batch: the BatchNorm of peer %r takes its statistics from parts of at most %d images, not from "
+            "batches of %d, so figures are not those of undivided batches",
+            name,
+            loaded.experiment.micro_batch,
+            loaded.experiment.batch_size,
+        )
+    return training
 
 
 def _restored(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device: str) -> Training:

@@ -30,6 +30,8 @@ log = logging.getLogger("matx.run")
 SCHEMA = 2
 _FIRST = {"settings": "identity", "circumstances": "provenance", "data": "images"}
 """{name in schema 1: name now}."""
+_FREE = ("micro_batch",)
+"""Settings that may change on the way: a run that had too little memory goes on with smaller parts."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,8 +53,9 @@ class Checkpoint:
 
 def refuse_other_experiment(checkpoint: Checkpoint, given: Mapping[str, str], where: Path) -> None:
     """Refuse to continue with an experiment of another identity than the checkpoint's."""
+    older = upgraded if checkpoint.schema == 1 else common_options
     refuse_other(
-        (upgraded if checkpoint.schema == 1 else common_options)(checkpoint.identity, given),
+        {**older(checkpoint.identity, given), **{path: given[path] for path in _FREE if path in given}},
         given,
         f"{where}: belongs to another experiment",
         allowed="the settings of its start, but for those on which no figure depends",

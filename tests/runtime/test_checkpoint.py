@@ -60,6 +60,14 @@ def test_another_experiment_is_refused_with_the_difference(other: Whole, shown: 
     assert "last.pt" in str(caught.value), "the sentence names the file"
 
 
+def test_an_option_that_is_newer_than_a_checkpoint_is_as_given() -> None:
+    older = {path: text for path, text in identity_of(WHOLE).items() if not path.endswith(("other", ".size"))}
+    checkpoint.refuse_other_experiment(stored(identity=older), identity_of(WHOLE), Path("last.pt"))
+    other = replace(WHOLE, parts={**WHOLE.parts, "one": Part(names=("c", "b"))})
+    with pytest.raises(CheckpointError, match=r"parts\.one\.names\[0\]: 'a' -> 'c'"):
+        checkpoint.refuse_other_experiment(stored(identity=older), identity_of(other), Path("last.pt"))
+
+
 def test_what_changes_no_result_may_change() -> None:
     other = identity_of(replace(WHOLE, checkpoint_every=5, tune=Part()))
     checkpoint.refuse_other_experiment(stored(), other, Path("last.pt"))
