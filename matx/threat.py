@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Literal, cast, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,7 +111,8 @@ class ThreatModel:
             return inside
         flat, base = images.flatten(1), clean.flatten(1)
         moved: Tensor = flat.clamp(0.0, 1.0)
-        length = torch.linalg.vector_norm(moved - base, 2 if self.norm == "l2" else 1, dim=1)
+        away = moved - base
+        length = away.norm(dim=1) if self.norm == "l2" else away.abs_().sum(1)
         # Rounding leaves a projected image a little outside; that counts as inside, so that projecting is idempotent.
         rounding = torch.finfo(flat.dtype).eps * (8 * self.radius + 2 * flat.shape[1] ** 0.5)
         rows = (length > self.radius + rounding).nonzero().squeeze(1)  # waits for the device: the others are done
@@ -122,16 +124,17 @@ class ThreatModel:
     def steepest(self, gradient: Tensor, images: Tensor | None = None, *, sparsity: float | Tensor = 0.05) -> Tensor:
         """The direction of norm 1 (in this norm) along which a linear function with that gradient grows fastest.
 
-        linf: sign(g). l2: g / ||g||. l1: the signs of the round(sparsity d), at least 1, largest entries of |g| over
-        their number; `sparsity` is one share or (N,) shares. Sparsity 1/d is the exact steepest ascent; more entries
-        make an l1 attack usable (Tramer and Boneh 2019, arXiv 1904.13000). With `images`, entries that point out of the
-        box from its edge are left out first. A zero gradient gives a zero direction, never NaN.
+        linf: sign(g). l2: g / ||g||. l1: the signs of the round(sparsity d), at least 1, largest entries of |g|, and of
+        those equal to the last of them, over their number; `sparsity` is one share or (N,) shares. Sparsity 1/d is the
+        exact steepest ascent; more entries make an l1 attack usable (Tramer and Boneh 2019, arXiv 1904.13000). With
+        `images`, entries that point out of the box from its edge are left out first. A zero gradient gives a zero
+        direction, never NaN.
         """
         flat = gradient.flatten(1)
         if images is not None:
             pixels = images.flatten(1)
-            blocked = ((pixels <= 0.0) & (flat < 0)) | ((pixels >= 1.0) & (flat > 0))
-            flat = flat.masked_fill(blocked, 0.0)
+            most = torch.finfo(flat.dtype).max  # where a pixel can still move that way, else 0
+            flat = flat.clamp(pixels.clone().gt_(0.0) * -most, pixels.clone().lt_(1.0) * most)
         if self.norm == "linf":
             direction = flat.sign()
         elif self.norm == "l2":
@@ -158,17 +161,28 @@ class ThreatModel:
 
 def _sparse_signs(flat: Tensor, sparsity: float | Tensor) -> Tensor:
     """The signs of each row's largest entries, a share of `sparsity` of them, over their number; (N, d)."""
-    length = flat.shape[1]
+    size, count = flat.abs(), flat.shape[1]
     if isinstance(sparsity, Tensor):
-        counts = (sparsity * length).round().clamp(1, length).unsqueeze(1)
+        counts = (sparsity * count).round().clamp(1, count).to(torch.int64).unsqueeze(1)
         most = int(counts.amax()) if len(flat) > 0 else 1
-        top = flat.abs().topk(most, dim=1).indices
-        signs = flat.gather(1, top).sign() * (torch.arange(most, device=flat.device) < counts)
+        smallest = size.topk(most, dim=1).values.gather(1, counts - 1)
     else:
-        top = flat.abs().topk(max(1, min(length, round(sparsity * length))), dim=1).indices
-        signs = flat.gather(1, top).sign()
-    signs = signs / signs.abs().sum(1, keepdim=True).clamp_min(1.0)
-    return torch.zeros_like(flat).scatter_(1, top, signs)
+        smallest = _nth_largest(size, max(1, min(count, round(sparsity * count))))
+    signs = flat.sign() * size.ge_(smallest)  # in place: numbers 0 and 1 take a fraction of the time of masks on CPUs
+    return signs / signs.abs().sum(1, keepdim=True).clamp_min(1.0)
+
+
+def _nth_largest(size: Tensor, n: int) -> Tensor:
+    """(N, 1): each row's n-th largest entry."""
+    if size.device.type != "cpu":
+        return size.topk(n, dim=1).values[:, -1:]
+    at = size.shape[1] - n  # numpy selects with vector instructions, in half of the time of torch
+    return torch.from_numpy(np.partition(size.detach().numpy(), at, axis=1)[:, at : at + 1].copy())
+
+
+def _caps(delta: Tensor, base: Tensor) -> Tensor:
+    """The distance from `base` to the side of the box to which `delta` points."""
+    return torch.lerp(base, 1.0 - base, delta.clone().gt_(0.0))  # a fraction of the time of torch.where on CPUs
 
 
 def _onto_l2(delta: Tensor, base: Tensor, eps: float) -> Tensor:
@@ -177,7 +191,7 @@ def _onto_l2(delta: Tensor, base: Tensor, eps: float) -> Tensor:
     With the entries beyond s |delta| = cap clipped, s = sqrt((eps^2 - clipped cap^2) / (free delta^2)); each round
     clips more of them and raises s, so it ends after finitely many rounds (few in practice).
     """
-    cap, size = torch.where(delta > 0, 1.0 - base, base), delta.abs()
+    cap, size = _caps(delta, base), delta.abs()
     scale = torch.zeros_like(size[:, :1])
     for _ in range(size.shape[1] + 1):
         clipped = scale * size > cap
@@ -193,7 +207,7 @@ def _onto_l2(delta: Tensor, base: Tensor, eps: float) -> Tensor:
 
 def _onto_l1(delta: Tensor, base: Tensor, eps: float) -> Tensor:
     """clip(base + sign(delta) max(|delta| - lambda, 0)) with the lambda of norm eps, for samples that do not fit."""
-    lam = _l1_lambda(delta.abs(), torch.where(delta > 0, 1.0 - base, base), eps)
+    lam = _l1_lambda(delta.abs(), _caps(delta, base), eps)
     return (base + delta - torch.minimum(torch.maximum(delta, -lam), lam)).clamp(0.0, 1.0)
 
 
@@ -211,7 +225,7 @@ def _l1_lambda(size: Tensor, cap: Tensor, eps: float) -> Tensor:
     for turn in range(1, 200):
         rest = size - lam
         excess = torch.minimum(rest, cap).clamp_min_(0.0).sum(1, keepdim=True) - eps
-        free = ((rest > 0) & (rest < cap)).sum(1, keepdim=True)
+        free = torch.minimum(rest, cap - rest).gt_(0.0).sum(1, keepdim=True)
         low, high = torch.where(excess >= 0, lam, low), torch.where(excess <= 0, lam, high)
         newton, middle = lam + excess / free, 0.5 * (low + high)  # no piece: an infinite step, out of the bracket
         inside = (newton >= low) & (newton <= high)
