@@ -15,7 +15,17 @@ from typing import Any
 from matx.errors import PluginError, RegistrationError, did_you_mean
 from matx.registration import REGISTRIES
 
-__all__ = ["GROUP", "brought_by_entry_point", "import_all", "load_plugin", "loaded_files", "plugin_of"]
+__all__ = [
+    "GROUP",
+    "import_all",
+    "installed",
+    "load_plugin",
+    "loaded_files",
+    "loaded_modules",
+    "module_name",
+    "place_of",
+    "plugin_of",
+]
 
 GROUP = "matx.plugins"
 """The entry-point group in which an installed plug-in names its module."""
@@ -67,7 +77,7 @@ def load_plugin(path_or_module: str | Path, near: Sequence[Path] = ()) -> str:
     with _LOCK:
         import_all()  # first: what a plug-in that fails has registered is undone, and must not include the built-ins
         path = Path(path_or_module)
-        by_file = isinstance(path_or_module, Path) or path.suffix == ".py" or len(path.parts) > 1
+        by_file = isinstance(path_or_module, Path) or module_name(path_or_module) != str(path_or_module)
         module, folder = _from_file(path) if by_file else (str(path_or_module), None)
         appended = _append(folder) if folder is not None else _append_near(module, near)
         try:
@@ -88,10 +98,25 @@ def plugin_of(component: type[Any]) -> str | None:
     return next((module for module in _LOADED if home == module or home.startswith(module + ".")), None)
 
 
-def brought_by_entry_point(component: type[Any]) -> bool:
-    """Whether an installed plug-in registers a component, so that no gin file need import it."""
+def installed(module: str) -> bool:
+    """Whether a module is an installed plug-in's, so that no gin file need import it."""
     homes = (key.partition(" = ")[2].partition(":")[0] for key in _IMPORTED)
-    return any(component.__module__ == home or component.__module__.startswith(f"{home}.") for home in homes)
+    return any(module == home or module.startswith(f"{home}.") for home in homes)
+
+
+def module_name(plugin: str | Path) -> str:
+    """The name under which a plug-in is imported: that of its file or package's folder, or itself."""
+    path = Path(plugin)
+    return path.stem if isinstance(plugin, Path) or path.suffix == ".py" or len(path.parts) > 1 else str(plugin)
+
+
+def place_of(plugin: str | Path, near: Sequence[Path] = ()) -> str | None:
+    """The file that loading a plug-in would run, found without running anything; None where there is none."""
+    if module_name(plugin) != str(plugin):
+        return str(plugin) if Path(plugin).exists() else None
+    top = str(plugin).partition(".")[0]
+    found = _file_near(top, near)
+    return _origin(top) or (None if found is None else str(found))
 
 
 def _from_file(path: Path) -> tuple[str, Path]:
@@ -121,13 +146,19 @@ def _append_near(module: str, near: Sequence[Path]) -> str | None:
     importlib.invalidate_caches()
     if _origin(top) is not None:
         return None
-    for folder in near:
-        if (folder / f"{top}.py").is_file() or (folder / top / "__init__.py").is_file():
-            return _append(folder.resolve())
+    found = _file_near(top, near)
+    if found is not None:
+        return _append((found.parent if found.stem == top else found.parent.parent).resolve())
     names = sorted(p.stem for folder in near for p in folder.glob("*.py"))
     places = ", ".join(dict.fromkeys(str(folder) for folder in near))
     where = f"on Python's path or in {places}" if places else "on Python's path"
     raise PluginError(f"plug-in {module!r} does not import: no such module {where}{did_you_mean(top, names)}")
+
+
+def _file_near(top: str, near: Sequence[Path]) -> Path | None:
+    """The first module or package of this name in these folders."""
+    files = (folder / file for folder in near for file in (f"{top}.py", f"{top}/__init__.py"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _origin(module: str) -> str | None:
@@ -205,7 +236,13 @@ def _explain(error: BaseException, module: str) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
+def loaded_modules() -> tuple[str, ...]:
+    """The plug-ins that came through `load_plugin`, in order, for a process that has to load them again."""
+    return tuple(_LOADED)
+
+
 def loaded_files() -> list[str]:
-    """The files of the plug-ins that came through `load_plugin`, in order, so that a run can be resumed with them."""
+    """The files, or packages' folders, of those plug-ins, so that a run can be resumed with them."""
     files = (getattr(sys.modules.get(module), "__file__", None) for module in _LOADED if "." not in module)
-    return [str(Path(file).resolve()) for file in files if file]
+    paths = [Path(file).resolve() for file in files if file]
+    return [str(path.parent if path.name == "__init__.py" else path) for path in paths]

@@ -48,21 +48,27 @@ def common(command: Command) -> Command:
     """The options of every verb: plug-ins are loaded and the log is set up before the verb runs."""
 
     @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Load a plug-in; may be repeated.")
+    @click.option("--trust", is_flag=True, help="Run the plug-ins, and follow the links, that files and folders name.")
     @click.option("-v", "--verbose", is_flag=True, help="Say what is done on the way.")
     @click.option("-q", "--quiet", is_flag=True, help="Results and errors alone: no progress, no notes, no warnings.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(command)
-    def wrapped(*args: Any, plugins: Sequence[str], verbose: bool, quiet: bool, debug: bool, **options: Any) -> Any:
+    def wrapped(
+        *args: Any, plugins: Sequence[str], trust: bool, verbose: bool, quiet: bool, debug: bool, **options: Any
+    ) -> Any:
         if verbose and quiet:
             raise click.UsageError("-v says more, -q says less: leave one of them away")
         click.get_current_context().meta[_QUIET] = quiet
         _log_to_terminal(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
-        if plugins:
-            from matx.plugins import load_plugin
+        if not plugins and not trust:  # so that nothing is imported for it
+            return command(*args, **options)
+        from matx.consent import Consent, consenting
+        from matx.plugins import load_plugin
 
-            for plugin in plugins:
-                load_plugin(Path(plugin) if Path(plugin).exists() else plugin)
-        return command(*args, **options)
+        for plugin in plugins:
+            load_plugin(Path(plugin) if Path(plugin).exists() else plugin)
+        with consenting(Consent(plugins=plugins, trust=trust)):
+            return command(*args, **options)
 
     return wrapped
 
@@ -145,11 +151,11 @@ def results_console() -> Console:
     return stdout if stdout.is_terminal or "COLUMNS" in os.environ else Console(width=200)
 
 
-def load(files: Sequence[str], bindings: Sequence[str], seed: int | None = None) -> Loaded:
-    """The experiment of gin files and overrides."""
+def load(files: Sequence[str], bindings: Sequence[str], seed: int | None = None, *, own: bool = False) -> Loaded:
+    """The experiment of gin files and overrides; `own`: the user gave the files to be run."""
     from matx.config import load_experiment
 
-    return load_experiment(list(files), [*bindings, *([] if seed is None else [f"Experiment.seed={seed}"])])
+    return load_experiment(list(files), [*bindings, *([] if seed is None else [f"Experiment.seed={seed}"])], own=own)
 
 
 class _Terminal(logging.Handler):

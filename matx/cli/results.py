@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -20,10 +21,12 @@ __all__ = ["show_comparison", "show_results", "show_run"]
 
 def show_run(folder: RunFolder) -> None:
     """The tables of a finished run and its files."""
+    from matx.consent import consent
     from matx.results import NOT_CHECKED, read_results
 
     show_results(read_results(folder.results))
-    click.echo(f"sanity      {NOT_CHECKED}: `matx eval {folder.path}` checks every score")
+    command = shlex.join(["matx", "eval", str(folder.path), *consent().words()])
+    click.echo(f"sanity      {NOT_CHECKED}: `{command}` checks every score")
     click.echo(f"seconds     {_seconds(folder)}")
     click.echo(f"run folder  {folder.path}")
     files = {

@@ -73,7 +73,7 @@ def run(
         return 0
     if not files:
         raise click.UsageError("Missing argument 'FILE...': a gin file or the name of a packaged recipe")
-    loaded = load(files, bindings, seed)
+    loaded = load(files, bindings, seed, own=not dry_run)
     from matx import run as runs
     from matx.runtime.stored import with_run_name
 
@@ -100,7 +100,7 @@ def _resume(
 
     folder = open_folder(path)
     if files:
-        loaded = load(files, bindings, seed)
+        loaded = load(files, bindings, seed, own=True)
     else:
         loaded = load_own(folder, [*bindings, *([] if seed is None else [f"Experiment.seed={seed}"])])
     return runs.resume(path, loaded=loaded, device=device, display=display())
@@ -121,7 +121,6 @@ def _queue(
         sweep.parse_seeds(seeds),
         parent=out,
         device=_auto(device),
-        plugins=click.get_current_context().params["plugins"],
         command=["matx", *sys.argv[1:]],
     )
     swept = sweep.sweep(planned, jobs=jobs, display=display())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def tune(
         _print(show_study(show, storage))
         return 0
     recipes = files or ("mat_union",)
-    loaded = load(recipes, bindings)
+    loaded = load(recipes, bindings, own=True)
     from matx.runtime.stored import with_run_name
     from matx.tune import tuning
 
@@ -66,6 +67,7 @@ def tune(
 def _print(view: StudyView) -> None:
     """The best trials, what matters, and where the files are."""
     from matx.cli.tables import show_table, text_table
+    from matx.consent import consent
 
     rows = view.ranking.rows
     title = f"{view.folder.path}: the best {min(_ROWS, len(rows))} of {len(rows)} trials"
@@ -75,4 +77,5 @@ def _print(view: StudyView) -> None:
     click.echo(f"report      {view.folder.page}")
     click.echo(f"trials      {view.folder.table}")
     if view.final is not None:
-        click.echo(f"best        {view.folder.best} (matx run {view.folder.best})")
+        command = shlex.join(["matx", "run", str(view.folder.best), *consent().words()])
+        click.echo(f"best        {view.folder.best} ({command})")

@@ -42,17 +42,21 @@ class Loaded:
     """The first file's name without `.gin`."""
     files: tuple[str, ...] = ()
     """What was read, includes too, as shown in messages."""
+    imports: tuple[str, ...] = ()
+    """The plug-ins that it needs, by module: loaded first, so that `text` may be read in another process."""
     warnings: tuple[str, ...] = ()
     """What the user should know: bindings without effect, those that one replacement makes idle as one line."""
     unused: tuple[str, ...] = ()
     """`file:line: sentence` for each binding without effect of an included part or was overridden."""
 
 
-def load_experiment(files: Sequence[str | Path], bindings: Sequence[str] = ()) -> Loaded:
+def load_experiment(files: Sequence[str | Path], bindings: Sequence[str] = (), *, own: bool = False) -> Loaded:
     """Read gin files (paths, or names of packaged recipes) and overrides (`'linf/ThreatModel.eps=0.1'`) in that order.
 
     ConfigError lists every problem as `file:line: what, got, allowed, did you mean`. Installed plug-ins are imported,
-    then those that the files import. gin's parser reads; its global configuration is neither read nor changed.
+    then those that the files import: where the files are the user's `own` and lie in no folder of a run or study, else
+    those that the user has imported or consented to (`matx.consent`). gin's parser reads; its global configuration is
+    neither read nor changed.
     """
     if isinstance(files, (str, Path)):
         files = [files]
@@ -60,7 +64,7 @@ def load_experiment(files: Sequence[str | Path], bindings: Sequence[str] = ()) -
         raise ConfigError([f"no gin file given; allowed: a file, or a recipe: {', '.join(packaged_recipes())}"])
     import_all()
     problems = Problems()
-    source = read(files, bindings, problems)
+    source = read(files, bindings, problems, own=own)
     program = check(source.bindings, problems)
     reach = walk(program)
     find_circle(program, reach, problems)
@@ -73,12 +77,14 @@ def load_experiment(files: Sequence[str | Path], bindings: Sequence[str] = ()) -
     for sentence in unused.values():
         if sentence not in warnings:
             log.info("%s", sentence)
+    imports = _imports(source, reach)
     return Loaded(
         experiment=built,
-        text=_flattened(source, program, reach, len(bindings)),
+        text=_flattened(source, program, reach, imports, len(bindings)),
         resolved=MappingProxyType(resolve(built)),
         name=Path(source.given[0]).stem,
         files=tuple(source.files.values()),
+        imports=imports,
         warnings=tuple(warnings),
         unused=tuple(unused.values()),
     )
@@ -101,13 +107,18 @@ def loaded_from(experiment: Experiment, name: str) -> Loaded:
         reason = "; ".join(problems.lines()) or "what it gives back differs from it"
         raise OptionError("experiment", got=f"one that gin cannot write ({reason})", allowed="plain, declared options")
     text = flatten([f"an experiment in Python ({name})"], 0, modules, bindings)
-    return Loaded(experiment=experiment, text=text, resolved=MappingProxyType(resolved), name=name)
+    kept = MappingProxyType(resolved)
+    return Loaded(experiment=experiment, text=text, resolved=kept, name=name, imports=tuple(modules))
 
 
-def _flattened(source: Source, program: Program, reach: Reach, overrides: int) -> str:
+def _imports(source: Source, reach: Reach) -> tuple[str, ...]:
+    """The modules that files import, and those of components that came by another way."""
     classes = [lookup(name) for name, _ in reach.instances]
     plugins = [plugin for cls in classes if cls is not None and (plugin := plugin_of(cls)) is not None]
+    return tuple(dict.fromkeys([*source.imports, *plugins]))
+
+
+def _flattened(source: Source, program: Program, reach: Reach, imports: Sequence[str], overrides: int) -> str:
     names = [name if not Path(name).is_absolute() else Path(name).name for name in source.files.values()]
     used = [binding for binding in program.winners.values() if binding in reach.used]
-    bindings = [*used, *naming(used, program, reach)]
-    return flatten(names, overrides, dict.fromkeys([*source.imports, *plugins]), bindings)
+    return flatten(names, overrides, imports, [*used, *naming(used, program, reach)])

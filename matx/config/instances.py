@@ -15,7 +15,7 @@ from matx.config.writing import is_plain, resolve
 from matx.errors import OptionError
 from matx.experiment import Peer
 from matx.options import parameters, short
-from matx.plugins import brought_by_entry_point
+from matx.plugins import installed
 
 __all__ = ["bindings_of", "modules_of", "naming"]
 
@@ -131,7 +131,7 @@ def modules_of(bindings: list[Binding]) -> list[str]:
     named = {value.name for binding in bindings for value in references(binding.value)}
     for name in sorted(named):
         cls = lookup(name)
-        if cls is None or "." not in name or brought_by_entry_point(cls):
+        if cls is None or "." not in name or installed(cls.__module__):
             continue
         if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
             got = f"{cls.__module__}.{cls.__qualname__}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from matx.config.parsing import parse
 from matx.config.recipes import find_recipe, include_candidates, packaged_recipes, show_path
 from matx.config.statements import Binding, Import, Include, Place, Problems
+from matx.consent import in_matx_folder, refusal
 from matx.errors import ConfigError, PluginError, did_you_mean
 from matx.plugins import load_plugin
 
@@ -29,11 +30,13 @@ class Source:
     """{resolved file: as shown}, in the order of reading."""
     given: list[str] = field(default_factory=list)
     """The files given, as shown."""
+    own: bool = False
+    """Whether the user gave the files to be run, so that their imports are meant."""
 
 
-def read(files: Sequence[str | Path], overrides: Sequence[str], problems: Problems) -> Source:
+def read(files: Sequence[str | Path], overrides: Sequence[str], problems: Problems, *, own: bool = False) -> Source:
     """All statements of the files, then of the overrides."""
-    source = Source()
+    source = Source(own=own)
     for root, name in enumerate(files):
         try:
             path = find_recipe(name)
@@ -83,8 +86,15 @@ def _import(statement: Import, path: Path, source: Source, problems: Problems) -
     if statement.module == "gin" or statement.module.startswith(("gin.", "__gin__")):
         problems.add(statement.place, f"import {statement.module}: not needed; allowed: a plug-in's module")
         return
+    near = (path.resolve().parent, Path.cwd())
+    meant = source.own and not in_matx_folder(path)
+    refused = None if meant else refusal(f"import {statement.module}", statement.module, near)
+    if refused is not None:
+        problems.incomplete = True
+        problems.add(statement.place, refused)
+        return
     try:
-        load_plugin(statement.module, near=(path.resolve().parent, Path.cwd()))
+        load_plugin(statement.module, near=near)
     except PluginError as error:
         problems.incomplete = True
         problems.add(statement.place, str(error))

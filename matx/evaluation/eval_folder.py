@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from matx.measure import EvaluationSettings
 from matx.results import FLAGS, RESULTS
 from matx.runtime.environment import provenance
 from matx.runtime.files import write_json
-from matx.runtime.folder import create, refuse_existing
+from matx.runtime.folder import create, refuse_existing, refuse_links
 from matx.runtime.identity import differences, identity_of
 from matx.runtime.progress import Display
 
@@ -106,7 +107,7 @@ def _hash(weights: Mapping[str, Tensor]) -> str:
 def open_evaluation(out: Path | None, wanted: Mapping[str, str], display: Display) -> EvalFolder:
     """The folder of this evaluation: a new one, or the one in which it was stopped; another's is refused."""
     if out is None:
-        candidates = sorted(EVALS.glob(f"{wanted['name']}-*")) if EVALS.is_dir() else []
+        candidates = sorted(EVALS.glob(f"{glob.escape(wanted['name'])}-*")) if EVALS.is_dir() else []
         unfinished = [EvalFolder(path) for path in candidates if not EvalFolder(path).finished]
         found = next((folder for folder in unfinished if _read(folder) == wanted), None)
     else:
@@ -120,6 +121,7 @@ def open_evaluation(out: Path | None, wanted: Mapping[str, str], display: Displa
             write_json(EvalFolder(new).identity, wanted)
 
         return EvalFolder(create(out, wanted["name"], fill, home=EVALS))
+    refuse_links(found.path)
     display.say(f"{found.path}: " + ("finished already" if found.finished else "continuing where it was stopped"))
     return found
 

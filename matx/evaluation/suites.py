@@ -53,7 +53,7 @@ def load_suite(name: str, bindings: Sequence[str] = ()) -> Loaded:
         raise OptionError(
             f"--suite: got {name!r}, allowed: {', '.join(packaged)}, or a gin file{did_you_mean(name, packaged)}"
         )
-    return load_experiment([name], bindings)
+    return load_experiment([name], bindings, own=True)
 
 
 def packaged_metrics(purpose: str) -> tuple[Metric, ...]:
@@ -64,7 +64,7 @@ def packaged_metrics(purpose: str) -> tuple[Metric, ...]:
 def named_metrics(name: str) -> tuple[Metric, ...]:
     """A registered metric, as the packaged recipe of its name declares it or with its defaults; or a gin file's."""
     if name.endswith(".gin"):
-        return tuple(load_experiment([name]).experiment.evaluation.metrics)
+        return tuple(load_experiment([name], own=True).experiment.evaluation.metrics)
     component = REGISTRIES["metrics"][name]
     packaged = packaged_metrics(name) if f"{_METRICS}/{name}" in packaged_recipes() else ()
     found = tuple(metric for metric in packaged if type(metric) is component)

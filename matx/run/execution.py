@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from matx.config import Loaded
+from matx.consent import consent
 from matx.data import fingerprints
 from matx.engine import Training, normalised_by_parts, start
 from matx.errors import CheckpointError
@@ -145,8 +146,8 @@ def _restored(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device: str
 def _train_and_evaluate(parts: ActiveRun, *, metrics_bytes: int) -> RunFolder:
     """Train from the present position to the end, evaluate, report."""
     folder, training = parts.folder, parts.training
-    again = f"continue with: matx run --resume {shlex.quote(str(folder.path))}"
-    with logged_to(folder.log), continued_by(again):
+    again = shlex.join(["matx", "run", "--resume", str(folder.path), *consent().words()])
+    with logged_to(folder.log), continued_by(f"continue with: {again}"):
         log.info("%s in %s on %s", parts.name, folder.path, training.device)
         try:
             train(parts, metrics_bytes)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matx.config import Loaded, load_experiment
+from matx.consent import consent
 from matx.errors import OptionError, RunError
 from matx.plugins import load_plugin
 from matx.run.execution import resume, run
@@ -30,6 +31,7 @@ class Planned:
     folder: Path
     device: str = "auto"
     plugins: tuple[str, ...] = ()
+    """Those that the user has named, and those that its file needs, which planning it has loaded."""
     command: tuple[str, ...] = ()
 
     @property
@@ -71,7 +73,6 @@ def plan(
     *,
     parent: Path | None = None,
     device: str = "auto",
-    plugins: Sequence[str] = (),
     command: Sequence[str] = (),
 ) -> list[Planned]:
     """The runs of a queue, each in `parent`/<recipe>-seed<n>, compared with what is there; nothing is written.
@@ -83,7 +84,7 @@ def plan(
     for file in files:
         for seed in seeds:
             settings = (*bindings, f"Experiment.seed={seed}")
-            loaded = with_run_name(load_experiment([file], settings), file)
+            loaded = with_run_name(load_experiment([file], settings, own=True), file)
             if names.setdefault(loaded.name, file) != file:
                 raise RunError(
                     f"{names[loaded.name]} and {file} would both run as {loaded.name}; allowed: recipes of "
@@ -97,7 +98,7 @@ def plan(
                     bindings=settings,
                     folder=folder,
                     device=device,
-                    plugins=tuple(plugins),
+                    plugins=(*consent().plugins, *loaded.imports),
                     command=tuple(command),
                 )
             )

@@ -77,17 +77,29 @@ def describe(*, device: torch.device, seed: int, data: Mapping[str, str], comman
 
 
 def git_state(folder: Path) -> dict[str, str | bool] | None:
-    """The revision of the repository around a folder and whether it has changes; None outside of any."""
+    """The revision of the repository around a folder and whether it has changes; None outside of any.
+
+    Nothing that the repository's own configuration names is run: hooks, monitors, filters, fetches. Of a submodule its
+    revision counts, not its files.
+    """
     revision = _git(folder, "rev-parse", "HEAD")
     if not revision:
         return None
-    return {"revision": revision, "dirty": bool(_git(folder, "status", "--porcelain"))}
+    drivers = _git(folder, "config", "--null", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process)$")
+    unset = [word for name in dict.fromkeys(filter(None, drivers.split("\0"))) for word in ("-c", f"{name}=")]
+    changes = _git(folder, *unset, "status", "--porcelain", "--ignore-submodules=dirty")
+    return {"revision": revision, "dirty": bool(changes)}
+
+
+_QUIET_GIT = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+_NO_FETCHES = {"GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
 
 
 def _git(folder: Path, *arguments: str) -> str:
     """What git says, or nothing where it is not installed, the folder is no repository, or it is slow."""
+    command = ["git", *_QUIET_GIT, "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=os.environ | _NO_FETCHES)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from matx.consent import consent
 from matx.errors import RunError
+from matx.text import is_name
 
-__all__ = ["RUNS", "RunFolder", "create", "open_folder", "refuse_existing", "refuse_unwritable"]
+__all__ = ["RUNS", "RunFolder", "create", "open_folder", "refuse_existing", "refuse_links", "refuse_unwritable"]
 
 RUNS = Path("runs")
 """Where runs without `--out` go, below the working directory."""
@@ -140,9 +142,22 @@ def open_folder(path: Path) -> RunFolder:
     return folder
 
 
+def refuse_links(folder: Path) -> None:
+    """Refuse to write in a folder that holds links out of it, as somebody else's may; --trust follows them."""
+    whole = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(whole) and not consent().trust:
+            raise RunError(
+                f"{path}: got a symbolic link to {os.readlink(path)}, out of {folder}, where something is to be "
+                "written; allowed: files and folders of its own, or --trust"
+            )
+
+
 def create(out: Path | None, name: str, fill: Callable[[Path], None], *, home: Path = RUNS) -> Path:
     """A new folder at `out`, else at <home>/<name>-<n>, that appears complete with what `fill` puts into it."""
     refuse_existing(out)
+    if out is None and not is_name(name):
+        raise RunError(f"got {name!r} as the name of a new folder in {home}; allowed: the name of a folder, or --out")
     parent = home if out is None else out.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)

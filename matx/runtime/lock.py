@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from matx.errors import RunError
 from matx.runtime.files import remove_leftovers, write_text
+from matx.runtime.folder import refuse_links
 
 __all__ = ["folder_lock"]
 
@@ -33,8 +34,10 @@ def folder_lock(folder: Path) -> Iterator[None]:
     name, locked = folder / "lock", folder / ".lock"
     if not folder.is_dir():
         raise RunError(f"{folder}: cannot be written (no such folder); allowed: a writable folder")
-    if locked.is_symlink():
-        raise RunError(f"{locked}: got a symbolic link to {os.readlink(locked)}, allowed: no file, or matx's own")
+    for file in (name, locked):
+        if file.is_symlink():
+            raise RunError(f"{file}: got a symbolic link to {os.readlink(file)}, allowed: no file, or matx's own")
+    refuse_links(folder)
     with ExitStack() as stack:
         try:
             stack.enter_context(FileLock(locked, timeout=_PATIENCE, poll_interval=_PATIENCE / 5))

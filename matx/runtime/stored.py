@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from matx.config import Loaded, load_experiment
-from matx.errors import RunError
-from matx.plugins import load_plugin
+from matx.consent import refusal
+from matx.errors import ConfigError, RunError
+from matx.plugins import load_plugin, module_name
 from matx.runtime.folder import RunFolder
 from matx.runtime.identity import identity_of
+from matx.text import is_name
 
 __all__ = ["load_own", "read_environment", "read_identity", "with_run_name"]
 
 
 def load_own(folder: RunFolder, bindings: Sequence[str] = ()) -> Loaded:
-    """The experiment of a run folder, with the plug-ins that it was started with."""
-    for plugin in read_environment(folder)["plugins"]:
-        load_plugin(Path(plugin))
-    return load_experiment([str(folder.config)], list(bindings))
+    """The experiment of a run folder, with the plug-ins that it was started with, if the user consents to them."""
+    given = (Path(file) for file in read_environment(folder)["plugins"])
+    files = [file.parent if file.name == "__init__.py" else file for file in given]
+    wanted = [file for file in files if module_name(file) not in sys.modules]
+    refused = [said for file in wanted if (said := refusal(f'{folder.environment}: plugin "{file}"', file)) is not None]
+    for file in wanted if not refused else ():
+        load_plugin(file)
+    try:
+        loaded = load_experiment([folder.config], list(bindings))
+    except ConfigError as error:
+        raise ConfigError([*refused, *error.problems]) from error
+    if refused:
+        raise ConfigError(refused)
+    return loaded
 
 
 def read_identity(folder: RunFolder) -> dict[str, str]:
@@ -42,11 +55,15 @@ def with_run_name(loaded: Loaded, file: str) -> Loaded:
 def read_environment(folder: RunFolder) -> dict[str, Any]:
     """environment.json of a run folder; a RunError where it is damaged."""
     found = _read_object(folder.environment)
+    allowed = "allowed: the file as matx wrote it at the start"
     missing = [key for key in ("experiment", "device", "plugins") if key not in found]
     if missing:
-        raise RunError(
-            f"{folder.environment}: holds no {', '.join(missing)}; allowed: the file as matx wrote it at the start"
-        )
+        raise RunError(f"{folder.environment}: holds no {', '.join(missing)}; {allowed}")
+    if not is_name(found["experiment"]):  # folders are named after it
+        raise RunError(f"{folder.environment}: got the experiment {found['experiment']!r}, {allowed}")
+    plugins = found["plugins"]
+    if not isinstance(plugins, list) or not all(isinstance(file, str) for file in plugins):
+        raise RunError(f"{folder.environment}: got the plugins {plugins!r}, {allowed}")
     return found
 
 

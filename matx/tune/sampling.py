@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +25,15 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from matx.errors import RunError
 from matx.experiment.tune import Axis, Tune
+from matx.unpickle import load_plain
 
-__all__ = ["Reseeded", "distributions", "sampler"]
+__all__ = ["Reseeded", "distributions", "refuse_code", "sampler"]
 
+_STATE = ":optimizer:"
+_OPTIMIZER = {("cmaes._cma", "CMA")}
+"""What a pickled optimizer is made of, beside arrays."""
 _STARTUP = 10
 """Trials drawn at random before a model of the results is trusted."""
 
@@ -86,6 +92,21 @@ _SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
 def sampler(tune: Tune, slot: Callable[[FrozenTrial], int]) -> Reseeded:
     """The declared sampler; `slot` gives the slot of a trial."""
     return Reseeded(_SAMPLERS[tune.sampler], tune.seed, slot)
+
+
+def refuse_code(study: optuna.Study) -> None:
+    """Refuse a record in which a state of CMA-ES, which optuna keeps pickled in its trials, holds anything else."""
+    for trial in study.get_trials(deepcopy=False):
+        parts = {name: value for name, value in trial.system_attrs.items() if _STATE in name}
+        for start in dict.fromkeys(name.rpartition(":")[0] for name in parts):
+            pieces = [parts.get(f"{start}:{number}", "") for number in range(len(parts))]
+            try:
+                load_plain(io.BytesIO(bytes.fromhex("".join(pieces))), _OPTIMIZER)
+            except Exception as error:  # a pickle raises whatever it likes
+                raise RunError(
+                    f"study {study.study_name!r}: the state of CMA-ES in trial {trial.number} is not one that optuna "
+                    f"wrote ({error}); allowed: another --study"
+                ) from error
 
 
 def distributions(axes: Sequence[Axis]) -> dict[str, BaseDistribution]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import optuna
 
 from matx.errors import RunError
+from matx.runtime.folder import refuse_links
 from matx.tune.final import FinalComparison, read_final
 from matx.tune.report import Ranking, lines, ranking, write_reports
 from matx.tune.storage import (
@@ -41,8 +42,8 @@ def show_study(path: Path, storage: str | None = None) -> StudyView:
     """A stored study; study.html and trials.csv are written anew."""
     folder = find_folder(path)
     about = folder.read_about()
-    stored = about["storage"] if is_url(about["storage"]) else str(folder.path / about["storage"])
-    where = storage or stored
+    where = storage or folder.record()
+    refuse_links(folder.path)
     if storage is None and "***" in where:
         raise RunError(f"--show: the record of {path} is in {where}, allowed: --storage with its password")
     if not is_url(where) and not Path(where).is_file():

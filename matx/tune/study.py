@@ -14,15 +14,17 @@ from optuna.storages import BaseStorage
 from optuna.trial import Trial
 
 from matx.config import Loaded
+from matx.consent import consent
 from matx.data import fingerprints
 from matx.errors import RunError
 from matx.experiment.tune import Tune
 from matx.runtime.files import plain, write_json, write_text
+from matx.runtime.folder import refuse_links
 from matx.runtime.identity import common_options, identity_of, refuse_other, upgraded
 from matx.runtime.progress import Display
 from matx.runtime.workers import WorkerPool
 from matx.tune.pruning import pruner
-from matx.tune.sampling import sampler
+from matx.tune.sampling import refuse_code, sampler
 from matx.tune.storage import is_url, load_or_create, open_storage, without_password
 from matx.tune.study_folder import StudyFolder
 from matx.tune.trial import Task, bindings_for
@@ -71,6 +73,7 @@ class OpenStudy:
             epochs=self.epochs,
             every=self.every,
             train_limit=self.tune.train_limit,
+            plugins=(*consent().plugins, *self.loaded.imports),
         )
 
 
@@ -93,6 +96,8 @@ def open_study(loaded: Loaded, folder: StudyFolder, storage: str | None) -> Open
     """Begin or continue the study; another experiment, space or objective than it was begun with is refused."""
     where, about = storage or str(folder.journal), folder.read_about()
     _refuse_other_storage(folder, about, where)
+    if folder.path.is_dir():
+        refuse_links(folder.path)
     identity = _identity(loaded)
     try:
         if storage is None:
@@ -105,6 +110,7 @@ def open_study(loaded: Loaded, folder: StudyFolder, storage: str | None) -> Open
     name = about.get("study", folder.path.resolve().name)
     study = load_or_create(opened, name, loaded.experiment.tune.headings, where)
     refuse_others(study, identity, f"{without_password(where)}: study {name!r}")
+    refuse_code(study)
     if _IDENTITY not in study.user_attrs:
         study.set_user_attr(_IDENTITY, identity)
         study.set_metric_names(list(loaded.experiment.tune.objectives))  # what optuna's dashboard calls them

@@ -6,8 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from matx.consent import consent
 from matx.errors import RunError
 from matx.runtime.files import write_json
+from matx.text import is_name
+from matx.tune.storage import is_url
 from matx.tune.study_worker import TrialEnd
 from matx.tune.trial import bindings_for
 
@@ -75,8 +78,18 @@ class StudyFolder:
         return self.path / "trials" / f"{number:04d}"
 
     def rerun(self, label: str) -> Path:
-        """The folder of a run of the final comparison."""
+        """The folder of a run of the final comparison; its label may be another's, from a journal."""
+        if not is_name(label):
+            raise RunError(f"{self.path}: got the label {label!r} in its record, allowed: those that matx tune wrote")
         return self.path / "final" / label.replace(" ", "-")
+
+    def record(self) -> str:
+        """Where `about` says that the trials are stored; a place out of the folder has to be named by the user."""
+        stored = self.read_about()["storage"]
+        inside = is_name(stored) and not (self.path / stored).is_symlink()
+        if not inside and not consent().trust:
+            raise RunError(f"{self.about}: names the storage {stored!r}; allowed: --storage {stored}, or --trust")
+        return stored if is_url(stored) else str(self.path / stored)
 
 
 def open_folder(path: Path | None, name: str) -> StudyFolder:

@@ -30,6 +30,8 @@ class Task:
     epochs: int | None = None
     every: int | None = None
     train_limit: int | None = None
+    plugins: tuple[str, ...] = ()
+    """Those that the user has named, and those that the recipe needs, which opening the study has loaded."""
 
 
 def bindings_for(params: Mapping[str, Any]) -> tuple[str, ...]:
@@ -67,10 +69,13 @@ def _train(task: Task, report: Callable[[Any], Any], folder: Path) -> dict[str, 
 
     from matx.config import load_experiment
     from matx.engine import EpochRecord, fit, start
+    from matx.plugins import load_plugin
     from matx.runtime.environment import find_device
     from matx.runtime.journal import as_line, epoch_row
 
     torch.set_num_threads(1)
+    for plugin in task.plugins:
+        load_plugin(plugin)
     experiment = shortened(load_experiment([task.recipe], task.bindings).experiment, task)
     began = time.monotonic()
     training = start(experiment, _data(experiment), device=find_device(task.device))

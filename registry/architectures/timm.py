@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,11 @@ _LOG = logging.getLogger("matx")
 _SMALL = 64
 _OWN = "_zoo"
 _META = torch.device("meta")
+_SET = ("num_classes", "in_chans")
+_PLACES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+"""Arguments by which timm loads, or keeps, weights elsewhere than where its authors published them."""
+_TENSORS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+"""The variable that keeps torch from running what a file of weights holds, whichever way timm loads it."""
 _STEMS = ", ".join(small.SMALL_STEMS)
 
 
@@ -70,12 +76,14 @@ class Timm:
     patch_size: Annotated[int, Range(1)] | None = None
     """For ViT-like families: this patch size instead of the chosen one."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Further arguments of `timm.create_model`, such as {'drop_path_rate': 0.1} or {'pretrained': True}."""
+    """Further arguments of `timm.create_model`, such as {'drop_path_rate': 0.1} or {'pretrained': True}; not those that
+    name a file or a place to load weights from, which `Peer.weights` does without running code."""
 
     def __post_init__(self) -> None:
-        for given in ("num_classes", "in_chans"):
+        for given in (*_SET, *_PLACES):
             if given in self.options:
-                raise OptionError("options", got=repr(given), allowed="all but num_classes, in_chans")
+                also = "; Peer.weights starts from a file" if given in _PLACES else ""
+                raise OptionError("options", got=repr(given), allowed=f"all but {', '.join((*_SET, *_PLACES))}{also}")
 
     def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         adaptation = self.adaptation(image_shape, num_classes)
@@ -198,8 +206,14 @@ def _fitted(model: nn.Module, adaptation: Adaptation, device: torch.device) -> n
 def _create(name: str, device: torch.device, arguments: Mapping[str, Any]) -> nn.Module:
     import timm
 
-    with device:
-        model: nn.Module = timm.create_model(name, **arguments)
+    before = os.environ.get(_TENSORS_ONLY)
+    os.environ[_TENSORS_ONLY] = "1"
+    try:
+        with device:
+            model: nn.Module = timm.create_model(name, **arguments)
+    finally:
+        os.environ.pop(_TENSORS_ONLY)
+        os.environ |= {} if before is None else {_TENSORS_ONLY: before}
     return model
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from isolation import isolated_plugins
 
+from matx.consent import Consent, consenting
+
 PLUGIN = '''
 from __future__ import annotations
 from collections.abc import Mapping, Sequence
@@ -130,11 +132,11 @@ Peer.optimizer = @optimizers.sgd()
 
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A working directory with the plug-in `probing.py` and the configuration `base.gin`."""
+    """A working directory with the plug-in `probing.py`, which may be imported, and the configuration `base.gin`."""
     (tmp_path / "probing.py").write_text(PLUGIN)
     (tmp_path / "base.gin").write_text(BASE)
     monkeypatch.chdir(tmp_path)
-    with isolated_plugins():
+    with isolated_plugins(), consenting(Consent(trust=True)):
         yield
 
 

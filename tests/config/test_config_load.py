@@ -128,7 +128,7 @@ def test_threads_load_their_own_files(write: Write) -> None:
 
     def load(seed: int) -> None:
         for _ in range(3):
-            found[seed] = load_experiment(["base.gin"], [f"Experiment.seed={seed}"]).experiment.seed
+            found[seed] = load_experiment(["base.gin"], [f"Experiment.seed={seed}"], own=True).experiment.seed
 
     threads = [threading.Thread(target=load, args=(seed,)) for seed in range(4)]
     for thread in threads:

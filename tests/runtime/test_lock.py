@@ -89,16 +89,16 @@ def test_the_lock_is_free_after_use(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [], "nothing is left"
 
 
-def test_a_lock_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["lock", ".lock"])
+def test_a_lock_that_points_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     elsewhere = tmp_path / "precious.txt"
     elsewhere.write_text("keep")
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / ".lock").symlink_to(elsewhere)
-    (folder / "lock").symlink_to(elsewhere)
-    with pytest.raises(RunError, match=r"\.lock: got a symbolic link to .*precious\.txt, allowed"), folder_lock(folder):
+    (folder / name).symlink_to(elsewhere)
+    with pytest.raises(RunError, match=rf"/{name}: got a symbolic link to .*precious\.txt, allo"), folder_lock(folder):
         pass
-    (folder / ".lock").unlink()
+    (folder / name).unlink()
     with folder_lock(folder):
         assert (folder / "lock").read_text().startswith("process"), "the owner is not named"
     assert elsewhere.read_text() == "keep", "what a link points to was written"

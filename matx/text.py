@@ -1,0 +1,23 @@
+"""Text that came from a file: as it may be shown, and whether it may name a folder."""
+
+from __future__ import annotations
+
+__all__ = ["is_name", "printable"]
+
+_LONGEST = 200
+
+
+def printable(text: str, keep: str = "\n") -> str:
+    r"""The text with an escape for each character that a terminal would obey or hide, but for those of `keep`.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return "".join(letter if letter.isprintable() or letter in keep else repr(letter)[1:-1] for letter in text)
+
+
+def is_name(text: object) -> bool:
+    """Whether something read from a file may name one file or folder, which then lies where it is made."""
+    if not isinstance(text, str) or not 0 < len(text) <= _LONGEST or text in (".", ".."):
+        return False
+    return text.isprintable() and not any(letter in "/\\" for letter in text)

@@ -1,0 +1,1 @@
+"""What somebody else's files may do here: SECURITY.md names these tests."""
