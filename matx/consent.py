@@ -13,8 +13,8 @@ from matx.plugins import installed, loaded_modules, module_name, place_of
 
 __all__ = ["Consent", "consent", "consenting", "in_matx_folder", "refusal"]
 
-_RUN, _STUDY = "environment.json", "study.json"
-"""The files by which a run folder and a study folder are known."""
+_RUN, _STUDY, _EXPORT = "environment.json", "study.json", "model.json"
+"""The files by which a run folder, a study folder and an export are known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,8 @@ def refusal(asked: str, plugin: str | Path, near: Sequence[Path] = ()) -> str | 
 
 
 def in_matx_folder(path: Path) -> bool:
-    """Whether a gin file lies in a run or study folder, so that it need not be the user's own."""
+    """Whether a gin file lies in a run or study folder or an export, so that it need not be the user's own."""
     for folder in {path.parent.absolute(), path.resolve().parent}:
-        if any((folder / mark).exists() for mark in (_RUN, _STUDY)) or (folder.parent / _STUDY).exists():
+        if any((folder / mark).exists() for mark in (_RUN, _STUDY, _EXPORT)) or (folder.parent / _STUDY).exists():
             return True
     return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from matx.api.attacking import attacked_in_parts
 from matx.config import Loaded, load_experiment
+from matx.consent import consent, consenting
 from matx.errors import OptionError, RunError, did_you_mean
 from matx.evaluation import ExportedFolder, Selection, exported_peer, find_exported, read_about, target_of_folder
 from matx.experiment import Experiment
@@ -110,10 +111,11 @@ def _refuse_others(exported: ExportedFolder, checkpoint: str, weights: str) -> N
             raise RunError(f"{exported.path}: got {what} {got!r}, allowed: {held!r}, which was exported")
 
 
-def load(path: Path | str) -> LoadedRun:
+def load(path: Path | str, *, trust: bool = False) -> LoadedRun:
     """The run folder or export at a path, or `zoo:NAME`, an export in the package; RunError where it is none.
 
-    Its components are built from its own config.gin; nothing is trained, and no test image is read.
+    Its components are built from its own config.gin; nothing is trained, and no test image is read. Plug-ins that it
+    asks for and that are neither installed nor imported are refused unless you `trust` it.
 
     >>> import matx, tempfile
     >>> folder = matx.run_experiment("smoke", out=tempfile.mkdtemp() + "/run", progress=False).path
@@ -123,9 +125,10 @@ def load(path: Path | str) -> LoadedRun:
     False
     """
     exported = find_exported(str(path))
-    if exported is not None:
-        loaded = load_experiment([str(exported.config)])
-        return LoadedRun(name=str(read_about(exported)["experiment"]), path=exported.path, loaded=loaded)
-    folder = open_folder(Path(path))
-    loaded = load_own(folder)
+    with consenting(replace(consent(), trust=trust or consent().trust)):
+        if exported is not None:
+            loaded = load_experiment([str(exported.config)])
+            return LoadedRun(name=str(read_about(exported)["experiment"]), path=exported.path, loaded=loaded)
+        folder = open_folder(Path(path))
+        loaded = load_own(folder)
     return LoadedRun(name=str(read_environment(folder)["experiment"]), path=folder.path, loaded=loaded)

@@ -35,4 +35,4 @@ def run_experiment(
 def _loaded(experiment: Experiment | str | Path, name: str) -> Loaded:
     if isinstance(experiment, Experiment):
         return loaded_from(experiment, name)
-    return load_experiment([str(experiment)])
+    return load_experiment([str(experiment)], own=True)

@@ -20,6 +20,7 @@ from matx.evaluation.targets import under_suite
 from matx.learner import Normalised
 from matx.results import RESULTS
 from matx.runtime.environment import find_device
+from matx.text import is_name
 from matx.threat import ThreatModel
 
 __all__ = ["WEIGHTS_SUFFIX", "ExportedFolder", "exported_peer", "find_exported", "read_about", "target_of_exported"]
@@ -83,7 +84,7 @@ def read_about(folder: ExportedFolder) -> dict[str, Any]:
         )
     except (OSError, ValueError) as error:
         raise RunError(f"{folder.about}: cannot be read ({error}); allowed: an export as matx wrote it") from error
-    if not whole:
+    if not whole or not is_name(found["experiment"]):
         raise RunError(f"{folder.about}: incomplete; allowed: an export as matx wrote it")
     about: dict[str, Any] = found
     return about

@@ -13,6 +13,7 @@ from matx.cli import main
 from matx.config import load_experiment
 from matx.consent import Consent, consenting, in_matx_folder
 from matx.errors import ConfigError
+from matx.evaluation.exported import ExportedFolder
 from matx.runtime.folder import RunFolder
 from matx.tune.study_folder import StudyFolder
 from strangers.conftest import EVIL, ran
@@ -174,7 +175,8 @@ def test_the_workers_of_a_queue_have_their_parent_s_consent(own: Path) -> None:
 
 def test_the_folders_are_known_by_the_files_that_matx_writes(tmp_path: Path) -> None:
     assert not in_matx_folder(tmp_path / "mine.gin"), "no folder of matx's"
-    for mark in (RunFolder(tmp_path / "run").environment, StudyFolder(tmp_path / "study").about):
+    marks = (RunFolder(tmp_path / "run").environment, StudyFolder(tmp_path / "study").about)
+    for mark in (*marks, ExportedFolder(tmp_path / "export").about):
         mark.parent.mkdir()
         mark.write_text("{}")
         assert in_matx_folder(mark.parent / "any.gin"), f"{mark.name} says whose folder it is"
