@@ -9,6 +9,7 @@ import torch
 
 from matx.data import Subset
 from matx.engine.training import Training
+from matx.experiment import teacher_mode, trained_teachers
 from matx.interfaces import sources_of
 from matx.measure import EvaluationSettings, Rate, flags_of
 
@@ -71,8 +72,11 @@ def collapse_alarms(training: Training, score: float) -> tuple[str, ...]:
     training.collapsed = training.collapsed + 1 if score < min(best / 2.0, best - 0.10) else 0
     if training.collapsed < _COLLAPSED:
         return ()
+    experiment = training.experiment
+    helps = "a lower learning rate or the optimizer's option clip"
+    if any(teacher_mode(experiment, name) == "eval" for name in trained_teachers(experiment)):
+        helps = f"teacher_mode 'train', {helps}"
     return (
         f"validation score {score:.1%} after {best:.1%} in epoch {epoch}, for {training.collapsed} validations in a "
-        "row under half of it: the training has collapsed; a lower learning rate or the optimizer's option clip "
-        "usually helps",
+        f"row under half of it: the training has collapsed; {helps} usually helps",
     )

@@ -11,11 +11,12 @@ import pytest
 from sample_runs import Watched, sample
 
 import matx
-from matx.engine import Training
+from matx import Evaluation
+from matx.engine import EpochRecord, Training, fit
 from matx.engine.validation import collapse_alarms
 from matx.run import run
 from matx.threat import ThreatModel
-from tests.engine.world import LINF, peer
+from tests.engine.world import LINF, mat, peer, pgd
 
 SAID = "the training has collapsed"
 
@@ -50,6 +51,33 @@ def test_a_real_collapse_is_in_record_log_and_terminal(
     assert any(SAID in text and text.startswith("epoch 6:") for text in warned), (
         f"no warning reaches the terminal: {warned}"
     )
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_peers_that_teach_in_eval_mode_collapse_with_an_alarm(launch: Callable[..., Training], mode: str) -> None:
+    """Nine tenths of the weight on answers of one another at temperature 3, 20 % of the labels wrong."""
+    one = peer(
+        LINF,
+        architecture=matx.architectures["tiny"](),
+        attacks=[pgd(LINF, steps=3)],
+        optimizer=matx.optimizers["sgd"](),
+    )
+    training = launch(
+        mat(reading="answers_only", alpha=0.9, temperature=3.0), {"a": one, "b": one}, teacher_mode=mode, epochs=24,
+        batch_size=30, train_limit=150, label_noise=0.2, seed=1,
+        evaluation=Evaluation(validation_attacks=[pgd(LINF, steps=3)], validation_images=100, every=2),
+    )  # fmt: skip
+    epochs = [record for record in fit(training) if isinstance(record, EpochRecord) and record.score is not None]
+    scores = [record.score or 0.0 for record in epochs]
+    alarms = [alarm for record in epochs for alarm in record.alarms if SAID in alarm]
+    assert max(scores) > 0.5, f"nothing was learned that could collapse: {scores}"
+    if mode == "train":
+        assert scores[-1] > 0.5, f"peers that teach in train mode collapsed: {scores}"
+        assert not alarms, f"an alarm without a collapse: {scores}"
+        return
+    assert scores[-1] < 0.2, f"peers that teach in eval mode did not collapse: {scores}"
+    assert alarms, f"a collapse without an alarm: {scores}"
+    assert "teacher_mode 'train'" in alarms[0], f"the alarm does not name what helps: {alarms[0]}"
 
 
 def test_the_rule(launch: Callable[..., Training]) -> None:
