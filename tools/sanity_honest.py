@@ -95,12 +95,17 @@ def measured(
         made("pgd", threat=THREAT, steps=20, restarts=5, early_exit=True, objective=objective)
         for objective in ("cross_entropy", "margin")
     ]
-    boxes = [made("square", threat=THREAT, queries=200 if effort.searches else 500)]
+    steps = 20 if effort.searches else 100
+    searches = [
+        made("square", threat=THREAT, queries=200 if effort.searches else 500),
+        made("apgd", threat=THREAT, steps=steps, early_exit=True),
+        made("pgd", threat=THREAT, steps=steps, early_exit=True, objective="margin"),
+    ]
     module = trained(images, seed, width, key, epochs)
     settings = EvaluationSettings(attacks=suite, seed=seed)
     flags = flags_of({"model": module}, split, settings)["model"]
     began = time.process_time()
-    found = inspect(module, split, settings, flags, black_boxes=boxes, others=before, effort=effort)
+    found = inspect(module, split, settings, flags, searches=searches, others=before, effort=effort)
     row = {
         "model": f"seed {seed}, width {width}, trained on {key or 'clean images'}",
         "images": len(images.test),

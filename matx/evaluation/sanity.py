@@ -22,7 +22,7 @@ __all__ = ["SanityFindings", "inspect_scores", "read_findings", "with_verdicts"]
 
 _SCHEMA = 2
 _SUITES = {FULL.name: "sanity", QUICK.name: "sanity_quick"}
-"""{effort: the packaged suite of attacks that ask no gradient}."""
+"""{effort: the packaged suite of further searches}."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def inspect_scores(
     known = SanityFindings() if file is None else read_findings(file)
     found = known if known.effort == effort.name else SanityFindings(effort=effort.name)
     target, settings = evaluator.target, evaluator.settings
-    black_boxes = _black_boxes(settings.attacks, effort)
+    searches = _searches(settings.attacks, effort)
     for which, one in measured.items():
         models = target.models(which)
         title = f"checking {which.checkpoint}, model"
@@ -70,7 +70,7 @@ def inspect_scores(
                         target.data.test,
                         settings,
                         _reported(one.flags[name], settings.attacks, union_only=settings.union_only),
-                        black_boxes=black_boxes,
+                        searches=searches,
                         others={other: models[other] for other in models if other not in (name, ENSEMBLE)},
                         effort=effort,
                         device=target.device,
@@ -89,7 +89,7 @@ def _reported(flags: Flags, attacks: Sequence[Attack], *, union_only: bool) -> F
     return replace(flags, threats=dict.fromkeys(known, reported.union)) if union_only else reported
 
 
-def _black_boxes(attacks: Sequence[Attack], effort: Effort) -> tuple[Attack, ...]:
+def _searches(attacks: Sequence[Attack], effort: Effort) -> tuple[Attack, ...]:
     """The attacks of the effort's suite, aimed at the reported threat models."""
     known = load_suite(_SUITES[effort.name]).experiment.evaluation.attacks
     return aimed(known, by_threat(attacks))

@@ -21,6 +21,7 @@ from matx.measure import EvaluationSettings, flags_of
 from matx.measure.sanity import EFFORTS, FULL, QUICK, Effort, Finding, inspect, verdict, worst
 from matx.measure.sanity.effort import evenly, share_broken
 from matx.measure.sanity.finding import graded
+from matx.measure.sanity.model_checks import model_checks
 from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
@@ -76,9 +77,13 @@ def inspected(
     split = digits().test
     settings = EvaluationSettings(attacks=suite, seed=1, images=count)
     flags = flags_of({"model": module}, split, settings)["model"]
-    boxes = [made("square", threat=LINF, queries=100)]
+    searches = [
+        made("square", threat=LINF, queries=100),
+        made("apgd", threat=LINF, steps=steps, early_exit=True),
+        made("pgd", threat=LINF, steps=steps, early_exit=True, objective="margin"),
+    ]
     named = {f"other{place}": other for place, other in enumerate(others)}
-    return inspect(module, split, settings, flags, black_boxes=boxes, others=named, effort=effort)
+    return inspect(module, split, settings, flags, searches=searches, others=named, effort=effort)
 
 
 def failing(findings: Sequence[Finding]) -> set[str]:
@@ -163,6 +168,41 @@ def test_each_planted_fault_fails_the_checks_made_for_it(planted: type[Around], 
     assert verdict(found) == "fail", "a failing check does not make the verdict"
 
 
+class Steep(Around):
+    """Gradient masking by scale: cross entropy has gradients that vanish in fp32 for most images, not its tenth."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = 20.0 * self.network(images)
+        return logits
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_a_score_that_the_scale_of_the_logits_made_is_found_out(effort: str) -> None:
+    """Reported is PGD on cross-entropy, of steep logits; a tenth of them, and the margin, are searched as if flat."""
+    by_check = {finding.check: finding for finding in inspected(Steep(), effort=EFFORTS[effort], count=200)}
+    for check in ("rescaled logits", "margin"):
+        assert by_check[check].status == "fail", f"{check} lets it pass: {by_check[check].sentence}"
+
+
+class Small(nn.Module):
+    """Small logits, as of a model that learned soft answers: which of the first two is larger depends on the batch."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        lead = 0.1 * (images.flatten(1).mean(1) - images.mean()).clamp(-0.05, 0.05) + 1e-3
+        return 1e-2 * torch.stack([lead, torch.zeros_like(lead), -torch.ones_like(lead)], 1)
+
+
+def test_small_margins_are_no_excuse_for_answers_that_change_with_the_batch() -> None:
+    split, rows = digits().test, torch.arange(128)
+    images = split.read(rows)
+    logits = Small()(images)
+    assert float((logits[:, 0] - logits[:, 1]).abs().max()) < 1e-3, "the margins are not small"
+    checks = {finding.check: finding for finding in model_checks(Small(), images, split.labels[rows] % 3)}
+    found = checks["batching"]
+    assert found.value < 1e-2, "the logits differ so much that flips do not decide"
+    assert found.status == "fail", f"answers that flip pass: {found.sentence}"
+
+
 @pytest.mark.parametrize(("seed", "adversarial", "effort"), [(0, False, "quick"), (1, True, "full")])
 def test_an_honest_model_does_not_fail(seed: int, adversarial: bool, effort: str) -> None:
     found = inspected(trained(seed, adversarial), others=[trained(2)], count=60, restarts=4, effort=EFFORTS[effort])
@@ -170,7 +210,7 @@ def test_an_honest_model_does_not_fail(seed: int, adversarial: bool, effort: str
     names = {finding.check for finding in found}
     expected = {
         "eval mode", "repetition", "batching", "logits", "zero gradients", "huge radius", "growth", "noise",
-        "black box", "transfer", "more steps",
+        "black box", "rescaled logits", "margin", "transfer", "more steps",
     }  # fmt: skip
     assert names == expected, f"these checks did not run, or are new: {names ^ expected}"
 

@@ -16,6 +16,7 @@ from matx.measure.rates import Flags
 from matx.measure.sanity.effort import EFFORTS, FULL, QUICK, Effort
 from matx.measure.sanity.finding import Finding, Status, worst
 from matx.measure.sanity.model_checks import model_checks
+from matx.measure.sanity.objectives import another_objective, objective_of, rescaled
 from matx.measure.sanity.searches import Bench, black_box, growth, huge_radius, more_steps, noise, transfer
 from matx.measure.settings import EvaluationSettings
 from matx.measure.threats import by_threat
@@ -30,15 +31,16 @@ def inspect(
     settings: EvaluationSettings,
     flags: Flags,
     *,
-    black_boxes: Sequence[Attack] = (),
+    searches: Sequence[Attack] = (),
     others: Mapping[str, nn.Module] | None = None,
     effort: Effort = FULL,
     device: torch.device | str = "cpu",
 ) -> tuple[Finding, ...]:
     """Every check of one model's score: `flags` of the settings' attacks on the first images of the split.
 
-    `black_boxes` are attacks that ask no gradient, one for each threat model whose scores they check; `others` are
-    models to transfer from. Without them these two checks are left out, as is 'more steps' where no attack has steps.
+    `searches` are attacks whose objective says what they are for, each for the scores of its threat model: without one,
+    a black box; cross-entropy, on rescaled logits; another, as it is. `others` are models to transfer from. Checks that
+    have none are left out, as is 'more steps' where no attack has steps.
     With the effort QUICK searches ask a sample, and are graded by what is surely broken. Models are left bit for bit
     as they were.
     """
@@ -57,7 +59,7 @@ def inspect(
             found.append(huge_radius(bench))
             for threat, members in by_threat(settings.attacks).items():
                 found += [growth(bench, threat), noise(bench, threat)]
-                found += [black_box(bench, attack) for attack in black_boxes if attack.threat == threat]
+                found += [_searched(bench, attack) for attack in searches if attack.threat == threat]
                 if sources:
                     found.append(transfer(bench, threat, sources))
                 again = more_steps(
@@ -65,6 +67,14 @@ def inspect(
                 )
                 found += [] if again is None else [again]
     return tuple(found)
+
+
+def _searched(bench: Bench, attack: Attack) -> Finding:
+    """The check that a further search is for."""
+    objective = objective_of(attack)
+    if objective is None:
+        return black_box(bench, attack)
+    return rescaled(bench, attack) if objective == "cross_entropy" else another_objective(bench, attack)
 
 
 def _first(members: Sequence[Attack], bench: Bench, images: Tensor) -> Sequence[Attack]:

@@ -23,7 +23,8 @@ class Effort:
     ascent_steps: int = 20
     """'growth': steps at each radius."""
     searches: int | None = None
-    """'noise', 'black box' and 'transfer': so many of the images concerned, or a quarter of them; None: all."""
+    """'noise', 'black box', 'rescaled logits', 'margin' and 'transfer': so many of the images concerned, or a quarter;
+    None: all."""
     again: int | None = None
     """'more steps': so many of the robust images, or a fortieth of them; None: all."""
     copies: int | None = None

@@ -17,7 +17,7 @@ class Finding:
 
     check: str
     """Its name: 'eval mode', 'repetition', 'batching', 'logits', 'zero gradients', 'growth', 'huge radius', 'noise',
-    'black box', 'transfer' or 'more steps'."""
+    'black box', 'rescaled logits', 'margin', 'transfer' or 'more steps'."""
     status: Status
     sentence: str
     value: float

@@ -14,8 +14,8 @@ __all__ = ["model_checks"]
 
 _SATURATED = 80.0
 """A lead over the second logit at which softmax leaves the others less than 2e-35: CE has next to no gradient."""
-_CLOSE = 1e-3
-"""Answers may change with the batch where the two largest logits lie nearer than this."""
+_CLOSE = 1e-4
+"""Answers may change with the batch where the two largest logits lie nearer than this share of the logits' spread."""
 _SHARES = {"passes": 0.002, "warns": 0.01}
 
 
@@ -63,22 +63,22 @@ def _batching(model: Model, images: Tensor, first: Tensor) -> Finding:
         model(images.flip(0)).flip(0),
     ]
     apart = max(_apart(first[: len(other)], other) for other in others)
-    two = first.topk(2, 1).values
-    clear = (two[:, 0] - two[:, 1]) >= _CLOSE
+    two, near = first.topk(2, 1).values, _CLOSE * _spread(first)
+    clear = (two[:, 0] - two[:, 1]) >= near
     flips = max(int(((o.argmax(1) != first[: len(o)].argmax(1)) & clear[: len(o)]).sum()) for o in others)
     status = "fail" if flips else graded(apart, passes=1e-4, warns=1e-2)
     return Finding(
         check="batching",
         status=status,
         sentence=f"batch size and order: largest relative logit difference {apart:.2g}, "
-        f"{flips} answers flip where the margin is {_CLOSE:g} or more",
+        f"{flips} answers flip where the margin is {near:.2g} or more ({_CLOSE:g} of the logits' spread)",
         value=apart,
     )
 
 
 def _logits(logits: Tensor) -> Finding:
     two = logits.topk(2, 1).values
-    spread = float((logits.amax(1) - logits.amin(1)).max())
+    spread = _spread(logits)
     saturated = float((two[:, 0] - two[:, 1] > _SATURATED).float().mean())
     status = graded(saturated, **_SHARES)
     sentence = f"logits span up to {spread:.3g}; {saturated:.2%} of images lead by more than {_SATURATED:g}"
@@ -100,6 +100,11 @@ def _zero_gradients(model: Model, images: Tensor, labels: Tensor) -> Finding:
         sentence=f"{share:.2%} of correct images have a gradient of exactly zero",
         value=share,
     )
+
+
+def _spread(logits: Tensor) -> float:
+    """The largest distance between two logits of one image."""
+    return float((logits.amax(1) - logits.amin(1)).max())
 
 
 def _apart(first: Tensor, second: Tensor) -> float:

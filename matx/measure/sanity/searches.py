@@ -19,9 +19,9 @@ from matx.measure.sanity.finding import Finding, graded
 from matx.randomness import SampleGenerator, hashed
 from matx.threat import ThreatModel, exact_number
 
-__all__ = ["Bench", "ascend", "black_box", "growth", "huge_radius", "more_steps", "noise", "transfer"]
+__all__ = ["Bench", "ascend", "black_box", "growth", "huge_radius", "missing", "more_steps", "noise", "transfer"]
 
-_MISSED = {"passes": 0.002, "warns": 0.01}
+_LIMITS = {"passes": 0.002, "warns": 0.01}
 _DRAWS = 20
 _ENOUGH = 50
 _GROWTH = ("1/4", "1/2", "1", "2")
@@ -150,7 +150,7 @@ def noise(bench: Bench, threat: ThreatModel) -> Finding:
             return threat.random_start(batch.images, bench.draws(batch, "noise", draw))
 
         missed |= bench.broken(asked & ~missed, craft)
-    return _missed("noise", threat, missed, asked, which, f"{_DRAWS} random points each")
+    return missing("noise", threat, missed, asked, which, f"{_DRAWS} random points each")
 
 
 def black_box(bench: Bench, attack: Attack) -> Finding:
@@ -161,7 +161,7 @@ def black_box(bench: Bench, attack: Attack) -> Finding:
     share = robust_share * float(bench.clean.float().mean())
     what = f"{type(attack).__name__}, which leaves {share:.2%} by itself,"
     missed = broken & bench.robust[attack.threat.key]
-    return _missed("black box", attack.threat, missed, asked, bench.clean, what)
+    return missing("black box", attack.threat, missed, asked, bench.clean, what)
 
 
 def transfer(bench: Bench, threat: ThreatModel, others: Mapping[str, Model]) -> Finding:
@@ -174,17 +174,20 @@ def transfer(bench: Bench, threat: ThreatModel, others: Mapping[str, Model]) -> 
             return ascend(other, batch, threat, bench.draws(batch, "transfer", name), steps=20)
 
         broken |= bench.broken(asked & ~broken, craft)
-    return _missed("transfer", threat, broken, asked, which, f"examples of {', '.join(others)}")
+    return missing("transfer", threat, broken, asked, which, f"examples of {', '.join(others)}")
 
 
-def _missed(check: str, threat: ThreatModel, broken: Tensor, asked: Tensor, which: Tensor, what: str) -> Finding:
+def missing(
+    check: str, threat: ThreatModel, broken: Tensor, asked: Tensor, which: Tensor, what: str, **limits: float
+) -> Finding:
+    """What a search breaks of the images that it asked, graded by what surely falls of all (`graded`'s `limits`)."""
     share, surely = share_broken(broken, asked, which)
     whole = bool((asked == which).all())
     of = f"{len(broken)} images" if whole else f"a sample of {int(asked.sum())} images"
     return Finding(
         check=check,
         threat=threat.key,
-        status=graded(surely, **_MISSED),
+        status=graded(surely, **{**_LIMITS, **limits}),
         sentence=f"{threat.key}: {what} break {int(broken.sum())} of {of} that the suite missed"
         + ("" if whole else f": {share:.2%} of all, at least {surely:.2%}"),
         value=share,
