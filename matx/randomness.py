@@ -29,14 +29,14 @@ def seed_for(*parts: int | str) -> int:
 
 def _shift(x: Tensor, count: int) -> Tensor:
     """Logical right shift of int64 (torch shifts arithmetically)."""
-    return (x >> count) & ((1 << (64 - count)) - 1)
+    return (x >> count).bitwise_and_((1 << (64 - count)) - 1)
 
 
 def _mix(x: Tensor) -> Tensor:
-    """The splitmix64 finaliser (Steele, Lea and Flood 2014), in wrapping int64 arithmetic."""
-    x = (x ^ _shift(x, 30)) * _FIRST
-    x = (x ^ _shift(x, 27)) * _SECOND
-    return x ^ _shift(x, 31)
+    """The splitmix64 finaliser (Steele, Lea and Flood 2014), in wrapping int64 arithmetic; it overwrites its input."""
+    x.bitwise_xor_(_shift(x, 30)).mul_(_FIRST)
+    x.bitwise_xor_(_shift(x, 27)).mul_(_SECOND)
+    return x.bitwise_xor_(_shift(x, 31))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class SampleGenerator:
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         """(N, *shape) float32 in [0, 1)."""
-        return _shift(self.bits(shape), 40).to(torch.float32) * 2.0**-24
+        return _shift(self.bits(shape), 40).to(torch.float32).mul_(2.0**-24)
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
         """(N, *shape) float32, standard normal (Box and Muller 1958)."""
@@ -79,7 +79,7 @@ class SampleGenerator:
     def laplace(self, shape: tuple[int, ...]) -> Tensor:
         """(N, *shape) float32, Laplace with scale 1."""
         size = -torch.log1p(-self.at("size").uniform(shape))
-        return torch.where(self.at("sign").uniform(shape) < 0.5, -size, size)
+        return size * (self.at("sign").uniform(shape) - 0.5).ge_(0.0).mul_(2.0).sub_(1.0)
 
     def integers(self, low: int, high: int, shape: tuple[int, ...] = ()) -> Tensor:
         """(N, *shape) int64 in low..high, both included."""

@@ -85,9 +85,10 @@ class ThreatModel:
     def size(self, delta: Tensor) -> Tensor:
         """(N,) float64: the norm of each (N, ...) perturbation."""
         flat = delta.detach().flatten(1).double()
-        order = {"linf": torch.inf, "l2": 2.0, "l1": 1.0}[self.norm]
-        size: Tensor = torch.linalg.vector_norm(flat, order, dim=1)
-        return size
+        if self.norm == "l2":
+            length: Tensor = torch.linalg.vector_norm(flat, dim=1)
+            return length
+        return flat.abs().amax(1) if self.norm == "linf" else flat.abs().sum(1)
 
     def contains(self, images: Tensor, clean: Tensor) -> Tensor:
         """(N,) bool: inside box and ball, up to the rounding of fp32 pixels (2^-24 each) and 1e-5 of the radius."""

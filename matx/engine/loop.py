@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from matx.data import Batch, batches, order
@@ -134,7 +135,7 @@ def _step_learner(training: Training, name: str) -> float:
 
 def _record(training: Training, losses: Mapping[str, PeerLoss], rates: Mapping[str, float], images: int) -> StepRecord:
     """Move the position on, add to the running sums, and say what happened."""
-    values = {name: {term: float(value) for term, value in loss.terms.items()} for name, loss in losses.items()}
+    values = _numbers(losses)
     for name, terms in values.items():
         sums = training.sums.setdefault(name, {})
         for term, value in terms.items():
@@ -146,6 +147,13 @@ def _record(training: Training, losses: Mapping[str, PeerLoss], rates: Mapping[s
     )
     training.position = replace(training.position, step=training.position.step + 1)
     return record
+
+
+def _numbers(losses: Mapping[str, PeerLoss]) -> dict[str, dict[str, float]]:
+    """{peer: {term: value}}, copied from the device at once."""
+    found = torch.stack([value.double() for loss in losses.values() for value in loss.terms.values()]).tolist()
+    rest = iter(found)
+    return {name: {term: next(rest) for term in loss.terms} for name, loss in losses.items()}
 
 
 def _end_epoch(training: Training) -> EpochRecord:

@@ -48,7 +48,7 @@ def _usable(attack: Attack, images: Tensor, given: AttackInput) -> Tensor:
             f"{attack!r}: got {images.dtype} images of shape {tuple(images.shape)}, "
             f"allowed: {given.images.dtype} of shape {tuple(given.images.shape)}"
         )
-    finite = images.isfinite().flatten(1).all(1)
+    finite = (images * 0.0).flatten(1).sum(1) == 0.0  # 0 times what is not finite is nan; several times faster
     # This test and that of _inside read one number each from the device: no result is used before they pass.
     if not finite.all():
         raise ModelError(f"{attack!r}: {int((~finite).sum())} of {len(images)} images are not finite")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from matx.interfaces import AttackInput
 from matx.threat import ThreatModel
-from registry.attacks._ascent import Found, ShrinkingBatch, evaluate, per_sample
+from registry.attacks._ascent import Found, ShrinkingBatch, chosen, evaluate, per_sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ def _advance(
         last=now.values,
         gradient=slope,
         best=state.best.replaced(now, higher),
-        best_gradient=torch.where(per_sample(higher, slope), slope, state.best_gradient),
+        best_gradient=chosen(higher, slope, state.best_gradient),
         rises=state.rises + (now.values > state.last),
     )
 
@@ -193,6 +193,6 @@ def _adapt(given: AttackInput, state: AscentState, run: AscentOptions, window: i
     return replace(
         state,
         now=state.now.replaced(state.best, back),
-        gradient=torch.where(per_sample(back, state.gradient), state.best_gradient, state.gradient),
+        gradient=chosen(back, state.best_gradient, state.gradient),
         rises=torch.zeros_like(state.rises),
     )
