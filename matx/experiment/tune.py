@@ -94,7 +94,8 @@ class Tune:
     train_limit: Annotated[int, Range(1)] | None = None
     """At most so many training images in a trial; None: as the recipe says."""
     seeds: Sequence[int] = field(default=(1001, 1002, 1003, 1004, 1005), metadata=NO_EFFECT)
-    """On which the best, the recipe's own values and the first corner are run again."""
+    """On which the best, the recipe's own values and the first corner are run again; none: nothing is run again, and
+    best.gin takes the best trial's values."""
     final_epochs: Annotated[int, Range(1)] | None = field(default=None, metadata=NO_EFFECT)
     """Of those runs; None: as in a trial."""
     seed: int = field(default=0, metadata=NO_EFFECT)
@@ -109,8 +110,8 @@ class Tune:
             freeze(self, name, tuple(getattr(self, name)))
         self._check_objectives()
         self._check_corners()
-        if len(self.seeds) < 2 or len(set(self.seeds)) < len(self.seeds):
-            raise OptionError("seeds", got=str(list(self.seeds)), allowed="two or more different seeds")
+        if len(self.seeds) == 1 or len(set(self.seeds)) < len(self.seeds):
+            raise OptionError("seeds", got=str(list(self.seeds)), allowed="none, or two or more different seeds")
 
     @property
     def axes(self) -> tuple[Axis, ...]:

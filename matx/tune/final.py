@@ -110,7 +110,7 @@ def conclude(
     found = _rerun(opened, resources, chosen)
     pairs = [("best", "recipe"), *([("best", corner), ("recipe", corner)] if corner else [])]
     comparisons = [paired_difference(found[first], found[second], (first, second)) for first, second in pairs]
-    takes, why = _decide(best, chosen, comparisons[0])
+    takes, why = _decide(best, chosen, comparisons[0], opened.tune.seeds)
     final = FinalComparison(
         best=best.number,
         params=best.params,
@@ -133,9 +133,13 @@ def read_final(folder: StudyFolder) -> FinalComparison | None:
     return FinalComparison(**{**stored, "comparisons": [PairedDifference(**entry) for entry in stored["comparisons"]]})
 
 
-def _decide(best: FrozenTrial, chosen: Mapping[str, Any], against: PairedDifference | None) -> tuple[bool, str]:
+def _decide(
+    best: FrozenTrial, chosen: Mapping[str, Any], against: PairedDifference | None, seeds: Sequence[int]
+) -> tuple[bool, str]:
     if chosen["best"] == chosen["recipe"]:
         return False, "the recipe's own values were the best; best.gin keeps them"
+    if not against and not seeds:
+        return True, f"no final runs were asked for; best.gin takes the values of trial {best.number}, untested elsewhere"
     if against is None:
         return False, "too few of the final runs have a score to compare; best.gin keeps the recipe's values"
     if against.low > 0:

@@ -1,0 +1,113 @@
+"""The runs behind docs/results.md: settings searched on validation images, then fresh seeds of each method.
+
+    OMP_NUM_THREADS=1 python tools/embedded_runs.py search at mat ...   # a study for each, in studies/
+    OMP_NUM_THREADS=1 python tools/embedded_runs.py seeds at mat ...    # runs and evaluations, in runs/
+
+The same command goes on where it stopped. What a search found is written into the recipes by hand, before any seed is
+run. `tools/results.py` reads both.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from matx.cli import main as matx
+
+TRIALS = 6
+"""Of each method: the recipe as it was, which is one of the corners, and the corners."""
+SEEDS = range(10, 20)
+NOISY_SEEDS = range(10, 15)
+LINF = ("at", "mat", "trades", "self_distillation", "label_smoothing", "frozen_peer")
+UNION = ("at_union", "mat_union")
+NOISY = ("noisy_labels_at", "noisy_labels", "noisy_labels_self_distillation", "noisy_labels_smoothing")
+ALONE = 1
+"""The seed of the run whose peer is frozen in the search of `frozen_peer`; in the runs it is that of the next seed."""
+
+
+def folder(method: str, seed: int) -> Path:
+    """Where a run lies."""
+    return Path("runs") / f"{method}-seed{seed}"
+
+
+def seeds_of(method: str) -> range:
+    """The fresh seeds of a method."""
+    return NOISY_SEEDS if method in NOISY else SEEDS
+
+
+def settings(method: str, seed: int | None) -> list[str]:
+    """What a run or a search sets beside its recipe: the frozen peer's weights."""
+    if method != "frozen_peer":
+        return []
+    alone = ALONE if seed is None else SEEDS[(SEEDS.index(seed) + 1) % len(SEEDS)]
+    return ["-s", f"b/Peer.weights='{folder('at', alone)}:a'"]
+
+
+def search(method: str) -> None:
+    """The study of a method: every trial trains as long as the recipe, and is scored on validation images."""
+    if method == "frozen_peer":
+        run("at", ALONE)
+    study = Path("studies") / method
+    if not (study / "final.json").is_file():
+        recipe, more = f"gin/{method}.gin", settings(method, None)
+        command("tune", recipe, *more, "--trials", str(TRIALS), "--jobs", "1", "--device", "cpu", "--study", str(study))
+
+
+def run(method: str, seed: int) -> Path:
+    """One run, to its report."""
+    path = folder(method, seed)
+    if not (path / "report.html").is_file():
+        if path.exists():
+            command("run", "--resume", str(path), "-q")
+        else:
+            recipe, more = f"gin/{method}.gin", settings(method, seed)
+            command("run", recipe, *more, "--seed", str(seed), "--out", str(path), "--device", "cpu", "-q")
+    return path
+
+
+def evaluate(method: str, seed: int) -> None:
+    """A run's averaged weights, best and last; of the first seed also the sanity checks and AutoAttack."""
+    path = run(method, seed)
+    for checkpoint in ("best", "last"):
+        evaluation(path, f"average-{checkpoint}", "--ema", "--checkpoint", checkpoint, "--no-sanity")
+
+
+def confirm(method: str) -> None:
+    """Of the first seed: AutoAttack and the sanity checks, on the first 500 test images."""
+    path = run(method, seeds_of(method)[0])
+    evaluation(path, "autoattack", "--suite", "aa", "--images", "500")
+
+
+def evaluation(path: Path, name: str, *options: str) -> None:
+    """One evaluation of a run, in a folder beside it."""
+    out = path.with_name(f"{path.name}.{name}")
+    if not (out / "report.html").is_file():
+        command("eval", str(path), *options, "--out", str(out), "--device", "cpu", "-q")
+
+
+def command(*words: str) -> None:
+    """One command of matx, in this process; the end of all where it fails."""
+    print("matx", *words, flush=True)
+    code = matx(list(words))
+    if code:
+        sys.exit(code)
+
+
+def main(stage: str, methods: Sequence[str]) -> None:
+    """A stage of these methods, in their order; seed by seed, so that methods stay paired where time runs out."""
+    if stage == "search":
+        for method in methods:
+            search(method)
+    elif stage == "seeds":
+        for seed in SEEDS:
+            for method in methods:
+                if seed in seeds_of(method):
+                    evaluate(method, seed)
+    elif stage == "confirm":
+        for method in methods:
+            confirm(method)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
