@@ -29,7 +29,7 @@ SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "image_folder": (3, 
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """For each dataset, noise of its shape and classes as an .npz, and weights of a tiny network for it."""
     folder, found = tmp_path_factory.mktemp("synthetic"), {}
-    for name, (channels, side, classes) in SHAPES.items():
+    for name, (channels, side, classes) in SHAPES.items():  # the digits themselves come with scikit-learn
         rng = np.random.default_rng(0)
         labels = np.concatenate([np.arange(23) % 10, [classes - 1]])
         images = rng.integers(0, 256, (24, side, side, channels), np.uint8)

@@ -67,16 +67,14 @@ def run(method: str, seed: int) -> Path:
 
 
 def evaluate(method: str, seed: int) -> None:
-    """A run's averaged weights, best and last; of the first seed also the sanity checks and AutoAttack."""
-    path = run(method, seed)
-    for checkpoint in ("best", "last"):
-        evaluation(path, f"average-{checkpoint}", "--ema", "--checkpoint", checkpoint, "--no-sanity")
+    """A run, and its averaged weights, best and last."""
+    evaluation(run(method, seed), "average", "--ema-only", "--no-sanity", "--no-ensemble")
 
 
 def confirm(method: str) -> None:
     """Of the first seed: AutoAttack and the sanity checks, on the first 500 test images."""
     path = run(method, seeds_of(method)[0])
-    evaluation(path, "autoattack", "--suite", "aa", "--images", "500")
+    evaluation(path, "autoattack", "--suite", "autoattack", "--images", "500", "--checkpoint", "best")
 
 
 def evaluation(path: Path, name: str, *options: str) -> None:

@@ -133,3 +133,18 @@ def test_bad_commands_are_refused(
     assert main(arguments) == 2, "bad input is exit code 2"
     assert said in capsys.readouterr().err, "with a sentence"
     assert not list(tmp_path.iterdir()), "nothing was written"
+
+
+def test_a_search_without_final_seeds_ends_in_its_best_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = RECIPE.replace("Tune.seeds = [1001, 1002, 1003]", "Tune.seeds = []")
+    (tmp_path / "mine.gin").write_text(text)
+    assert main(["tune", "mine.gin", "--trials", "2", "--jobs", "1"]) == 0, capsys.readouterr().err
+    study = tmp_path / "studies" / "mine"
+    assert not (study / "final").exists(), "nothing is run again"
+    final = json.loads((study / "final.json").read_text())
+    assert final["comparisons"] == [], "nothing is compared"
+    assert final["takes"], "best.gin takes the best trial's values"
+    assert "no final runs were asked for" in (study / "best.gin").read_text(), "and its head says that they are untested"

@@ -51,7 +51,7 @@ def test_axes_are_what_was_declared() -> None:
         ({"directions": ["maximize", "minimize"]}, "one each"),
         ({"objectives": ["union", "clean"], "sampler": "cmaes"}, "with two objectives"),
         ({"space": SPACE, "sampler": "grid"}, "no step, which a grid needs"),
-        ({"seeds": [1]}, "two or more different seeds"),
+        ({"seeds": [1]}, "none, or two or more different seeds"),
         ({"epochs": 0}, "1 or more, or None"),
     ],
 )
