@@ -19,11 +19,11 @@ TRIALS = 6
 """Of each method: the recipe as it was, which is one of the corners, and the corners."""
 SEEDS = range(10, 20)
 NOISY_SEEDS = range(10, 15)
-LINF = ("at", "mat", "trades", "self_distillation", "label_smoothing", "frozen_peer")
+LINF = ("at", "mat", "trades", "self_distillation", "label_smoothing", "mat_frozen")
 UNION = ("at_union", "mat_union")
 NOISY = ("noisy_labels_at", "noisy_labels", "noisy_labels_self_distillation", "noisy_labels_smoothing")
-ALONE = 1
-"""The seed of the run whose peer is frozen in the search of `frozen_peer`; in the runs it is that of the next seed."""
+SECOND = "Experiment.peers={'b': @b/Peer()}"
+"""With this, `at` trains the second peer of mat by itself, from the weights from which it starts in mat."""
 
 
 def folder(method: str, seed: int) -> Path:
@@ -36,32 +36,29 @@ def seeds_of(method: str) -> range:
     return NOISY_SEEDS if method in NOISY else SEEDS
 
 
-def settings(method: str, seed: int | None) -> list[str]:
-    """What a run or a search sets beside its recipe: the frozen peer's weights."""
-    if method != "frozen_peer":
+def settings(method: str, seed: int) -> list[str]:
+    """What a run or a search sets beside its recipe: the weights of the peer that was trained by itself, on the same seed."""
+    if method != "mat_frozen":
         return []
-    alone = ALONE if seed is None else SEEDS[(SEEDS.index(seed) + 1) % len(SEEDS)]
-    return ["-s", f"b/Peer.weights='{folder('at', alone)}:a'"]
+    return ["-s", f"b/Peer.weights='{run('at', seed, second=True)}'"]
 
 
 def search(method: str) -> None:
     """The study of a method: every trial trains as long as the recipe, and is scored on validation images."""
-    if method == "frozen_peer":
-        run("at", ALONE)
     study = Path("studies") / method
     if not (study / "final.json").is_file():
-        recipe, more = f"gin/{method}.gin", settings(method, None)
+        recipe, more = f"gin/{method}.gin", settings(method, 0)
         command("tune", recipe, *more, "--trials", str(TRIALS), "--jobs", "1", "--device", "cpu", "--study", str(study))
 
 
-def run(method: str, seed: int) -> Path:
-    """One run, to its report."""
-    path = folder(method, seed)
+def run(method: str, seed: int, *, second: bool = False) -> Path:
+    """One run, to its report; `second`: of mat's second peer."""
+    path = folder(f"{method}_b" if second else method, seed)
     if not (path / "report.html").is_file():
         if path.exists():
             command("run", "--resume", str(path), "-q")
         else:
-            recipe, more = f"gin/{method}.gin", settings(method, seed)
+            recipe, more = f"gin/{method}.gin", ["-s", SECOND] if second else settings(method, seed)
             command("run", recipe, *more, "--seed", str(seed), "--out", str(path), "--device", "cpu", "-q")
     return path
 

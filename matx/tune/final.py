@@ -139,7 +139,10 @@ def _decide(
     if chosen["best"] == chosen["recipe"]:
         return False, "the recipe's own values were the best; best.gin keeps them"
     if not against and not seeds:
-        return True, f"no final runs were asked for; best.gin takes the values of trial {best.number}, untested elsewhere"
+        return (
+            True,
+            f"no final runs were asked for; best.gin takes the values of trial {best.number}, untested elsewhere",
+        )
     if against is None:
         return False, "too few of the final runs have a score to compare; best.gin keeps the recipe's values"
     if against.low > 0:

@@ -147,4 +147,6 @@ def test_a_search_without_final_seeds_ends_in_its_best_trial(
     final = json.loads((study / "final.json").read_text())
     assert final["comparisons"] == [], "nothing is compared"
     assert final["takes"], "best.gin takes the best trial's values"
-    assert "no final runs were asked for" in (study / "best.gin").read_text(), "and its head says that they are untested"
+    assert "no final runs were asked for" in (study / "best.gin").read_text(), (
+        "and its head says that they are untested"
+    )
