@@ -37,7 +37,7 @@ def seeds_of(method: str) -> range:
 
 
 def settings(method: str, seed: int) -> list[str]:
-    """What a run or a search sets beside its recipe: the weights of the peer that was trained by itself, on the same seed."""
+    """What a run or a search sets beside its recipe: the weights of the frozen peer, trained on the same seed."""
     if method != "mat_frozen":
         return []
     return ["-s", f"b/Peer.weights='{run('at', seed, second=True)}'"]

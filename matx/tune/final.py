@@ -141,7 +141,7 @@ def _decide(
     if not against and not seeds:
         return (
             True,
-            f"no final runs were asked for; best.gin takes the values of trial {best.number}, untested elsewhere",
+            f"no final runs were asked for; best.gin takes the values of trial {best.number}, untested",
         )
     if against is None:
         return False, "too few of the final runs have a score to compare; best.gin keeps the recipe's values"
