@@ -25,6 +25,7 @@ __all__ = [
     "channel_statistics",
     "fingerprints",
     "order",
+    "read_through",
     "stratified",
     "to_unit",
 ]
@@ -108,7 +109,8 @@ class Subset:
 class Data:
     """What a dataset gives: splits of one image shape, and what a normaliser needs.
 
-    `open_test` is called by evaluation only: training and tuning never open the test split.
+    `open_test` is called by evaluation, and before a run to see that every image can be read: training and tuning
+    never open the test split.
     """
 
     name: str
@@ -223,6 +225,14 @@ def batches(
             split.labels[part].to(device),
             split.indices[part].to(device),
         )
+
+
+def read_through(split: Split, limit: int | None = None, size: int = 256) -> int:
+    """Read the images of a split, at most the first `limit`, and keep none: how many; DataError for a broken one."""
+    rows = torch.arange(len(split.labels))[:limit]
+    for part in torch.split(rows, size):
+        to_unit(split.read(part))
+    return len(rows)
 
 
 def fingerprints(data: Data, *, test: bool) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["is_name", "printable"]
+__all__ = ["in_markdown", "is_name", "printable"]
 
 _LONGEST = 200
 
@@ -14,6 +14,16 @@ def printable(text: str, keep: str = "\n") -> str:
     'a\\x1b[2Jb'
     """
     return "".join(letter if letter.isprintable() or letter in keep else repr(letter)[1:-1] for letter in text)
+
+
+def in_markdown(text: str) -> str:
+    r"""The text within one line of Markdown: it opens no tag, no code, no link and no cell of a table.
+
+    >>> in_markdown("<b>|[x](y)")
+    '&lt;b&gt;\\|[x]\\(y)'
+    """
+    plain = printable(text, keep="").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return plain.replace("`", "\\`").replace("](", "]\\(").replace("|", "\\|")
 
 
 def is_name(text: object) -> bool:

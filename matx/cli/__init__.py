@@ -15,6 +15,7 @@ from matx.cli.compare import compare
 from matx.cli.components import listing
 from matx.cli.eval import evaluate
 from matx.cli.export import export
+from matx.cli.options import say
 from matx.cli.run import run
 from matx.cli.show import show
 from matx.cli.tune import tune
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, 2, debug=debug)
     except (click.Abort, KeyboardInterrupt) as stop:
         how = str(stop.__cause__ or "")  # click raises its own from what says how to continue
-        click.echo(f"stopped; {how}" if how else "stopped", err=True)
+        say(f"stopped; {how}" if how else "stopped", err=True)
         return 130
     except BrokenPipeError:
         return 1
@@ -63,5 +64,5 @@ def _failed(error: Exception, code: int, *, debug: bool) -> int:
 
     if debug:
         traceback.print_exc()
-    click.echo(f"Error: {explained(error)}", err=True)
+    say(f"Error: {explained(error)}", err=True)
     return code

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from matx.cli.components import named_component, nouns
-from matx.cli.options import common, json_option, load, note, settings, show_json
+from matx.cli.options import common, json_option, load, note, say, settings, show_json
 
 if TYPE_CHECKING:
     from matx.config import Loaded
@@ -20,32 +20,47 @@ __all__ = ["check"]
 @click.command()
 @click.argument("what", metavar="FILE|KIND.NAME")
 @click.option("--no-data", is_flag=True, help="Of a gin file: leave its data and its networks out.")
+@click.option("--data", "read", is_flag=True, help="Of a gin file: also read every image, the test images too.")
 @settings
 @json_option
 @common
-def check(what: str, no_data: bool, bindings: tuple[str, ...], as_json: bool) -> int:
+def check(what: str, no_data: bool, read: bool, bindings: tuple[str, ...], as_json: bool) -> int:
     """Check a gin FILE (every statement, the data, the architectures), or a component against the contracts."""
     found = named_component(what)
+    if no_data and read:
+        raise click.UsageError("--data reads every image, --no-data none: leave one of them away")
     if found is not None:
-        if bindings:
-            raise click.UsageError("-s belongs to a gin file, not to a component")
+        if bindings or read:
+            raise click.UsageError("-s and --data belong to a gin file, not to a component")
         return _check_component(*found, as_json=as_json)
     if what in nouns():
         raise click.UsageError(f"{what} is a noun: `matx show {what}` shows it; allowed here: a gin file or KIND.NAME")
     loaded = load([what], bindings)
     if not no_data:
         _check_models(loaded)
+    images = _read_images(loaded) if read else None
     for sentence in loaded.warnings:
         note(f"warning: {sentence}")
     experiment = loaded.experiment
     if as_json:
         checked = {"name": loaded.name, "sound": True, "data_checked": not no_data, "epochs": experiment.epochs}
+        checked |= {} if images is None else {"images_read": images}
         show_json({**checked, "peers": list(experiment.peers), "warnings": list(loaded.warnings)})
         return 0
     peers = ", ".join(experiment.peers)
-    unseen = "; its data and networks were not tried" if no_data else ""
-    click.echo(f"{loaded.name}: sound; {experiment.epochs} epochs, peers {peers}{unseen}")
+    data = "; its data and networks were not tried" if no_data else ""
+    data = data if images is None else "; " + ", ".join(f"{count} {part}" for part, count in images.items()) + " images"
+    say(f"{loaded.name}: sound; {experiment.epochs} epochs, peers {peers}{data}")
     return 0
+
+
+def _read_images(loaded: Loaded) -> dict[str, int]:
+    """Read every image of the dataset: how many of each split."""
+    from matx.data import read_through
+
+    data = loaded.experiment.dataset()
+    splits = {"train": data.train, "val": data.val, "test": data.open_test()}
+    return {name: read_through(split) for name, split in splits.items() if split is not None}
 
 
 def _check_component(kind: str, name: str, *, as_json: bool) -> int:
@@ -59,10 +74,10 @@ def _check_component(kind: str, name: str, *, as_json: bool) -> int:
         return 2 if failed else 0
     for outcome in outcomes:
         if outcome.passed:
-            click.echo(f"pass  {outcome.contract}  {outcome.component}")
+            say(f"pass  {outcome.contract}  {outcome.component}")
         else:
-            click.echo(f"FAIL  {outcome.contract}  {outcome.component}: {outcome.failure}")
-    click.echo(f"{kind}.{name}: {len(outcomes) - failed} of {len(outcomes)} contracts kept")
+            say(f"FAIL  {outcome.contract}  {outcome.component}: {outcome.failure}")
+    say(f"{kind}.{name}: {len(outcomes) - failed} of {len(outcomes)} contracts kept")
     return 2 if failed else 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from matx.cli.options import common, json_option, show_json
+from matx.cli.options import common, json_option, say, show_json
 from matx.cli.results import show_comparison
 
 __all__ = ["compare"]
@@ -31,7 +31,7 @@ def compare(runs: tuple[Path, ...], checkpoint: str, form: str, as_json: bool) -
     if as_json or form == "json":
         show_json(comparing.as_json(found))
     elif form == "markdown":
-        click.echo(comparing.as_markdown(found))
+        say(comparing.as_markdown(found))
     else:
         show_comparison(found)
     return 0

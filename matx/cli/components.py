@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from matx.cli.options import common, json_option, show_json
+from matx.cli.options import common, json_option, say, show_json
 from matx.errors import RegistrationError, did_you_mean
 
 __all__ = ["listing", "named_component", "nouns"]
@@ -54,9 +54,9 @@ def _section(title: str, lines: dict[str, str], *, heading: bool) -> None:
         click.secho(title, bold=True)
     width = max((len(name) for name in lines), default=0)
     for name, line in lines.items():
-        click.echo(f"{'  ' if heading else ''}{name:<{width}}  {line}".rstrip())
+        say(f"{'  ' if heading else ''}{name:<{width}}  {line}".rstrip())
     if heading:
-        click.echo()
+        say()
 
 
 def _first_line(component: type[Any]) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
-from matx.cli.options import results_console
+from matx.cli.options import results_console, say
 
 if TYPE_CHECKING:
     from matx.run import Cost, DryRun
@@ -23,27 +21,27 @@ def show_dry_run(done: DryRun, peak: float | None, utilisation: float) -> None:
     found = done.estimate
     for name, count in done.parameters.items():
         terms = ", ".join(f"{term} {value:.4g}" for term, value in found.record.losses.get(name, {}).items())
-        click.echo(f"  {name}: {count:,} trained weights; {terms or 'frozen'}")
+        say(f"  {name}: {count:,} trained weights; {terms or 'frozen'}")
     title = f"{done.name} on {done.device}: a training image"
     rows = [_row(phase, cost, found.images) for phase, cost in {**found.phases, "together": found.total}.items()]
     show_table(results_console(), text_table(title, _HEAD, rows))
     if found.varies:
-        click.echo("passes differ from step to step: means of those that were seen")
-    click.echo(
+        say("passes differ from step to step: means of those that were seen")
+    say(
         f"the run: {found.steps:,} steps, {found.images:,} images, {found.total.passes:,} passes (one to the weights "
         f"counts two), {found.total.flops:.3g} FLOP; evaluation after training is not counted"
     )
-    click.echo(
+    say(
         f"here, an estimate: {_time(found.seconds)} at {found.images_per_second:,.1f} images a second, validations "
         f"{found.validation_seconds / found.seconds:.0%} of it; peak memory {found.memory / 2**30:.2f} GiB"
     )
     if peak is not None:
         seconds = found.total.flops / (peak * utilisation)
-        click.echo(
+        say(
             f"at {utilisation:.0%} of {peak:.3g} FLOP a second, an estimate: {_time(seconds)} of steps, "
             f"{found.images / seconds:,.1f} images a second"
         )
-    click.echo("dry run: nothing was written")
+    say("dry run: nothing was written")
 
 
 def _row(phase: str, cost: Cost, images: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from matx.cli.eval_options import Beside, Measured, Models, beside_options, measured_options, models_options
-from matx.cli.options import common, device, display, json_option, show_json, spelled
+from matx.cli.options import common, device, display, json_option, say, show_json, spelled
 from matx.cli.results import show_results
 
 if TYPE_CHECKING:
@@ -138,11 +138,11 @@ def _evaluate(
         show_results(found, evaluation.read_seconds(folder))
         if second is not None:
             show_results(second)
-        click.echo(f"results     {folder.results}")
+        say(f"results     {folder.results}")
         if checked is not None:
-            click.echo(checked.sentence())
+            say(checked.sentence())
         if advice is not None:
-            click.echo(f"next        {advice}")
+            say(f"next        {advice}")
     return 0 if checked is None or checked.sound else 1
 
 

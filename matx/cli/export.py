@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from matx.cli.options import common, json_option, show_json
+from matx.cli.options import common, json_option, say, show_json
 
 __all__ = ["export"]
 
@@ -49,5 +49,5 @@ def export(
         show_json({"folder": str(made), "files": sorted(file.name for file in made.iterdir())})
     else:
         for file in sorted(made.iterdir()):
-            click.echo(f"{file.stat().st_size:>10,}  {file}")
+            say(f"{file.stat().st_size:>10,}  {file}")
     return 0

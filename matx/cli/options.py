@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from matx.text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -29,6 +31,7 @@ __all__ = [
     "load",
     "note",
     "results_console",
+    "say",
     "settings",
     "show_json",
     "spelled",
@@ -125,12 +128,17 @@ def display() -> Display:
 def note(sentence: str) -> None:
     """Say something beside the results; nothing under -q."""
     if not quiet():
-        click.echo(sentence, err=True)
+        say(sentence, err=True)
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print text, whatever names from files are in it."""
+    click.echo(printable(text), err=err)
 
 
 def show_json(document: Any) -> None:
     """One JSON document on standard output."""
-    click.echo(json.dumps(document, indent=2, allow_nan=False))
+    say(json.dumps(document, indent=2, allow_nan=False))
 
 
 @functools.cache
@@ -165,7 +173,7 @@ class _Terminal(logging.Handler):
         if getattr(record, "progress", False) and not console().is_terminal:
             return
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        console().print(f"{level}{record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
+        console().print(printable(f"{level}{record.getMessage()}"), markup=False, highlight=False, soft_wrap=True)
 
 
 def _log_to_terminal(level: int) -> None:

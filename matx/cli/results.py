@@ -6,9 +6,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
-import click
-
-from matx.cli.options import results_console
+from matx.cli.options import results_console, say
 
 if TYPE_CHECKING:
     from matx.compare import Comparison
@@ -26,9 +24,9 @@ def show_run(folder: RunFolder) -> None:
 
     show_results(read_results(folder.results))
     command = shlex.join(["matx", "eval", str(folder.path), *consent().words()])
-    click.echo(f"sanity      {NOT_CHECKED}: `{command}` checks every score")
-    click.echo(f"seconds     {_seconds(folder)}")
-    click.echo(f"run folder  {folder.path}")
+    say(f"sanity      {NOT_CHECKED}: `{command}` checks every score")
+    say(f"seconds     {_seconds(folder)}")
+    say(f"run folder  {folder.path}")
     files = {
         "results": folder.results,
         "report": folder.results.with_name("report.html"),
@@ -36,7 +34,7 @@ def show_run(folder: RunFolder) -> None:
         "curves": folder.tensorboard,
     }
     for what, path in files.items():
-        click.echo(f"{what:<11} {path}")
+        say(f"{what:<11} {path}")
 
 
 def _seconds(folder: RunFolder) -> str:
@@ -53,13 +51,13 @@ def show_results(found: Results, seconds: Seconds | None = None) -> None:
     stdout = results_console()
     for one in tables(found, seconds):
         if isinstance(one, str):
-            click.echo(one)
+            say(one)
         else:
             show_table(stdout, one)
     for line in how(found):
-        click.echo(f"measured    {line}")
+        say(f"measured    {line}")
     for line in reasons(found):
-        click.echo(f"sanity      {line}")
+        say(f"sanity      {line}")
 
 
 def show_comparison(found: Comparison) -> None:
@@ -69,4 +67,4 @@ def show_comparison(found: Comparison) -> None:
 
     show_table(results_console(), as_table(found))
     for note in notes(found):
-        click.echo(note)
+        say(note)

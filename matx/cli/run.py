@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from matx.cli.dry_run import show_dry_run
-from matx.cli.options import common, device, display, load, settings
+from matx.cli.options import common, device, display, load, say, settings
 from matx.cli.results import show_comparison, show_run
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _queue(
     )
     swept = sweep.sweep(planned, jobs=jobs, display=display())
     for folder, why in swept.failed.items():
-        click.echo(f"failed: {folder}: {why}", err=True)
+        say(f"failed: {folder}: {why}", err=True)
     if len(swept.finished) > 1:
         show_comparison(compare(swept.finished))
     return 1 if swept.failed else 0

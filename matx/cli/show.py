@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from matx.cli.components import named_component, nouns
-from matx.cli.options import common, json_option, load, settings, show_json
+from matx.cli.options import common, json_option, load, say, settings, show_json
 
 __all__ = ["show"]
 
@@ -67,14 +67,14 @@ def _described(name: str, component: type[Any]) -> dict[str, Any]:
 def _class_text(document: Mapping[str, Any]) -> None:
     name, options = document["name"], document["options"]
     click.secho(name, bold=True)
-    click.echo(f"{document['source']}\n")
-    click.echo(f"{document['doc']}\n")
-    click.echo("options" if options else "no options")
+    say(f"{document['source']}\n")
+    say(f"{document['doc']}\n")
+    say("options" if options else "no options")
     for option in options:
         default = "  (required)" if option["default"] == "required" else f" = {option['default']}"
-        click.echo(f"  {name}.{option['parameter']}: {option['type']}{default}")
+        say(f"  {name}.{option['parameter']}: {option['type']}{default}")
         if option["doc"]:
-            click.echo(f"      {option['doc']}")
+            say(f"      {option['doc']}")
 
 
 def _file(file: str, bindings: Sequence[str]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _run(path: Path) -> dict[str, Any]:
 def _experiment_text(document: Mapping[str, Any]) -> None:
     from matx.runtime.journal import lines
 
-    click.echo(document["config"].rstrip())
-    click.echo("\n# resolved:")
+    say(document["config"].rstrip())
+    say("\n# resolved:")
     for line in lines(document["resolved"]):
-        click.echo(f"# {line}")
+        say(f"# {line}")

@@ -10,6 +10,8 @@ from rich.measure import Measurement, measure_renderables
 from rich.table import Column, Table
 from rich.text import Text
 
+from matx.text import printable
+
 __all__ = ["folded", "show_table", "text_table"]
 
 _EDGE = 1
@@ -32,11 +34,11 @@ class _Sized:
 
 def text_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A table of plain text: names in the first column, figures at the right of the others."""
-    table = Table(title=title)
+    table = Table(title=Text(printable(title, keep="")))
     for position, name in enumerate(head):
-        table.add_column(Text(name), justify="right" if position else "left", overflow="fold")
+        table.add_column(Text(printable(name)), justify="right" if position else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from matx.cli.options import common, device, display, load, results_console, settings
+from matx.cli.options import common, device, display, load, results_console, say, settings
 
 if TYPE_CHECKING:
     from matx.tune.show import StudyView
@@ -73,9 +73,9 @@ def _print(view: StudyView) -> None:
     title = f"{view.folder.path}: the best {min(_ROWS, len(rows))} of {len(rows)} trials"
     show_table(results_console(), text_table(title, view.ranking.head, rows[:_ROWS]))
     for line in view.lines:
-        click.echo(line)
-    click.echo(f"report      {view.folder.page}")
-    click.echo(f"trials      {view.folder.table}")
+        say(line)
+    say(f"report      {view.folder.page}")
+    say(f"trials      {view.folder.table}")
     if view.final is not None:
         command = shlex.join(["matx", "run", str(view.folder.best), *consent().words()])
-        click.echo(f"best        {view.folder.best} ({command})")
+        say(f"best        {view.folder.best} ({command})")

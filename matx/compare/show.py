@@ -12,6 +12,7 @@ from rich.text import Text
 from matx.compare.gather import ComparedColumn, Method
 from matx.compare.statistics import Interval
 from matx.compare.table import ENOUGH_SEEDS, Comparison, Difference
+from matx.text import in_markdown, printable
 
 __all__ = ["as_json", "as_markdown", "as_table", "notes"]
 
@@ -96,18 +97,19 @@ def as_table(comparison: Comparison) -> Table:
     """The terminal's table."""
     table = Table(show_lines=True)
     for header in _head(comparison):
-        table.add_column(Text(header))
+        table.add_column(Text(printable(header)))
     for row in rows(comparison):
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 
 def as_markdown(comparison: Comparison) -> str:
     """The table and its notes."""
-    header = _head(comparison)
+    header = [in_markdown(heading) for heading in _head(comparison)]
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    lines += [f"| {' | '.join(cell.replace(chr(10), '<br>') for cell in row)} |" for row in rows(comparison)]
-    return "\n".join([*lines, "", *(f"{note}\n" for note in notes(comparison))])
+    cells = [["<br>".join(map(in_markdown, cell.split("\n"))) for cell in row] for row in rows(comparison)]
+    lines += [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([*lines, "", *(f"{in_markdown(note)}\n" for note in notes(comparison))])
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.text import Text
 from matx.report.sheets import Seconds, Sheet, sections
 from matx.report.summary import how, reasons, same_epochs, summary
 from matx.results import NOT_CHECKED, Results
+from matx.text import in_markdown, printable
 
 __all__ = ["markdown", "tables"]
 
@@ -18,20 +19,21 @@ _INKS = {"pass": "green", "warn": "yellow", "fail": "bold red", NOT_CHECKED: "di
 
 def markdown(found: Results, seconds: Seconds | None = None) -> str:
     """report.md: the tables of each checkpoint, what does not pass, and how everything was measured."""
-    parts = [f"# {found.experiment}", *summary(found)]
+    parts = [f"# {in_markdown(found.experiment)}", *map(in_markdown, summary(found))]
     for section in sections(found, seconds):
-        parts.append(f"## {section.heading}")
+        parts.append(f"## {in_markdown(section.heading)}")
         for sheet in section.sheets:
-            parts += [f"{sheet.caption}:", _pipes(sheet.head, sheet.rows)]
+            parts += [f"{in_markdown(sheet.caption)}:", _pipes(sheet.head, sheet.rows)]
     for heading, lines in (("What does not pass", reasons(found)), ("How it was measured", how(found))):
         if lines:
-            parts += [f"## {heading}", "\n".join(f"- {line}" for line in lines)]
+            parts += [f"## {heading}", "\n".join(f"- {in_markdown(line)}" for line in lines)]
     return "\n\n".join(parts) + "\n"
 
 
 def _pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    shown = [[in_markdown(cell) for cell in row] for row in (head, *rows)]
     rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, rule, *rows))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (shown[0], rule, *shown[1:]))
 
 
 def tables(found: Results, seconds: Seconds | None = None) -> Iterator[Table | str]:
@@ -44,9 +46,11 @@ def tables(found: Results, seconds: Seconds | None = None) -> Iterator[Table | s
 
 
 def _table(title: str, sheet: Sheet) -> Table:
-    shown = Table(title=title)
+    shown = Table(title=Text(printable(title, keep="")))
     for position, head in enumerate(sheet.head):
-        shown.add_column(Text(head), justify="right" if position else "left", no_wrap=position == 0, overflow="fold")
+        shown.add_column(
+            Text(printable(head)), justify="right" if position else "left", no_wrap=position == 0, overflow="fold"
+        )
     for row in sheet.rows:
         shown.add_row(*(_inked(cell) for cell in row), style="bold" if row[0] in sheet.bold else "")
     return shown
@@ -54,7 +58,7 @@ def _table(title: str, sheet: Sheet) -> Table:
 
 def _inked(cell: str) -> Text:
     """The verdict that a cell ends with, in its colour."""
-    text = Text(cell)
+    text = Text(printable(cell))
     for word, ink in _INKS.items():
         if cell == word or cell.endswith(f" {word}"):
             text.stylize(ink, len(cell) - len(word))

@@ -12,7 +12,7 @@ import torch
 
 from matx.config import Loaded
 from matx.consent import consent
-from matx.data import fingerprints
+from matx.data import fingerprints, read_through
 from matx.engine import Training, normalised_by_parts, start
 from matx.errors import CheckpointError
 from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
@@ -45,10 +45,14 @@ def run(
     display: Display | None = None,
     command: Sequence[str] = (),
 ) -> RunFolder:
-    """Train and evaluate an experiment in a new run folder: `out`, else runs/<name>-<n>. Nothing is overwritten."""
+    """Train and evaluate an experiment in a new run folder: `out`, else runs/<name>-<n>. Nothing is overwritten.
+
+    The test images are read first, so that one that cannot be is found before anything is trained.
+    """
     refuse_existing(out)
     refuse_unwritable(out)
     training = built(loaded, device)
+    read_through(training.data.open_test(), loaded.experiment.evaluation.images)
     images = dict(fingerprints(training.data, test=False))
     parts = ActiveRun(
         name=loaded.name,

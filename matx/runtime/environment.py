@@ -85,7 +85,7 @@ def git_state(folder: Path) -> dict[str, str | bool] | None:
     revision = _git(folder, "rev-parse", "HEAD")
     if not revision:
         return None
-    drivers = _git(folder, "config", "--null", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process)$")
+    drivers = _git(folder, "config", "--null", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process|required)$")
     unset = [word for name in dict.fromkeys(filter(None, drivers.split("\0"))) for word in ("-c", f"{name}=")]
     changes = _git(folder, *unset, "status", "--porcelain", "--ignore-submodules=dirty")
     return {"revision": revision, "dirty": bool(changes)}

@@ -114,6 +114,8 @@ def _content(path: Path) -> str:
     for file in files:
         digest.update(file.relative_to(path).as_posix().encode())  # '.' for a file: its own name does not count
         try:
+            if not file.is_file():  # one that is no regular file may never end
+                return f"{_CONTENT}missing"
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "blake2b").digest())
         except OSError:

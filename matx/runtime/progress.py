@@ -12,6 +12,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
+from matx.text import printable
+
 __all__ = ["Bar", "Display"]
 
 _WIDE = 100
@@ -40,7 +42,8 @@ class Display:
     def say(self, what: RenderableType) -> None:
         """Show a line or a table between the bars."""
         if self.console is not None:
-            self.console.print(what, markup=False, highlight=False, soft_wrap=isinstance(what, str))
+            text = printable(what) if isinstance(what, str) else what
+            self.console.print(text, markup=False, highlight=False, soft_wrap=isinstance(what, str))
 
     @contextmanager
     def bar(self, title: str, total: float, done: float = 0.0) -> Iterator[Bar]:
@@ -49,13 +52,13 @@ class Display:
             yield _silent
         elif self.console.is_terminal or self.console.is_jupyter:
             with _drawn(self.console) as progress:
-                task = progress.add_task(title, total=total, note="")
+                task = progress.add_task(printable(title, keep=""), total=total, note="")
                 progress.update(task, completed=done)
 
                 def draw(done: float, note: str = "", *, line: bool = False) -> None:
                     progress.update(task, completed=done)
                     if note:
-                        progress.update(task, note=note)
+                        progress.update(task, note=printable(note, keep=""))
 
                 yield draw
         else:
@@ -72,7 +75,7 @@ def _drawn(console: Console) -> Progress:
     note = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     elapsed = (TimeElapsedColumn(),) if console.width >= _WIDE else ()
     shown = (
-        TextColumn("{task.description}", table_column=title),
+        TextColumn("{task.description}", markup=False, table_column=title),
         BarColumn(bar_width=40 if console.width >= _WIDE else console.width // 5),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
         *elapsed,

@@ -12,12 +12,17 @@ from registry.datasets._torchvision import Source, random_images
 
 def source(name: str, torchvision_class: str) -> Source:
     """Where and how torchvision reads it."""
-    return Source(name=name, torchvision_class=torchvision_class, unchecked=_unchecked)
+    return Source(name=name, torchvision_class=torchvision_class, unchecked=_unchecked, pickles=_pickles)
 
 
 def _unchecked(published: Any) -> dict[str, Any]:
     parts = {name: [[file, None] for file, _ in getattr(published, name)] for name in ("train_list", "test_list")}
     return parts | {"meta": published.meta | {"md5": None}}
+
+
+def _pickles(published: Any) -> list[str]:
+    names = [file for file, _ in (*published.train_list, *published.test_list)]
+    return [f"{published.base_folder}/{name}" for name in (*names, published.meta["filename"])]
 
 
 def write_noise(folder: Path, *, meta: str, fine: str, classes: int, batches: Mapping[str, int]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +22,37 @@ from matx.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Decoder", "FileSplit", "list_images"]
+__all__ = ["Decoder", "FileSplit", "list_images", "opened_image"]
 
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF")
+_MOST_PIXELS = 2**26
+"""Above those of every image of ImageNet, and decoded below 300 MB."""
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
+
+
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image]:
+    """An image file of a known format and bounded size, to be decoded inside; DataError names the file otherwise.
+
+    Formats are listed because Pillow tells them by content, and for some it starts other programs.
+    """
+    from PIL.Image import open as open_image
+
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("it is no regular file")
+        with open_image(path, formats=_FORMATS) as file:
+            _refuse_large(file.size, f"got {file.width}x{file.height} pixels")
+            yield file
+    except Exception as error:  # Pillow raises many kinds for a broken file; each means the same to a user
+        raise DataError(
+            f"{path}: cannot be decoded ({error}); allowed: an intact {', '.join(_FORMATS)} file"
+        ) from error
+
+
+def _refuse_large(size: tuple[int, int], got: str) -> None:
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise ValueError(f"{got}, at most {_MOST_PIXELS} in all are decoded")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +72,20 @@ class Decoder:
 
     def __call__(self, path: Path) -> Tensor:
         """Decode one file; DataError where it is no image, or has another size under 'none'."""
-        from PIL.Image import DecompressionBombError, Resampling
-        from PIL.Image import open as open_image
+        from PIL.Image import Resampling
 
-        try:
-            with open_image(path) as file:
-                image: Image = file.convert("L" if self.grey else "RGB")
-        except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
-            raise DataError(f"{path}: cannot be decoded ({error}); allowed: an intact image file") from error
+        with opened_image(path) as file:
+            image: Image = file.convert("L" if self.grey else "RGB")
         side = (self.resolution, self.resolution)
         if self.resize == "none" and image.size != side:
             raise DataError(f"{path}: got {image.width}x{image.height} pixels, allowed: {side[0]}x{side[1]}")
         if self.resize == "squash" and image.size != side:
             image = image.resize(side, Resampling.BILINEAR)
         if self.resize == "crop":
-            image = self._cropped(image)
+            try:
+                image = self._cropped(image)
+            except ValueError as error:
+                raise DataError(f"{path}: {error}; allowed: an image nearer to a square") from error
         pixels = torch.from_numpy(np.array(image))
         return pixels.unsqueeze(0) if self.grey else pixels.permute(2, 0, 1)
 
@@ -66,6 +95,7 @@ class Decoder:
 
         scale = (self.shorter_side or self.resolution) / min(image.size)
         size = (round(image.width * scale), round(image.height * scale))
+        _refuse_large(size, f"got {image.width}x{image.height} pixels, which are {size[0]}x{size[1]} before cropping")
         if size != image.size:
             image = image.resize(size, Resampling.BILINEAR)
         left, top = (size[0] - self.resolution) // 2, (size[1] - self.resolution) // 2

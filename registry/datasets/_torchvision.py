@@ -14,6 +14,7 @@ from torch import Tensor
 
 from matx.data import Data, MemorySplit, channel_statistics
 from matx.errors import DataError
+from matx.unpickle import load_plain
 
 __all__ = ["Source", "load", "random_images", "write_idx"]
 
@@ -31,6 +32,8 @@ class Source:
     """Names of the classes; empty: those that torchvision gives."""
     unchecked: Callable[[Any], dict[str, Any]] = lambda published: {}
     """The class attributes that hold checksums, without these, for `verify=False`."""
+    pickles: Callable[[Any], Sequence[str]] = lambda published: ()
+    """The files below root that are pickles, of the class; without a checksum they may hold arrays and text alone."""
 
 
 def load(source: Source, *, root: str, download: bool, verify: bool) -> Data:
@@ -68,6 +71,10 @@ def _open(source: Source, part: dict[str, Any], root: str, download: bool, verif
     # The name stays: torchvision derives folders from it.
     reader = published if verify else type(published.__name__, (published,), source.unchecked(published))
     try:
+        for file in () if verify else source.pickles(published):
+            if (Path(root) / file).is_file():
+                with (Path(root) / file).open("rb") as stream:
+                    load_plain(stream)
         return reader(root, download=download, **part)
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__

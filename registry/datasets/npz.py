@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +77,10 @@ class Npz:
     def _archive(self) -> Iterator[np.lib.npyio.NpzFile]:
         """The open file; DataError where it is missing, damaged or incomplete."""
         try:
-            with Path(self.path).expanduser().open("rb") as file:
+            path = Path(self.path).expanduser()
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise DataError(f"datasets.npz.path: got {self.path!r}, which is no regular file")
+            with path.open("rb") as file:
                 archive = np.load(file, allow_pickle=False)
                 if not isinstance(archive, np.lib.npyio.NpzFile):
                     raise DataError(f"{self.path}: got a single array, allowed: a .npz file with {', '.join(_NEEDED)}")
@@ -91,11 +96,14 @@ class Npz:
         """The arrays of some parts."""
         with self._archive() as archive:
             wanted = [name for part in parts for name in (f"x_{part}", f"y_{part}") if name in archive.files]
+            for name in wanted:
+                _check_size(archive, name)
             return {name: archive[name] for name in wanted}
 
     def _check_test(self, shape: tuple[int, ...], classes: int) -> None:
         """Refuse, without reading the images, test arrays that could not be evaluated: before anything is trained."""
         with self._archive() as archive:
+            _check_size(archive, "y_test")
             images, labels = _form(archive, "x_test"), archive["y_test"]
         self._check_forms("test", images, (labels.dtype, labels.shape))
         self._check_shape("test", _image_shape(images[1]), shape)
@@ -191,6 +199,15 @@ def _form(archive: np.lib.npyio.NpzFile, name: str) -> _Form:
         read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
     return dtype, shape
+
+
+def _check_size(archive: np.lib.npyio.NpzFile, name: str) -> None:
+    """Refuse an array whose header asks for more memory than the archive holds values for."""
+    assert archive.zip is not None, "the archive is open"
+    dtype, shape = _form(archive, name)
+    asked, there = math.prod(shape) * dtype.itemsize, archive.zip.getinfo(f"{name}.npy").file_size
+    if asked > there:
+        raise ValueError(f"{name} is said to have {asked} bytes, of which {there} are there")
 
 
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,0 +1,83 @@
+"""Names from files in every output: no tag, no markup, no command to the terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from matx.cli import main
+from matx.cli.tables import show_table, text_table
+from matx.report import html, markdown, tables
+from matx.results import read_results, write_results
+from matx.runtime.progress import Display
+from matx.text import in_markdown, is_name, printable
+
+NAMES = [
+    "[/x]",
+    "[bold red]x",
+    "\x1b[2J\x1b]0;title\x07",
+    "<script>alert(1)</script>",
+    "![x](http://a/b)",
+    "a|b`c",
+    "\u202eabc",
+]
+
+
+@pytest.fixture
+def named(finished: Path, request: pytest.FixtureRequest) -> object:
+    found, name = read_results(finished), request.param
+    scores = [replace(score, model=name if score.model == "one" else score.model) for score in found.scores]
+    return replace(found, experiment=name, scores=scores, scored=[name, "two"], dataset={**found.dataset, "name": name})
+
+
+@pytest.mark.parametrize("named", NAMES, indirect=True)
+def test_names_of_results_are_text_in_every_output(
+    named, home: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    page, text = html(named), markdown(named)
+    for tag in ("<script", "<img"):
+        assert tag not in page, "a name became a tag of the page"
+        assert tag not in text, "a name became a tag of the Markdown"
+    assert "](http" not in text, "a name became a link or picture"
+    assert not any(bad in text for bad in ("\x1b", "\x07", "\u202e")), "the Markdown holds control characters"
+    out = io.StringIO()
+    for table in tables(named):
+        Console(file=out, width=200).print(table) if isinstance(table, str) else show_table(Console(file=out), table)
+    assert not any(bad in out.getvalue() for bad in ("\x1b", "\x07", "\u202e")), "a name commands the terminal"
+    write_results(home / "results.json", named)
+    assert json.loads((home / "results.json").read_text())["experiment"] == named.experiment, "it is stored as it is"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_files_are_text_on_the_terminal(name: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "x.gin").write_text(f"Experiment.sed = 1  # {name}\nattacks.{name} = 3\n")
+    for command in (["check", "x.gin"], ["show", f"{name}.gin"], ["run", "--resume", name], ["compare", name, name]):
+        assert main(command) == 2, "it is refused"
+        shown = capsys.readouterr().err
+        assert shown.strip(), "with a sentence"
+        assert not any(bad in shown for bad in ("\x1b", "\x07", "\u202e")), f"{command[0]} commands the terminal"
+        assert "MarkupError" not in shown, "a name is no markup"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_in_progress_and_tables(name: str) -> None:
+    out = io.StringIO()
+    display = Display(Console(file=out, force_terminal=True, color_system=None, width=120))
+    with display.bar(name, 2) as bar:
+        bar(1, name, line=True)
+    display.say(name)
+    show_table(display.console, text_table(name, [name, name], [[name, name]]))
+    assert "\x07" not in out.getvalue(), "a name commands the terminal"
+    assert "\x1b[2J" not in out.getvalue(), "a name commands the terminal"
+    assert "\u202e" not in out.getvalue(), "a name turns the line around"
+
+
+def test_what_text_is() -> None:
+    assert printable("a\nb\x1b\u202e\x7f") == "a\nb\\x1b\\u202e\\x7f", "what a terminal obeys is spelled out"
+    assert in_markdown("a\nb") == "a\\nb", "a name stays on its line"
+    assert [is_name(x) for x in ("mat_union", "été 1", "a/b", "..", "")] == [True, True, False, False, False]
