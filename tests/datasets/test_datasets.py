@@ -167,7 +167,7 @@ def test_npz_refuses_single_arrays_pickles_folders_and_missing_files(tmp_path: P
     for path, sentence in (
         (tmp_path / "one.npy", "got a single array"),
         (tmp_path / "p.npz", "got pickled objects"),
-        (tmp_path, "damaged data"),
+        (tmp_path, "which is no regular file"),
         (tmp_path / "none.npz", "does not exist"),
     ):
         with pytest.raises(DataError, match=sentence):

@@ -128,7 +128,7 @@ def test_a_pickle_of_plain_values_is_read_and_no_other(home: Path) -> None:
     assert not ran(), "the pickle's code ran"
 
 
-def test_unverified_batches_of_cifar_hold_data_alone(home: Path) -> None:
+def test_unverified_batches_of_cifar_are_data(home: Path) -> None:
     cls = matx.datasets["cifar10"]
     (sample,) = cls.examples(home)
     assert sample().num_classes == 10, "a cut-down copy is read"
@@ -168,7 +168,7 @@ def test_whatever_timm_loads_is_tensors(home: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("weights", ["theirs/checkpoints/best.pt", "bare.pt"])
-def test_weights_are_tensors_alone(theirs: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_are_tensors(theirs: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
     for file in (Path(weights), Path("theirs/checkpoints/last.pt"), Path("theirs/flags.npz")):
