@@ -106,9 +106,9 @@ def _one_of(groups: Mapping[ThreatModel, object], threat: ThreatModel | str | No
 def _refuse_others(exported: ExportedFolder, checkpoint: str, weights: str) -> None:
     """An export holds one checkpoint's weights of one kind."""
     about = read_about(exported)
-    for what, got, held in (("checkpoint", checkpoint, about["checkpoint"]), ("weights", weights, about["weights"])):
-        if got != held:
-            raise RunError(f"{exported.path}: got {what} {got!r}, allowed: {held!r}, which was exported")
+    for what, got, there in (("checkpoint", checkpoint, about["checkpoint"]), ("weights", weights, about["weights"])):
+        if got != there:
+            raise RunError(f"{exported.path}: got {what} {got!r}, allowed: {there!r}, which was exported")
 
 
 def load(path: Path | str, *, trust: bool = False) -> LoadedRun:
