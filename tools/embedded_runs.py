@@ -22,6 +22,8 @@ NOISY_SEEDS = range(10, 15)
 LINF = ("at", "mat", "trades", "self_distillation", "label_smoothing", "mat_frozen")
 UNION = ("at_union", "mat_union")
 NOISY = ("noisy_labels_at", "noisy_labels", "noisy_labels_self_distillation", "noisy_labels_smoothing")
+SEARCHED_AS = {"mat_frozen": "frozen_peer"}
+"""{method: its study}, where that has another name: it was searched before its recipe was called mat_frozen."""
 SECOND = "Experiment.peers={'b': @b/Peer()}"
 """With this, `at` trains the second peer of mat by itself, from the weights from which it starts in mat."""
 

@@ -1,0 +1,98 @@
+"""docs/results/embedded.json: what `tools/embedded_runs.py` left in runs/ and studies/, without images or weights.
+
+python tools/collect_results.py
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from embedded_runs import LINF, NOISY, SEARCHED_AS, UNION, folder, seeds_of
+
+from matx.results import Results, read_flags, read_results
+
+OUT = Path("docs/results/embedded.json")
+COLUMNS = {"clean": "clean", "robust": "union"}
+"""{metric: its column}; the union of one threat model is that threat model."""
+
+
+def main() -> None:
+    """Write the file."""
+    methods = {name: method(name) for name in (*LINF, *UNION, *NOISY) if folder(name, seeds_of(name)[0]).is_dir()}
+    searches = {name: search(Path("studies") / SEARCHED_AS.get(name, name)) for name in (*LINF, *UNION, *NOISY)}
+    OUT.parent.mkdir(exist_ok=True)
+    found = {"methods": methods, "searches": {name: trials for name, trials in searches.items() if trials}}
+    OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(OUT, OUT.stat().st_size, "bytes")
+
+
+def method(name: str) -> dict[str, Any]:
+    """Every finished seed of a method."""
+    done = [seed for seed in seeds_of(name) if (folder(name, seed) / "report.html").is_file()]
+    first = folder(name, done[0])
+    results = read_results(first)
+    environment = json.loads((first / "environment.json").read_text(encoding="utf-8"))
+    return {
+        "passes": sum(results.passes.values()),
+        "teachers": sum((results.teacher_passes or {}).values()),
+        "epochs": results.epochs["last"],
+        "test": results.dataset,
+        "scored": list(results.scored),
+        "revision": environment["git"]["revision"],
+        "runs": [{"seed": seed, "epochs": dict(read_results(folder(name, seed)).epochs), "flags": flags(name, seed)}
+                 for seed in done],
+        "confirmed": confirmed(first.with_name(f"{first.name}.autoattack")),
+    }  # fmt: skip
+
+
+def flags(name: str, seed: int) -> dict[str, dict[str, list[str]]]:
+    """{checkpoint and weights: {metric: for each scored peer, which test images are right, packed}}."""
+    found: dict[str, dict[str, list[str]]] = {}
+    path = folder(name, seed)
+    scored = read_results(path).scored
+    for place in (path, path.with_name(f"{path.name}.average")):
+        for column, right in read_flags(place).items() if place.is_dir() else ():
+            if column.model in scored and column.source is None and COLUMNS.get(column.metric) == column.column:
+                packed = base64.b64encode(np.packbits(right.astype(bool)).tobytes()).decode()
+                where = found.setdefault(f"{column.checkpoint} {column.weights}", {})
+                where.setdefault(column.metric, []).append(packed)
+    return found
+
+
+def confirmed(path: Path) -> dict[str, Any] | None:
+    """AutoAttack and the sanity checks on one seed; None where it was not run."""
+    if not (path / "report.html").is_file():
+        return None
+    results = read_results(path)
+    rows = [one for one in results.scores if one.model in results.scored and one.source is None]
+    return {
+        "images": results.dataset["n"],
+        "scores": [{"model": row.model, "column": row.column, "value": row.value} for row in rows],
+        "sanity": sorted({row.sanity for row in rows}),
+        "reasons": reasons(results),
+    }
+
+
+def reasons(results: Results) -> list[str]:
+    """The sanity checks that did not pass."""
+    return [f"{reason.model}, {reason.check}: {reason.sentence}" for reason in results.reasons]
+
+
+def search(study: Path) -> list[dict[str, Any]]:
+    """The trials of a study: settings, validation score, and whose result was copied."""
+    trials = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(study.glob("trials/*/trial.json"))]
+    return [trial(one) for one in trials]
+
+
+def trial(one: Mapping[str, Any]) -> dict[str, Any]:
+    """What is published of a trial."""
+    return {key: one[key] for key in ("number", "state", "start", "params", "values", "epochs", "duplicate_of")}
+
+
+if __name__ == "__main__":
+    main()

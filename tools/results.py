@@ -1,0 +1,191 @@
+"""docs/results.md, from docs/results/embedded.json.
+
+python tools/results.py
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matx.compare import Difference, Interval, crossed_bootstrap, paired_t
+
+SOURCE, PAGE = Path("docs/results/embedded.json"), Path("docs/results.md")
+WORDS = Path("docs/results/words.md")
+"""What stands around the tables, written by hand: each paragraph behind a line `<!-- NAME -->`."""
+PLACES = ("best raw", "last raw", "best ema", "last ema")
+PARTS = {
+    "linf": ("at", ("at", "mat", "mat_frozen", "self_distillation", "label_smoothing", "trades")),
+    "union": ("at_union", ("at_union", "mat_union")),
+    "noisy": (
+        "noisy_labels_at",
+        ("noisy_labels_at", "noisy_labels", "noisy_labels_self_distillation", "noisy_labels_smoothing"),
+    ),
+}
+"""{part: (baseline, methods)}."""
+
+Right = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Method:
+    """A method's runs: for each place and metric (seeds, images), the mean over its scored peers."""
+
+    name: str
+    stored: Mapping[str, Any]
+    seeds: tuple[int, ...]
+
+    def right(self, place: str, metric: str, seeds: Sequence[int] | None = None) -> Right:
+        """(seeds, images) of these seeds, all by default."""
+        runs = {run["seed"]: run["flags"] for run in self.stored["runs"]}
+        chosen = self.seeds if seeds is None else seeds
+        return np.stack([self._mean(runs[seed][place][metric]) for seed in chosen])
+
+    def _mean(self, packed: Sequence[str]) -> Right:
+        count = self.stored["test"]["n"]
+        peers = [np.unpackbits(np.frombuffer(base64.b64decode(one), np.uint8), count=count) for one in packed]
+        found: Right = np.stack(peers).astype(np.float64).mean(axis=0)
+        return found
+
+    @property
+    def cost(self) -> str:
+        """Passes per training image."""
+        with_teachers = self.stored["passes"] + self.stored["teachers"]
+        more = f" ({with_teachers:g} with the frozen peer's)" if self.stored["teachers"] else ""
+        return f"{self.stored['passes']:g}{more}"
+
+
+def read() -> tuple[dict[str, Method], dict[str, Any]]:
+    """The methods, and the trials of each search."""
+    found = json.loads(SOURCE.read_text(encoding="utf-8"))
+    methods = {
+        name: Method(name=name, stored=stored, seeds=tuple(run["seed"] for run in stored["runs"]))
+        for name, stored in found["methods"].items()
+    }
+    return methods, found["searches"]
+
+
+def figures(methods: Sequence[Method]) -> list[str]:
+    """Means over seeds in per cent, with the lowest and the highest seed."""
+    head = ["method", "passes an image", "epochs", "seeds", "clean", *(f"robust, {place(one)}" for one in PLACES)]
+    rows = []
+    for method in methods:
+        cells = [spread(method.right("best raw", "clean")), *(spread(method.right(p, "robust")) for p in PLACES)]
+        seeds = f"{method.seeds[0]}-{method.seeds[-1]}"
+        rows.append([f"`{method.name}`", method.cost, str(method.stored["epochs"]), seeds, *cells])
+    return table(head, rows)
+
+
+def place(name: str) -> str:
+    """A checkpoint and its weights in words."""
+    checkpoint, weights = name.split()
+    return checkpoint if weights == "raw" else f"{checkpoint}, averaged"
+
+
+def spread(right: Right) -> str:
+    """The mean over seeds, and the lowest and highest."""
+    values = 100 * right.mean(1)
+    return f"{values.mean():.1f} ({values.min():.1f} to {values.max():.1f})"
+
+
+def differences(base: Method, others: Sequence[Method]) -> list[str]:
+    """Each method minus the baseline, on the seeds that both have."""
+    head = ["minus `" + base.name + "`", "passes an image", "seeds", "clean, best", "robust, best", "robust, last"]
+    rows = []
+    for other in others:
+        seeds = [seed for seed in other.seeds if seed in base.seeds]
+        cells = [difference(base, other, seeds, *where) for where in
+                 (("best raw", "clean"), ("best raw", "robust"), ("last raw", "robust"))]  # fmt: skip
+        rows.append([f"`{other.name}`", f"{other.cost} against {base.cost}", str(len(seeds)), *cells])
+    return table(head, rows)
+
+
+def difference(base: Method, other: Method, seeds: Sequence[int], where: str, metric: str) -> str:
+    """Mean, t interval over seeds, crossed bootstrap over seeds and images, and the word that both allow."""
+    images = other.right(where, metric, seeds) - base.right(where, metric, seeds)
+    values = images.mean(1)
+    found = Difference(
+        column=metric,
+        by_seed=tuple(zip(seeds, values.tolist(), strict=True)),
+        mean=float(values.mean()),
+        t=paired_t(values),
+        bootstrap=crossed_bootstrap(images),
+        p=None,
+    )
+    return f"{100 * found.mean:+.1f}; t {ends(found.t)}; seeds x images {ends(found.bootstrap)}; **{found.word}**"
+
+
+def ends(interval: Interval | None) -> str:
+    """The ends of an interval in points."""
+    return "-" if interval is None else f"[{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+
+
+def confirmations(methods: Sequence[Method]) -> list[str]:
+    """AutoAttack and the sanity checks, on one seed of each."""
+    rows = []
+    for method in methods:
+        found = method.stored["confirmed"]
+        if found is None:
+            continue
+        union = [100 * row["value"] for row in found["scores"] if row["column"] == "union"]
+        shown = " and ".join(f"{value:.1f}" for value in union)
+        said = ", ".join(found["sanity"]) + "".join(f"; {reason}" for reason in found["reasons"])
+        rows.append([f"`{method.name}`", str(method.seeds[0]), str(found["images"]), shown, said])
+    return table(["method", "seed", "test images", "robust under AutoAttack, best", "sanity checks"], rows)
+
+
+def trials(searches: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Every trial of every search; a copied result is named."""
+    rows = []
+    for name in names:
+        for trial in searches.get(name, ()):
+            settings = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in trial["params"].items())
+            score = "-" if not trial["values"] else f"{100 * trial['values'][0]:.1f}"
+            copied = trial["duplicate_of"]
+            rows.append([f"`{name}`", str(trial["number"]), settings, score if copied is None else f"as {copied}"])
+    return table(["method", "trial", "settings", "robust, validation"], rows)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def words() -> dict[str, str]:
+    """{name: text} of what is written by hand."""
+    parts = WORDS.read_text(encoding="utf-8").split("<!-- ")[1:]
+    return {name: text.strip() for name, _, text in (part.partition(" -->") for part in parts)}
+
+
+def page() -> str:
+    """The whole page."""
+    methods, searches = read()
+    said = words()
+    lines = [
+        "# Results",
+        "",
+        "Written by `python tools/results.py` from docs/results/.",
+        "",
+    ]
+    lines += [said["head"], ""]
+    for part, (baseline, names) in PARTS.items():
+        there = [methods[name] for name in names if name in methods]
+        if baseline not in methods:
+            continue
+        lines += [said[part], "", *figures(there), "", *differences(methods[baseline], there[1:]), ""]
+        lines += [said[f"{part} said"], "", *confirmations(there), ""]
+    every = [name for _, names in PARTS.values() for name in names]
+    lines += [said["search"], "", *trials(searches, every), "", said["leads"], ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"{PAGE}: written")
