@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
+import shutil
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from matx.craft import forked, untouched
+from matx.errors import OptionError
 from matx.folding import Folding, fold
+from matx.interfaces import Model
 from matx.lowering import lower
 
 __all__ = ["CraftingCopy", "crafting_copy"]
@@ -30,11 +35,39 @@ class CraftingCopy:
     def __init__(self, module: nn.Module, folding: Folding) -> None:
         self.module = module
         self.folding = folding
+        self.compiled: Model | None = None
+        self.size = 1
 
     def __call__(self, images: Tensor) -> Tensor:
         """(N, C, H, W) fp32 images -> (N, classes) fp32 logits."""
-        logits: Tensor = self.folding.graph(images)
+        logits: Tensor
+        if self.compiled is None or len(images) % self.size:
+            logits = self.folding.graph(images)
+        elif images.is_cuda:  # a captured graph overwrites what it gave before: logits and the gradient are copied
+            begin: Callable[[], None] = torch.compiler.cudagraph_mark_step_begin
+            begin()
+            logits = self.compiled(images * 1.0).clone()
+        else:
+            logits = self.compiled(images)
         return logits
+
+    def compile(self, size: int) -> None:
+        """Compile forward and backward for batches of a multiple of so many images, when one first comes.
+
+        Others, as of attacks that shrink their batch, run as they are: each size would have to be compiled. On CUDA the
+        kernels of a pass are captured as one graph.
+        """
+        on_cuda = any(parameter.is_cuda for parameter in self.folding.graph.parameters())
+        compilers = (os.environ.get("CXX", ""), "c++", "g++", "clang++", "cl")
+        if not on_cuda and not any(shutil.which(name) for name in compilers if name):
+            raise OptionError(
+                "compile",
+                owner="Experiment",
+                got="'on' where no C++ compiler is installed",
+                allowed="'off', or to install g++",
+            )
+        mode = "reduce-overhead" if on_cuda else None
+        self.compiled, self.size = torch.compile(self.folding.graph, dynamic=False, mode=mode), size
 
     def refresh(self) -> None:
         """Take over the network's weights and statistics as they are now."""

@@ -132,9 +132,11 @@ def resolved_precision(precision: str, device: torch.device | str) -> str:
     """'fp32' or 'bf16'; 'auto' is bf16 on hardware that multiplies in it: CUDA, or CPUs with AMX or AVX512-BF16."""
     if precision != "auto":
         return precision
-    if torch.device(device).type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # no public name yet
+    native, kind = False, torch.device(device).type
+    if kind == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif kind == "cpu":
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # no public name yet
     return "bf16" if native else "fp32"
 
 

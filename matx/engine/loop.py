@@ -151,7 +151,7 @@ def _record(training: Training, losses: Mapping[str, PeerLoss], rates: Mapping[s
 
 def _numbers(losses: Mapping[str, PeerLoss]) -> dict[str, dict[str, float]]:
     """{peer: {term: value}}, copied from the device at once."""
-    found = torch.stack([value.double() for loss in losses.values() for value in loss.terms.values()]).tolist()
+    found = torch.stack([value.float() for loss in losses.values() for value in loss.terms.values()]).tolist()
     rest = iter(found)
     return {name: {term: next(rest) for term in loss.terms} for name, loss in losses.items()}
 

@@ -184,7 +184,13 @@ def crafting_copies(training: Training) -> dict[str, CraftingCopy]:
         for name in dict.fromkeys(called)
         if peers[name].frozen or peers[name].attack_mode == "eval"
     }
-    return {name: copy for name, copy in copies.items() if copy is not None}
+    found = {name: copy for name, copy in copies.items() if copy is not None}
+    wanted = training.experiment.compile
+    if found and (wanted == "on" or (wanted == "auto" and training.device.type == "cuda")):
+        log.info("the first step compiles what attacks search on and may take minutes (not with compile = 'off')")
+        for copy in found.values():
+            copy.compile(training.experiment.batch_size)
+    return found
 
 
 def normalised_by_parts(experiment: Experiment, learners: Mapping[str, Learner]) -> tuple[str, ...]:

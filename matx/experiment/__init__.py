@@ -154,6 +154,9 @@ class Experiment:
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """Of forwards: 'bf16', or 'auto' (bf16 where the hardware multiplies in it, also on CPUs; a run goes on in what it
     began in). Images, losses, updates, and what says which example is worse or broken are fp32 always."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether the copies that attacks search on are compiled by Inductor, which takes up to minutes at the start of a
+    run; 'auto': on CUDA alone. On CPUs 'on' needs a C++ compiler, and gains a few percent in bf16."""
     batch_norm: Literal["joint", "separate", "sequential"] = "joint"
     """'joint': all sources of a peer in one training forward; 'separate': a forward each, running statistics from its
     own alone; 'sequential': a forward each, own first and clean last, and each updates running statistics, as in most

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from torch import Tensor
 
 import matx
 from matx.engine import step
+from matx.errors import OptionError
 from tests.engine.world import LINF, Launch, first_batch, independent, peer, pgd
 
 
@@ -36,3 +39,30 @@ def test_the_engine_attacks_copies_and_judges_by_peers(launch: Launch, precision
         step(training, first_batch(training))
     assert len(seen) == 3, "the attack did not run"
     assert ("a" in training.copies) == (mode == "eval"), "a copy with folded statistics in train mode, or none in eval"
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="NOT RUN: Inductor needs a C++ compiler, and there is no g++")
+def test_compiled_copies_follow_their_peers(launch: Launch) -> None:
+    peers = {"a": peer(attacks=[pgd(LINF, keep="last")])}
+    plain, compiled = (launch(independent(), peers, compile=choice) for choice in ("auto", "on"))
+    batch, graphs = first_batch(plain), torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert plain.copies["a"].compiled is None, "copies are compiled on a CPU without being asked for"
+    for _ in range(2):  # weights move in between, and are not compiled in
+        for training in (plain, compiled):
+            step(training, batch)
+        copies = [training.copies["a"] for training in (plain, compiled)]
+        for copy in copies:
+            copy.refresh()
+        first, second = (copy(batch.images.clone().requires_grad_()) for copy in copies)
+        near = (first - second).abs().max() / first.abs().max()
+        assert near < 1e-3, f"the compiled copy is {float(near):.2g} off"
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs + 1, "not one graph was compiled"
+    odd = compiled.copies["a"](batch.images[:5])
+    assert torch.equal(odd, compiled.copies["a"].folding.graph(batch.images[:5])), "another batch size was compiled"
+
+
+def test_compiling_without_a_compiler_is_refused(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(OptionError, match=r"Experiment\.compile: got 'on' where no C\+\+ compiler is installed"):
+        launch(independent(), {"a": peer(LINF)}, compile="on")
