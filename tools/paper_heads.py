@@ -37,6 +37,11 @@ _MUTUAL = (
     "the abstract of arXiv 2112.05005 claims about 8 points over plain training under PGD-100. Its tables, weights, "
     "temperature, number of peers and which examples the teachers see are not known to us: the ones here are ours."
 )
+_MUTUAL_OF_THE_JOURNAL = (
+    "the figures of the paper on mini-ImageNet (IEEE TIFS 17, 2022) are not known to us, nor are its weights, "
+    "temperature, number of peers and which examples the teachers see: the ones here are ours."
+)
+"""The claim of the arXiv version is of CIFAR alone."""
 EXPECT = {
     "mat_2": _MUTUAL,
     "mat_3": _MUTUAL,
@@ -45,6 +50,12 @@ EXPECT = {
     "not known to us.",
 }
 """{method: what to expect where a recipe has no published figures of its own}."""
+_APART = (
+    "the public code forwards each source by itself and updates BatchNorm's statistics in each{}; here a peer's "
+    "sources are forwarded jointly unless Experiment.batch_norm is 'sequential', and answers update none."
+)
+DIFFERS = {"cat": _APART.format(", answers included"), "peeraid": _APART.format(""), "lbgat": _APART.format("")}
+"""{method: where the forwards of its public code differ}; in all of them trained teachers answer in train mode."""
 UNKNOWN = "no published figure for this setting is known to us."
 
 
@@ -81,9 +92,12 @@ def recipe(path: Path) -> str:
     expected = own.partition(" Expect: ")[2]
     if not expected.startswith(("published", "that table")):
         expected = EXPECT.get(method, UNKNOWN)
+    if expected == _MUTUAL and "mini_imagenet" in names:
+        expected = _MUTUAL_OF_THE_JOURNAL
     (epochs,) = [EPOCHS[name] for name in names if name in EPOCHS]
     command = f"#\n#   matx run paper/{path.stem}\n#"
-    lines = [shown(what), shown(f"Beside: {beside.format(network)}."), command, shown(time(own, epochs))]
+    differs = [shown(f"Differs: {DIFFERS[method]}")] if method in DIFFERS else []
+    lines = [shown(what), shown(f"Beside: {beside.format(network)}."), *differs, command, shown(time(own, epochs))]
     return "\n".join([*lines, shown(f"Expect: {expected}"), "", body])
 
 

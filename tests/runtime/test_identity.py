@@ -131,7 +131,7 @@ def test_runs_of_before_go_on_where_nothing_that_they_do_has_changed() -> None:
         assert len(given) > len(old) or recipe == "at", "the new options are in the identity"
         assert differences(common_options(old, given), given) == said, f"{recipe}: what differs is not {said}"
     same = identity_of(load_experiment(["mat"], ["Experiment.teacher_mode='eval'"]).experiment)
-    assert differences(common_options(old, same), same) == [], "a run that taught in eval mode can go on so"
+    assert differences(common_options(old, same), same) == [], "a run with teachers in eval mode can go on so"
     changed = same | {"strategy.alpha": "0.25"}
     assert differences(common_options(old, changed), changed), "another value of a known option is taken as given"
     lost = {path: text for path, text in same.items() if not path.startswith("peers.b")}

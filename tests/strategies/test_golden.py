@@ -2,7 +2,8 @@
 
 Each file of `golden/strategies` names its source (repository, commit, file), the seed of numpy's default_rng from which
 its logits were drawn, and the numbers that the released code gave, with its logarithms' guards set to 0 where it has
-any; `released` holds the values with the guards as they are.
+any; `released` holds the values with the guards as they are; `teacher_mode` is the mode in which trained peers answer
+there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from torch import Tensor
 
 import matx
 from matx.exchange import PeerInfo
+from matx.experiment import teacher_mode, trained_teachers
 from matx.roles import example_peer as peer
+from matx.testing.live import experiment_of
 from tests.strategies.tables import Key, Logits, exchange
 
 FILES = sorted((Path(__file__).parents[1] / "golden" / "strategies").glob("*.json"))
@@ -63,6 +66,26 @@ def test_loss_and_gradient_equal_the_original_code(path: Path) -> None:
             torch.testing.assert_close(found, expected.expand_as(found), rtol=1e-10, atol=1e-12)
         released = golden.get("released", {}).get(group, value)
         assert found_value == pytest.approx(released, rel=5e-5), "guards inside logarithms hardly move the value"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "teacher_mode" in path.read_text()], ids=lambda p: p.stem)
+def test_peers_answer_in_the_mode_of_the_original_code(path: Path, tmp_path: Path) -> None:
+    golden, peers, _ = read(path)
+    declared = experiment_of(matx.strategies[golden["strategy"]](**golden["options"]), peers, tmp_path)
+    modes = {name: teacher_mode(declared, name) for name in trained_teachers(declared)}
+    assert modes, f"{path.stem}: no peer that is trained teaches"
+    assert set(modes.values()) == {golden["teacher_mode"]}, f"{golden['source']}: {golden['teacher_mode']}, not {modes}"
+
+
+def test_every_code_whose_peers_teach_each_other_says_in_which_mode() -> None:
+    pinned = {path.stem for path in FILES if "teacher_mode" in path.read_text()}
+    needed = set()
+    for path in FILES:
+        golden, peers, _ = read(path)
+        live = {peer.name for peer in peers if not peer.frozen}
+        asked = matx.strategies[golden["strategy"]](**golden["options"]).needs(peers).teach
+        needed |= {path.stem} if any(name in live for name, _ in asked) else set()
+    assert pinned == needed, f"modes are pinned of {sorted(pinned)}, needed of {sorted(needed)}"
 
 
 @pytest.mark.parametrize("name", ["mtard", "bmtard"])
