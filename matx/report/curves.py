@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from matx.report.charts import Curve
 from matx.report.sheets import by_table, label
 from matx.results import CLEAN, Results, scores_at, threat_of
 
-__all__ = ["curves", "radius_curves"]
+__all__ = ["Curve", "curves", "radius_curves"]
+
+Curve = Sequence[tuple[float, float]]
+"""(x, y) from left to right."""
 
 
 def curves(metrics: Iterable[Mapping[str, Any]], peers: Iterable[str]) -> dict[str, dict[str, Curve]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from matx.pages import Sheet
 from matx.results import NOT_CHECKED, Results, Score, headings, mean_of, models_of, scores_at
 
 __all__ = ["Seconds", "Section", "Sheet", "by_table", "figure", "label", "sections"]
@@ -15,17 +16,6 @@ _SCORES = "Scores, counts in per cent, and what the sanity checks say of them"
 _CHECKPOINTS = ("best", "last")
 _KINDS = ("raw", "ema")
 _GRAVEST_FIRST = ("fail", "warn", "pass")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sheet:
-    """A table of text; the first cell of a row names it."""
-
-    caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    bold: frozenset[str] = field(default_factory=frozenset)
-    """The names of rows that matter most."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,33 +1,18 @@
-"""The charts of a study as inline SVG: history, importance, slices, parallel coordinates, Pareto front."""
+"""The figures of a study: history, trials' curves, importance, slices, parallel coordinates, Pareto front."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from matx.experiment.tune import Axis
-from matx.report.charts import (
-    BOTTOM,
-    HEIGHT,
-    INKS,
-    LEFT,
-    RIGHT,
-    TOP,
-    WIDTH,
-    Scale,
-    chart,
-    frame,
-    scale_of,
-    side_values,
-    svg,
-)
+from matx.pages import Figure, bars, paths, points
 
-__all__ = ["Point", "front", "history", "importance", "parallel", "slices"]
+__all__ = ["Point", "drawn_front", "drawn_objective"]
 
-_INK, _BEST, _FAINT = INKS[0], INKS[1], "#9aa5ad"
+_BEST = "best so far"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,134 +27,126 @@ class Point:
     mean_objective: float = math.nan
     """Higher is better."""
     start: str | None = None
+    curve: Mapping[int, float] = field(default_factory=dict)
+    """{epoch: score} while it was trained."""
 
     @property
     def complete(self) -> bool:
         """Whether it, or a trial of equal values, was trained to its end."""
         return self.state == "complete"
 
-
-def history(points: Sequence[Point], objective: int, name: str, *, maximize: bool) -> str:
-    """Every trial's value by its number, and the best so far."""
-    drawn = [point for point in points if len(point.values) > objective]
-    if not drawn:
-        return ""
-    across = scale_of([float(point.number) for point in drawn], LEFT, RIGHT)
-    down = scale_of([point.values[objective] for point in drawn], BOTTOM, TOP)
-    marks: list[str] = []
-    line: list[str] = []
-    best: float | None = None
-    for point in sorted(drawn, key=lambda point: point.number):
-        value = point.values[objective]
-        title = f"trial {point.number}: {value:.4f} {point.state}"
-        marks.append(_dot(across.pixel(point.number), down.pixel(value), point, title))
-        if point.complete and (best is None or (value > best) == maximize):
-            best = value
-        if best is not None:
-            line += [f"{across.pixel(point.number):.1f},{line[-1].partition(',')[2]}"] if line else []
-            line.append(f"{across.pixel(point.number):.1f},{down.pixel(best):.1f}")
-    path = f'<polyline points="{" ".join(line)}" fill="none" stroke="{_BEST}" stroke-width="1.5"/>'
-    return chart(f"History of {name}", [path, *marks], across, down, "trial", whole=True)
+    @property
+    def series(self) -> str:
+        """How it is coloured: as a starting point, or by its state."""
+        return "starting point" if self.start else self.state
 
 
-def slices(points: Sequence[Point], axis: Axis, objective: int, name: str) -> str:
-    """The value of each trial against one searched setting."""
-    drawn = [point for point in points if len(point.values) > objective and axis.name in point.params]
-    if not drawn:
-        return ""
-    place, labels = _along(axis, LEFT + 8, RIGHT - 8)
-    down = scale_of([point.values[objective] for point in drawn], BOTTOM, TOP)
-    marks = [
-        _dot(
-            place(point.params[axis.name]),
-            down.pixel(point.values[objective]),
-            point,
-            f"trial {point.number}: {axis.name} = {_short(point.params[axis.name])}, {point.values[objective]:.4f}",
-        )
-        for point in drawn
+def drawn_objective(
+    trials: Sequence[Point],
+    axes: Sequence[Axis],
+    objective: int,
+    name: str,
+    *,
+    maximize: bool,
+    shares: Mapping[str, float],
+) -> Iterator[Figure]:
+    """Every figure of one objective; `shares` are the settings' importance, empty where nothing can be said of it."""
+    known = [trial for trial in trials if len(trial.values) > objective]
+    if not known:
+        return
+    yield _history(known, objective, name, maximize=maximize)
+    curves = [
+        {"series": trial.series, "line": str(trial.number), "x": epoch, "y": score}
+        for trial in known
+        for epoch, score in sorted(trial.curve.items())
     ]
-    ticks = [f'<text x="{x:.0f}" y="{BOTTOM + 14}" text-anchor="middle">{escape(label)}</text>' for x, label in labels]
-    return frame(f"{name} by {axis.name}", [*side_values(down), *marks, *ticks])
-
-
-def importance(shares: Mapping[str, float], name: str) -> str:
-    """A bar for each setting."""
-    if not shares:
-        return ""
-    height = TOP + 26 * len(shares) + 10
-    parts = [f'<text x="8" y="16" style="font-weight:600">Importance for {escape(name)}</text>']
-    for row, (setting, share) in enumerate(sorted(shares.items(), key=lambda item: -item[1])):
-        y = TOP + 26 * row
-        parts.append(
-            f'<rect x="{WIDTH // 2}" y="{y}" width="{share * (WIDTH / 2 - 50):.1f}" height="18" fill="{_INK}"/>'
+    if objective == 0 and curves:
+        yield paths(
+            "Trials' curves", "A line a trial: its validation score by epoch.", curves, across="epoch", up="score"
         )
-        parts.append(f'<text x="{WIDTH // 2 - 6}" y="{y + 13}" text-anchor="end">{escape(setting)}</text>')
-        parts.append(f'<text x="{WIDTH // 2 + share * (WIDTH / 2 - 50) + 5:.1f}" y="{y + 13}">{share:.0%}</text>')
-    return svg(WIDTH, height, parts)
+    if shares:
+        ranked = sorted(shares.items(), key=lambda item: -item[1])
+        rows = [{"place": key, "series": "", "value": 100 * v, "low": 100 * v, "high": 100 * v} for key, v in ranked]
+        yield bars(f"Importance for {name}", f"The settings' shares: {_listed(ranked)}.", rows, across="", up="%")
+    for axis in axes:
+        yield from _slice(known, axis, objective, name)
+    yield from _parallel([trial for trial in known if trial.complete], axes, objective, name)
 
 
-def parallel(points: Sequence[Point], axes: Sequence[Axis], objective: int, name: str) -> str:
-    """Every trial as a line across all settings to its value; the better, the stronger."""
-    drawn = [point for point in points if point.complete and len(point.values) > objective]
-    drawn = [point for point in drawn if all(axis.name in point.params for axis in axes)]
-    if not drawn:
-        return ""
-    width, gap = max(WIDTH, 170 * (len(axes) + 1)), (max(WIDTH, 170 * (len(axes) + 1)) - 140) / len(axes)
-    columns = [60 + gap * position for position in range(len(axes) + 1)]
-    places = [_along(axis, BOTTOM, TOP + 16) for axis in axes]
-    down = scale_of([point.values[objective] for point in drawn], BOTTOM, TOP + 16)
-    strength = scale_of([point.mean_objective for point in drawn], 0.08, 1.0)
-    parts = []
-    for point in sorted(drawn, key=lambda point: point.mean_objective):
-        heights = [place(point.params[axis.name]) for axis, (place, _) in zip(axes, places, strict=True)]
-        corners = zip(columns, [*heights, down.pixel(point.values[objective])], strict=True)
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
-        parts.append(
-            f'<polyline points="{line}" fill="none" stroke="{_INK}" '
-            f'stroke-opacity="{strength.pixel(point.mean_objective):.2f}">'
-            f"<title>trial {point.number}: {point.values[objective]:.4f}</title></polyline>"
-        )
-    ends = [labels for _, labels in places] + [[(down.pixel(v), f"{v:.3g}") for v in (down.low, down.high)]]
-    for x, title, labels in zip(columns, [*(axis.name for axis in axes), name], ends, strict=True):
-        parts.append(f'<path d="M{x:.1f},{TOP + 16} V{BOTTOM}" stroke="#555"/>')
-        parts.append(f'<text x="{x:.1f}" y="{TOP}" text-anchor="middle">{escape(title.rpartition(".")[2])}</text>')
-        parts += [f'<text x="{x + 4:.1f}" y="{y:.1f}">{escape(label)}</text>' for y, label in labels]
-    parts.append('<text x="8" y="14" style="font-weight:600">Parallel coordinates: stronger lines are better</text>')
-    return svg(int(width), HEIGHT, parts)
+def _history(trials: Sequence[Point], objective: int, name: str, *, maximize: bool) -> Figure:
+    rows, best = [], -math.inf if maximize else math.inf
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        value = trial.values[objective]
+        rows.append({"series": trial.series, "x": trial.number, "y": value, "what": f"trial {trial.number}"})
+        if trial.complete:
+            best = max(best, value) if maximize else min(best, value)
+        if math.isfinite(best):
+            rows.append({"series": _BEST, "x": trial.number, "y": best, "what": f"best at trial {trial.number}"})
+    says = f"Every trial's {name} by its number, and the best so far."
+    return points(f"History of {name}", says, rows, across="trial", up=name)
 
 
-def front(points: Sequence[Point], names: Sequence[str], members: Sequence[int]) -> str:
-    """Two objectives against each other, the Pareto front marked."""
-    drawn = [point for point in points if point.complete and len(point.values) == 2]
-    if not drawn:
-        return ""
-    across = scale_of([point.values[0] for point in drawn], LEFT, RIGHT)
-    down = scale_of([point.values[1] for point in drawn], BOTTOM, TOP)
-    chosen = sorted((point for point in drawn if point.number in set(members)), key=lambda point: point.values)
-    line = " ".join(f"{across.pixel(p.values[0]):.1f},{down.pixel(p.values[1]):.1f}" for p in chosen)
-    marks = [f'<polyline points="{line}" fill="none" stroke="{_BEST}"/>']
-    for point in drawn:
-        first, second = point.values
-        title = f"trial {point.number}: {first:.4f}, {second:.4f}"
-        marks.append(_dot(across.pixel(first), down.pixel(second), point, title))
-    return chart(f"Pareto front: {names[1]} by {names[0]}", marks, across, down, names[0], whole=False)
+def _slice(trials: Sequence[Point], axis: Axis, objective: int, name: str) -> Iterator[Figure]:
+    """The value of each trial against one searched setting."""
+    named = axis.kind == "categorical"
+    rows = [
+        {
+            "series": trial.series,
+            "x": str(trial.params[axis.name]) if named else trial.params[axis.name],
+            "y": trial.values[objective],
+            "what": f"trial {trial.number}",
+        }
+        for trial in trials
+        if axis.name in trial.params
+    ]
+    if rows:
+        title = f"{name} by {axis.name}"
+        yield points(title, f"A dot a trial: {title}.", rows, across=axis.name, up=name, log=axis.kind == "log")
 
 
-def _along(axis: Axis, start: float, end: float) -> tuple[Callable[[Any], float], list[tuple[float, str]]]:
-    """(value -> pixel, [(pixel, label)]) of a setting's range."""
+def _parallel(trials: Sequence[Point], axes: Sequence[Axis], objective: int, name: str) -> Iterator[Figure]:
+    """Every complete trial as a line across all settings, each on its own scale from 0 to 1, to its value."""
+    whole = [trial for trial in trials if all(axis.name in trial.params for axis in axes)]
+    if len(whole) < 2 or len(axes) < 2:
+        return
+    values = [trial.values[objective] for trial in whole]
+    low, high = min(values), max(values)
+    rows = []
+    for trial in whole:
+        stops = [(axis.name.rpartition(".")[2], _share(axis, trial.params[axis.name])) for axis in axes]
+        stops.append((name, (trial.values[objective] - low) / (high - low) if high > low else 0.5))
+        rows += [
+            {"series": trial.series, "line": str(trial.number), "x": stop, "y": share, "value": trial.values[objective]}
+            for stop, share in stops
+        ]
+    says = f"A line a trial across {', '.join(axis.name for axis in axes)} to {name}; the better, the darker."
+    yield paths("Parallel coordinates", says, rows, across="", up="share of the range", shade=name)
+
+
+def _share(axis: Axis, value: Any) -> float:
+    """Where a value is in its range, from 0 to 1."""
     if axis.kind == "categorical":
-        count = len(axis.choices)
-        spots = {repr(c): start + (end - start) * (i + 0.5) / count for i, c in enumerate(axis.choices)}
-        return lambda value: spots[repr(value)], [(spots[repr(c)], _short(c)) for c in axis.choices]
-    scale = Scale(axis.low, axis.high, start, end, axis.kind == "log")
-    return scale.pixel, [(start, f"{axis.low:g}"), (end, f"{axis.high:g}")]
+        return list(map(repr, axis.choices)).index(repr(value)) / max(1, len(axis.choices) - 1)
+    low, high, at = (math.log(v) if axis.kind == "log" else v for v in (axis.low, axis.high, value))
+    return (at - low) / (high - low) if high > low else 0.5
 
 
-def _dot(x: float, y: float, point: Point, title: str) -> str:
-    ink = _BEST if point.start else _INK if point.complete else _FAINT
-    circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{ink}" fill-opacity="0.75">'
-    return f"{circle}<title>{escape(title)}</title></circle>"
+def drawn_front(trials: Sequence[Point], names: Sequence[str], members: Sequence[int]) -> Iterator[Figure]:
+    """Two objectives against each other, the Pareto front marked."""
+    rows = [
+        {
+            "series": "Pareto front" if trial.number in members else "others",
+            "x": trial.values[0],
+            "y": trial.values[1],
+            "what": f"trial {trial.number}",
+        }
+        for trial in trials
+        if trial.complete and len(trial.values) == 2
+    ]
+    if rows:
+        says = f"A dot a trial: {names[1]} by {names[0]}; the trials that no other beats in both are marked."
+        yield points("Pareto front", says, rows, across=names[0], up=names[1])
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _listed(ranked: Sequence[tuple[str, float]]) -> str:
+    return ", ".join(f"{setting} {share:.0%}" for setting, share in ranked)

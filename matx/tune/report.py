@@ -6,15 +6,15 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from matx.experiment.tune import Tune
+from matx.pages import Page, Part, Sheet, render
 from matx.runtime.files import write_text
-from matx.tune.charts import Point, front, history, importance, parallel, slices
+from matx.tune.charts import Point, drawn_front, drawn_objective
 from matx.tune.final import FinalComparison, mean_objective
 from matx.tune.importance import importance_in_words, importances
 from matx.tune.study_folder import StudyFolder
@@ -23,15 +23,6 @@ from matx.tune.trial_queue import finished_trials
 __all__ = ["Ranking", "lines", "ranking", "write_reports"]
 
 _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 84em; margin: 2em auto; padding: 0 1em; color: #222; }
-table { border-collapse: collapse; margin: 1em 0; font-size: 13px; }
-th, td { padding: .2em .7em; border-bottom: 1px solid #ddd; text-align: right; }
-th:last-child, td:last-child, .trials :nth-last-child(2) { text-align: left; }
-p { margin: .6em 0 0; } li { margin-left: 1.5em; } h2 { margin: 1.2em 0 .3em; }
-svg { margin: 0 1em 1em 0; vertical-align: top; }
-svg text { font: 11px system-ui, sans-serif; fill: #444; paint-order: stroke; stroke: #fff; stroke-width: 3px; }
-"""
 
 
 def write_reports(folder: StudyFolder, study: optuna.Study, tune: Tune, final: FinalComparison | None = None) -> None:
@@ -102,6 +93,7 @@ def _points(over: Sequence[FrozenTrial], tune: Tune) -> list[Point]:
                 values=values,
                 mean_objective=mean_objective(values, tune) if whole else float("nan"),
                 start=trial.user_attrs.get("start"),
+                curve=trial.intermediate_values,
             )
         )
     return points
@@ -123,38 +115,26 @@ def _csv(over: Sequence[FrozenTrial], tune: Tune) -> str:
 def _page(
     name: str, study: optuna.Study, over: Sequence[FrozenTrial], tune: Tune, final: FinalComparison | None
 ) -> str:
-    points, axes = _points(over, tune), tune.axes
-    body = [f"<h1>{escape(name)}</h1>", *_paragraphs(lines(study, tune, final))]
+    found, axes = _points(over, tune), tune.axes
+    said = lines(study, tune, final)
+    parts = []
     if final is not None:
-        body += ["<h2>Fresh seeds</h2>", _final_table(final)]
+        parts.append(Part(heading="Fresh seeds", sheets=[_final_sheet(final)]))
     if len(tune.objectives) == 2:
         members = [trial.number for trial in study.best_trials]
-        body += ["<h2>Pareto front</h2>", front(points, tune.objectives, members)]
+        parts.append(Part(heading="Pareto front", figures=list(drawn_front(found, tune.objectives, members))))
     for objective, metric in enumerate(tune.objectives):
-        body.append(f"<h2>{escape(metric)}</h2>")
-        body.append("<p>Red: the best so far and the starting points. Grey: pruned, at its last score.</p>")
-        body.append(history(points, objective, metric, maximize=tune.headings[objective] == "maximize"))
-        body.append(importance(importances(over, tune, objective), metric))
-        body += [slices(points, axis, objective, metric) for axis in axes]
-        body.append(parallel(points, axes, objective, metric))
+        maximize = tune.headings[objective] == "maximize"
+        shares = importances(over, tune, objective)
+        figures = drawn_objective(found, axes, objective, metric, maximize=maximize, shares=shares)
+        parts.append(Part(heading=metric, says=["Pruned trials are at their last score."], figures=list(figures)))
     ranked = ranking(study, tune)
     why = {str(trial.number): _why(trial) for trial in over}
-    body += [
-        "<h2>Trials</h2>",
-        _table([*ranked.head, "reason"], [[*row, why[row[0]]] for row in ranked.rows], "trials"),
-    ]
-    head_html = f'<meta charset="utf-8"><title>{escape(name)}</title><style>{_STYLE}</style>'
-    inner = "\n".join(part for part in body if part)
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head_html}</head><body>\n{inner}\n</body></html>\n'
-
-
-def _paragraphs(said: Sequence[str]) -> list[str]:
-    """Paragraphs, and lists of the lines that are indented."""
-    parts = []
-    for line in said:
-        item = line.startswith("  ")
-        parts.append(f"<li>{escape(line.strip())}</li>" if item else f"<p>{escape(line)}</p>")
-    return parts
+    rows = [[*row, why[row[0]]] for row in ranked.rows]
+    parts.append(
+        Part(heading="Trials", sheets=[Sheet(caption="The best first", head=[*ranked.head, "reason"], rows=rows)])
+    )
+    return render(Page(title=name, says=[line.strip() for line in said], parts=parts))
 
 
 def _why(trial: FrozenTrial) -> str:
@@ -164,19 +144,13 @@ def _why(trial: FrozenTrial) -> str:
     return str(outcome.get("reason", copied))
 
 
-def _final_table(final: FinalComparison) -> str:
+def _final_sheet(final: FinalComparison) -> Sheet:
     seeds = list(dict.fromkeys(seed for found in final.scores.values() for seed in found))
     rows = [
-        [f"{found[seed]:.4f}" if seed in found else "failed" for seed in seeds] + [name]
+        [name, *(f"{found[seed]:.4f}" if seed in found else "failed" for seed in seeds)]
         for name, found in final.scores.items()
     ]
-    return _table([*(f"seed {seed}" for seed in seeds), "configuration"], rows)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    inner = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f"<table class='{kind}'><thead><tr>{top}</tr></thead><tbody>\n{inner}</tbody></table>"
+    return Sheet(caption="Validation score", head=["configuration", *(f"seed {seed}" for seed in seeds)], rows=rows)
 
 
 def _shown(value: Any) -> str:

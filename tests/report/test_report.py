@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
-import xml.etree.ElementTree as ElementTree
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -24,6 +26,12 @@ def _printed(found: Results, seconds: Seconds | None = None, width: int = 200) -
     for one in tables(found, seconds):
         console.print(one)
     return console.export_text()
+
+
+def _drawn(page: str) -> list[dict[str, Any]]:
+    """The rows of every figure of a page."""
+    specs = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    return [json.loads(spec)["data"]["values"] for spec in specs]
 
 
 def _row(text: str, name: str) -> list[str]:
@@ -155,16 +163,19 @@ def test_columns_of_threat_models_have_a_table_and_a_chart_a_norm() -> None:
     assert "| model | linf:2/255 | linf:4/255 |" in text, "the radii of a norm are no table"
     assert "| model | l2:0.5 | l2:1 |" in text, "the second norm has no table"
     assert "| generalist | 70.0 [48.1, 85.5] | 60.0 [38.7, 78.1] |" in text, "a figure has no interval"
-    for norm in ("linf", "l2"):
-        assert f"Accuracy by radius, %, {norm}" in page.partition("<svg")[2], f"the page draws no curve of {norm}"
-    points = page.partition("<polyline points=")[2].partition(" fill")[0].split()
-    assert len(points) == 3, "the curve does not lead from the clean accuracy through both radii"
+    titles = re.findall("<figcaption>(.*?)</figcaption>", page)
+    assert titles[1:3] == ["Accuracy by radius, %, linf", "Accuracy by radius, %, l2"], "a chart a norm"
+    line = [value for row in _drawn(page)[1] for value in (row["x"], row["y"])]
+    assert line == pytest.approx([0.0, 80.0, 2 / 255, 70.0, 4 / 255, 60.0]), "from the clean accuracy on"
     margins = [count("margin", f"over linf:{eps}", "generalist", correct) for eps, correct in ((0.1, 14), (0.2, 7))]
     own = [MetricUsed(name="margin", table="Margin"), *METRICS]
     page = html(sample_results([*margins, count("margin", "over l1:3", "generalist", 5)], metrics=own))
-    assert page.count("<svg") == 1, "a norm with a single radius is drawn, or one with two is not"
-    points = page.partition("Margin, over linf")[2].partition("<polyline points=")[2].partition(" fill")[0].split()
-    assert len(points) == 2, "the curve of something else starts from the clean accuracy"
+    titles = re.findall("<figcaption>(.*?)</figcaption>", page)
+    assert titles == ["Accuracy, with 95 % intervals", "Margin, over linf", "Accuracy, with 95 % intervals"], (
+        "a norm with a single radius is drawn, or one with two is not"
+    )
+    line = [value for row in _drawn(page)[1] for value in (row["x"], row["y"])]
+    assert line == pytest.approx([0.1, 70.0, 0.2, 35.0]), "the curve of something else has no clean accuracy"
 
 
 def test_any_metric_has_its_columns_and_its_table() -> None:
@@ -252,22 +263,26 @@ def test_curves_are_lines_of_peers_over_epochs() -> None:
     assert set(found) == {"peers/loss", "peers/terms/own", "lr", "union"}, "steps, flags or NaN became curves"
 
 
-def test_page_is_self_contained_and_well_formed() -> None:
+def test_the_page_has_scores_training_configuration_and_commands() -> None:
     found = sample_results(experiment="<script>alert(1)</script>")
-    page = html(found, _METRICS)
-    assert page == html(found, list(_METRICS)), "the page's bytes do not repeat"
-    assert "<script>" not in page, "a name was not escaped"
-    assert "http" not in page, "the page fetches something"
-    tree = ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>\n").replace('<meta charset="utf-8">', ""))
-    charts = tree.findall(".//svg")
-    assert len(charts) == 3, "not every metric with two epochs has its chart"
-    assert [len(chart.findall("polyline")) for chart in charts] == [1, 2, 1], "a peer's line is missing"
-    assert len(tree.findall(".//table")) == 2, "a checkpoint's table is missing"
+    page = html(found, _METRICS, config="Experiment.epochs = 2", commands=["matx run FILE"])
+    assert page == html(found, list(_METRICS), config="Experiment.epochs = 2", commands=["matx run FILE"]), (
+        "the page's bytes do not repeat"
+    )
+    assert "<script>alert" not in page, "a name was not escaped"
+    drawn = _drawn(page)
+    assert len(drawn) == 5, "bars of two checkpoints, and a chart for each value with two epochs"
+    assert {(row["place"], row["series"]): row["value"] for row in drawn[0]}["clean", "generalist"] == 80.0, "a bar"
+    losses = [(row["series"], row["x"], row["y"]) for row in drawn[2 + 1]]
+    assert losses == [("linf", 1, 2.0), ("linf", 2, 1.0), ("generalist", 1, 2.5), ("generalist", 2, 1.5)], "its lines"
+    assert page.count("<caption>Scores") == 2, "a checkpoint's table is missing"
+    for said in ("Experiment.epochs = 2", "matx run FILE", "<summary><h2>Configuration</h2></summary>"):
+        assert said in page, f"{said} is missing"
 
 
 def test_a_chart_of_what_never_changes_is_left_out() -> None:
     page = html(sample_results(), [{"epoch": 1, "steps": 3, "lr": 0.1}, {"epoch": 2, "steps": 6, "lr": 0.1}])
-    assert "<svg" not in page, "what never changes, or counts steps, was drawn"
+    assert len(_drawn(page)) == 2, "what never changes, or counts steps, was drawn"
 
 
 def test_peers_may_bear_the_names_of_records() -> None:
