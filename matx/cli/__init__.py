@@ -16,6 +16,7 @@ from matx.cli.components import listing
 from matx.cli.eval import evaluate
 from matx.cli.export import export
 from matx.cli.options import say
+from matx.cli.report import report
 from matx.cli.run import run
 from matx.cli.show import show
 from matx.cli.tune import tune
@@ -30,7 +31,7 @@ def cli() -> None:
     """Mutual adversarial training, declared in gin: peers that attack themselves and teach each other."""
 
 
-for verb in (run, tune, evaluate, compare, export, listing, show, check):
+for verb in (run, tune, evaluate, compare, export, report, listing, show, check):
     cli.add_command(verb)
 
 

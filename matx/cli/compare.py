@@ -15,7 +15,9 @@ __all__ = ["compare"]
 @click.command("compare")
 @click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
-@click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "markdown", "json", "html"]), default="text", show_default=True
+)
 @json_option
 @common
 def compare(runs: tuple[Path, ...], checkpoint: str, form: str, as_json: bool) -> int:
@@ -32,6 +34,8 @@ def compare(runs: tuple[Path, ...], checkpoint: str, form: str, as_json: bool) -
         show_json(comparing.as_json(found))
     elif form == "markdown":
         say(comparing.as_markdown(found))
+    elif form == "html":
+        click.echo(comparing.as_page(found))
     else:
         show_comparison(found)
     return 0

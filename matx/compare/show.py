@@ -14,7 +14,7 @@ from matx.compare.statistics import Interval
 from matx.compare.table import ENOUGH_SEEDS, Comparison, Difference
 from matx.text import in_markdown, printable
 
-__all__ = ["as_json", "as_markdown", "as_table", "notes"]
+__all__ = ["as_json", "as_markdown", "as_table", "heads", "notes", "rows"]
 
 
 def rows(comparison: Comparison) -> Iterator[list[str]]:
@@ -89,14 +89,15 @@ def _cost(method: Method) -> str:
     return f"{epochs}{run.passes:g} passes per training image{more}"
 
 
-def _head(comparison: Comparison) -> list[str]:
+def heads(comparison: Comparison) -> list[str]:
+    """The columns of the table."""
     return ["method", "runs", *(column.heading for column in comparison.columns)]
 
 
 def as_table(comparison: Comparison) -> Table:
     """The terminal's table."""
     table = Table(show_lines=True)
-    for header in _head(comparison):
+    for header in heads(comparison):
         table.add_column(Text(printable(header)))
     for row in rows(comparison):
         table.add_row(*(Text(printable(cell)) for cell in row))
@@ -105,7 +106,7 @@ def as_table(comparison: Comparison) -> Table:
 
 def as_markdown(comparison: Comparison) -> str:
     """The table and its notes."""
-    header = [in_markdown(heading) for heading in _head(comparison)]
+    header = [in_markdown(heading) for heading in heads(comparison)]
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     cells = [["<br>".join(map(in_markdown, cell.split("\n"))) for cell in row] for row in rows(comparison)]
     lines += [f"| {' | '.join(row)} |" for row in cells]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Figure", "bars", "lines", "matrix", "paths", "points"]
+__all__ = ["Figure", "bars", "intervals", "lines", "matrix", "paths", "points"]
 
 Row = Mapping[str, Any]
 _PICK = {"name": "pick", "select": {"type": "point", "fields": ["series"]}, "bind": "legend"}
@@ -40,6 +40,29 @@ def bars(title: str, says: str, rows: Sequence[Row], *, across: str, up: str) ->
     }
     spec = {"encoding": {"x": axis, **offset}, "layer": [bar, interval]}
     return Figure(title=title, says=says, spec=_whole(spec, rows))
+
+
+def intervals(title: str, says: str, rows: Sequence[Row], *, across: str, up: str) -> Figure:
+    """A dot with its interval, and a line at 0. Rows as those of `bars`."""
+    groups, series = _order(rows, "place"), _order(rows, "series")
+    place = {"field": "place", "type": "nominal", "sort": groups, "title": across or None, "axis": {"labelAngle": 0}}
+    shared = {"x": place, "xOffset": {"field": "series", "sort": series}, "opacity": _FADED, "color": _colour(series)}
+    tip = [_tip("series", ""), _tip("place", across), _tip("value", up), _tip("low", "from"), _tip("high", "to")]
+    dot = {
+        "mark": {"type": "point", "filled": True, "size": 60},
+        "params": [_PICK],
+        "encoding": {**shared, "y": _axis("value", up), "tooltip": tip},
+    }
+    whisker = {
+        "mark": {"type": "rule", "strokeWidth": 2},
+        "encoding": {**shared, "y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}},
+    }
+    zero = {
+        "data": {"values": [{"y": 0}]},
+        "mark": {"type": "rule"},
+        "encoding": {"y": {"field": "y", "type": "quantitative"}},
+    }
+    return Figure(title=title, says=says, spec=_whole({"layer": [zero, whisker, dot]}, rows))
 
 
 def lines(

@@ -5,7 +5,7 @@ report of a resumed run equals the straight run's byte for byte. `matx eval` als
 """
 
 from matx.report.curves import curves
-from matx.report.page import html
+from matx.report.page import html, training_page
 from matx.report.sheets import Seconds, Section, Sheet, sections
 from matx.report.summary import failed, how, reasons
 from matx.report.tables import markdown, tables
@@ -22,4 +22,5 @@ __all__ = [
     "reasons",
     "sections",
     "tables",
+    "training_page",
 ]

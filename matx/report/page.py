@@ -11,7 +11,7 @@ from matx.report.sheets import Seconds, sections
 from matx.report.summary import how, reasons, summary
 from matx.results import Results, models_of
 
-__all__ = ["html"]
+__all__ = ["html", "training_page"]
 
 
 def html(
@@ -37,11 +37,27 @@ def html(
     failing = reasons(found)
     if failing:
         parts.append(Part(heading="What does not pass", items=failing))
-    charts = list(drawn_training(metrics, models_of(found.scores), found.epochs.get("best")))
-    if charts:
-        parts.append(Part(heading="Training", figures=charts))
-    if config:
-        parts.append(Part(heading="Configuration", code=config, folded=True))
+    parts += _training(metrics, models_of(found.scores), found.epochs.get("best"))
+    parts += _configuration(config)
     if commands:
         parts.append(Part(heading="Commands", code="\n".join(commands)))
     return render(Page(title=found.experiment, says=summary(found), parts=parts))
+
+
+def training_page(name: str, metrics: Iterable[Mapping[str, Any]], *, config: str) -> str:
+    """The page of a run that has no scores yet."""
+    rows = list(metrics)
+    peers = dict.fromkeys(peer for row in rows for peer in row.get("train", {}))
+    epochs = max((row["epoch"] for row in rows if "step" not in row and "epoch" in row), default=0)
+    says = [f"Not finished: {epochs} epochs are done, and nothing was evaluated on test images."]
+    parts = [*_training(rows, list(peers), None), *_configuration(config)]
+    return render(Page(title=name, says=says, parts=parts))
+
+
+def _training(metrics: Iterable[Mapping[str, Any]], peers: Sequence[str], best: int | None) -> list[Part]:
+    charts = list(drawn_training(metrics, peers, best))
+    return [Part(heading="Training", figures=charts)] if charts else []
+
+
+def _configuration(config: str) -> list[Part]:
+    return [Part(heading="Configuration", code=config, folded=True)] if config else []

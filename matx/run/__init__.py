@@ -3,5 +3,6 @@
 from matx.run.dry_run import DryRun, dry_run
 from matx.run.estimate import Cost, Estimate
 from matx.run.execution import resume, run
+from matx.run.reporting import report
 
-__all__ = ["Cost", "DryRun", "Estimate", "dry_run", "resume", "run"]
+__all__ = ["Cost", "DryRun", "Estimate", "dry_run", "report", "resume", "run"]

@@ -16,9 +16,9 @@ from matx.data import fingerprints, read_through
 from matx.engine import Training, normalised_by_parts, start
 from matx.errors import CheckpointError
 from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
-from matx.report import html, markdown
 from matx.results import Results, write_results
 from matx.run.active_run import ActiveRun, train
+from matx.run.reporting import write_reports
 from matx.runtime import checkpoint
 from matx.runtime.checkpoint import Checkpoint
 from matx.runtime.environment import describe, find_device, provenance, provenance_changes, spare_threads
@@ -26,7 +26,7 @@ from matx.runtime.files import write_json, write_text
 from matx.runtime.folder import RunFolder, create, open_folder, refuse_existing, refuse_unwritable
 from matx.runtime.identity import identity_of
 from matx.runtime.interrupt import continued_by
-from matx.runtime.journal import check_metrics, lines, read_rows
+from matx.runtime.journal import check_metrics, lines
 from matx.runtime.lock import folder_lock
 from matx.runtime.log import logged_to
 from matx.runtime.progress import Display
@@ -170,8 +170,7 @@ def _finish(parts: ActiveRun) -> None:
     folder = parts.folder
     with parts.stopwatch.measure("evaluation"):
         found = _evaluated(parts)
-    write_text(folder.results.with_name("report.md"), markdown(found))
-    write_text(folder.results.with_name("report.html"), html(found, read_rows(folder.metrics)))
+    write_reports(folder, found)
     write_results(folder.results, found)
 
 

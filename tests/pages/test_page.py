@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from matx.pages import Figure, Page, Part, Sheet, bars, lines, matrix, paths, points, render
+from matx.pages import Figure, Page, Part, Sheet, bars, intervals, lines, matrix, paths, points, render
 
 _HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -27,6 +27,8 @@ def _figures() -> list[Figure]:
             "Lines", "lines with a band", across="epoch", up="loss", marks={"best": 2.0},
             rows=[{"series": s, "x": x, "y": x / 2, "low": 0, "high": x} for s in names for x in (1, 2, 3)],
         ),
+        intervals("Differences", "a minus b", across="", up="points",
+                  rows=[{"place": p, "series": "t", "value": 1, "low": -1, "high": 3} for p in ("clean", "union")]),
         points("Points", "named places", across="reading", up="score",
                rows=[{"series": "complete", "x": x, "y": 1.5, "what": "trial 1"} for x in ("owner", "others")]),
         points("Log", "a log axis", across="lr", up="score", log=True,
@@ -85,7 +87,7 @@ def test_names_are_text() -> None:
     assert _HOSTILE not in text, "a name became markup"
     assert not [tag for tag, _ in _elements(text) if tag == "img"], "a name became an element"
     specs = re.findall(r'<script type="application/json">(.*?)</script>', text)
-    assert len(specs) == 6, "a name ended the element of a specification"
+    assert len(specs) == 7, "a name ended the element of a specification"
     assert _HOSTILE in {row["series"] for row in json.loads(specs[0])["data"]["values"]}, "the data keep the name"
 
 
@@ -128,6 +130,6 @@ def test_a_browser_draws_every_figure(tmp_path: Path, width: int) -> None:
     assert not said, f"the browser's console: {said}"
     found = _elements(done.stdout)
     drawn = [attributes for tag, attributes in found if tag == "figure" and attributes.get("data-drawn") == "yes"]
-    assert len(drawn) == 6, f"{len(drawn)} of 6 figures were drawn"
+    assert len(drawn) == 7, f"{len(drawn)} of 7 figures were drawn"
     over = next(attributes["data-over"] for tag, attributes in found if tag == "body")
     assert over == "0", f"at {width} px the page scrolls sideways by {over} px"

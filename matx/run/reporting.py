@@ -1,0 +1,61 @@
+"""The reports of a folder, made of what the folder holds: of a run, finished or not, or of an evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matx.errors import RunError
+from matx.evaluation import EvalFolder, read_seconds
+from matx.report import html, markdown, training_page
+from matx.results import Results, read_results
+from matx.runtime.files import write_text
+from matx.runtime.folder import RunFolder, open_folder
+from matx.runtime.journal import read_rows
+from matx.runtime.stored import read_environment
+
+__all__ = ["report", "write_reports"]
+
+_COMMANDS = (
+    "# in this folder",
+    "matx run config.gin        # the same run again",
+    "matx eval .                # every score with its sanity checks",
+    "matx compare . OTHER_RUN   # differences with intervals",
+    "matx export .              # the scored peers, to take away",
+)
+
+
+def write_reports(folder: RunFolder, found: Results) -> list[Path]:
+    """report.md and report.html of a finished run."""
+    page = html(
+        found,
+        read_rows(folder.metrics),
+        config=folder.config.read_text(encoding="utf-8"),
+        commands=_COMMANDS,
+    )
+    written = {"report.md": markdown(found), "report.html": page}
+    for name, text in written.items():
+        write_text(folder.path / name, text)
+    return [folder.path / name for name in written]
+
+
+def report(path: Path) -> list[Path]:
+    """Write the reports of a folder anew, from its results and metrics; RunError where it is no run or evaluation.
+
+    A run that has not finished has no scores yet: its page shows its training.
+    """
+    evaluation = EvalFolder(path)
+    if evaluation.identity.is_file():
+        found, seconds = read_results(evaluation.results), read_seconds(evaluation)
+        texts = {"report.md": markdown(found, seconds), "report.html": html(found, seconds=seconds)}
+        for name, text in texts.items():
+            write_text(path / name, text)
+        return [path / name for name in texts]
+    folder = open_folder(path)
+    if folder.finished:
+        return write_reports(folder, read_results(folder.results))
+    if not folder.metrics.is_file():
+        raise RunError(f"{path}: holds neither results nor metrics yet; allowed: a run that has begun")
+    name = str(read_environment(folder)["experiment"])
+    page = training_page(name, read_rows(folder.metrics), config=folder.config.read_text(encoding="utf-8"))
+    write_text(folder.path / "report.html", page)
+    return [folder.path / "report.html"]
