@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from matx.api import LoadedRun
 from matx.errors import OptionError, did_you_mean
 from matx.evaluation import ExportedFolder
 from matx.exporting.card import card
-from matx.exporting.formats import FORMATS
+from matx.exporting.formats import FORMATS, Format
 from matx.results import read_results, write_results
 from matx.runtime.files import write_json, write_text
 from matx.runtime.folder import create, refuse_existing
@@ -45,41 +46,51 @@ def export(
     if form not in FORMATS:
         raise OptionError(f"--format: got {form!r}, allowed: {', '.join(FORMATS)}{did_you_mean(form, FORMATS)}")
     refuse_existing(out)
-    found, names = (
-        run.results if results is None else read_results(results),
-        tuple(dict.fromkeys(peers)) or run.experiment.scored,
-    )
+    found, names = run.results if results is None else read_results(results), tuple(dict.fromkeys(peers))
+    names, how = names or run.experiment.scored, FORMATS[form]
     modules = {name: run.peer(name, checkpoint=checkpoint, weights=weights) for name in names}
-    data, how = run.experiment.dataset(), FORMATS[form]
-    images = torch.rand(2, *data.image_shape, generator=torch.Generator().manual_seed(0))
+    made = {name: f"{name}{how.suffix}" for name in names}
+    about = _about(run) | {
+        "format": form,
+        "peers": made,
+        "checkpoint": checkpoint,
+        "epoch": found.epochs.get(checkpoint),
+        "weights": weights,
+    }
+    place = (out or _EXPORTS / run.name).name
+    loading = {name: how.loading.format(folder=place, file=file, peer=name) for name, file in made.items()}
 
     def fill(path: Path) -> None:
         folder = ExportedFolder(path)
         for name, module in modules.items():
-            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-                warnings.simplefilter("ignore")  # torch's own, of its exporters' innards
-                how.write(module, images, path / f"{name}{how.suffix}")
-        about: dict[str, Any] = {
-            "experiment": run.name,
-            "format": form,
-            "peers": {name: f"{name}{how.suffix}" for name in names},
-            "checkpoint": checkpoint,
-            "epoch": found.epochs.get(checkpoint),
-            "weights": weights,
-            "image_shape": data.image_shape,
-            "num_classes": data.num_classes,
-            "class_names": data.class_names,
-            "mean": data.mean,
-            "std": data.std,
-        }
+            _write(how, module, about["image_shape"], path / made[name])
         write_json(folder.about, about)
         write_text(folder.config, run.loaded.text)
         write_results(folder.results, found)
-        place = (out or _EXPORTS / run.name).name
-        loading = {n: how.loading.format(folder=place, file=f"{n}{how.suffix}", peer=n) for n in names}
         write_text(folder.card, card(found, names, checkpoint, weights, loading, _described(run, about)))
 
     return create(out, run.name, fill, home=_EXPORTS)
+
+
+def _write(how: Format, module: nn.Module, image_shape: tuple[int, int, int], file: Path) -> None:
+    """One peer, without what torch's exporters say of their own innards."""
+    images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        how.write(module, images, file)
+
+
+def _about(run: LoadedRun) -> dict[str, Any]:
+    """What a reader must know of the data to build the networks and to read their answers."""
+    data = run.experiment.dataset()
+    return {
+        "experiment": run.name,
+        "image_shape": data.image_shape,
+        "num_classes": data.num_classes,
+        "class_names": data.class_names,
+        "mean": data.mean,
+        "std": data.std,
+    }
 
 
 def _described(run: LoadedRun, about: Mapping[str, Any]) -> list[str]:
