@@ -2,7 +2,7 @@
 
     pip install -e '.[parity]'                          (and adv-lib and autoattack as docs/parity.md says)
     python tools/parity_attacks.py --cache parity --write docs/parity.md
-    python tools/parity_attacks.py --npz cifar10.npz --folder benchmark_models --cache parity --write docs/parity.md \
+    python tools/parity_attacks.py --npz cifar10.npz --folder trained_models --cache parity --write docs/parity.md \
         --images 400 --threats linf:4/255,l2:0.25,l1:4 --only fab,cw,deepfool --steps 20 --searches 5
 
 Same trained network, same images, same budget. Searches without chance are compared sample by sample: `same` where the
@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmark_page import put
-from parity_bench import (
+from page_tables import put
+from parity_searches import (
     ORDER,
     ORIGINAL,
     Bench,
@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--npz", type=Path, default=None)
     parser.add_argument("--pool", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=None, help="of benchmark_models.py: attack its union network")
+    parser.add_argument("--folder", type=Path, default=None, help="of trained_models.py: attack its union network")
     parser.add_argument("--cache", type=Path, default=None, help="keep every search here")
     parser.add_argument("--write", type=Path, default=None, help="put the table between this page's markers")
     options = parser.parse_args()

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmark_models import Images, arguments, load, models
-from benchmark_page import put
+from page_tables import put
 from parity_original import of_restart, of_target, start_like_ours, whole
 from torch import Tensor, nn
+from trained_models import Images, arguments, load, models
 
 import matx
 from matx.data import MemorySplit

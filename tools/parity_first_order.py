@@ -6,7 +6,7 @@
     PYTHONPATH=auto-attack python tools/parity_first_order.py --images 1000 --npz cifar10.npz --pool 2 \\
         --threats linf:2/255,l2:0.15,l1:1.5 --out docs/parity.md
 
-The networks and images are those of parity_bench.py: up to so many test images that the network gets right. Searches
+The networks and images are those of parity_searches.py: up to so many test images that the network gets right. Searches
 that leave nothing to chance (no random start, or the original's APGD from the starts that ours draws) are compared
 image by image: 'yes' for the same flags on all but 2 in 1,000, 'stronger' where ours fools more. Random ones are
 compared over the seeds: our mean not above the reference's by more than the reference's own range. A row is written as
@@ -23,9 +23,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from parity_bench import Bench, Search, prepare, show
 from parity_first_order_cases import CASES
 from parity_libraries import Others
+from parity_searches import Bench, Search, prepare, show
 from torch import Tensor
 
 from matx.threat import ThreatModel

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from parity_bench import ORDER, ORIGINAL, Bench, Case, Search
 from parity_libraries import (
     Others,
     by_adv_lib,
@@ -15,6 +14,7 @@ from parity_libraries import (
     by_seeded_torchattacks,
     by_torchattacks,
 )
+from parity_searches import ORDER, ORIGINAL, Bench, Case, Search
 
 
 def fgsm(bench: Bench, others: Others) -> Iterator[Case]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import parity_original
 import torch
-from parity_bench import Bench, Search, optional, seeded
+from parity_searches import Bench, Search, optional, seeded
 from torch import Tensor, nn
 
 from matx.randomness import SampleGenerator

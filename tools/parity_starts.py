@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmark_models import arguments, load, models
 from parity_evaluation import fingerprint
 from parity_original import whole
 from torch import Tensor, nn
+from trained_models import arguments, load, models
 
 import matx
 from matx.randomness import SampleGenerator

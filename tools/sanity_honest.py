@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from benchmark_models import Images, load
-from benchmark_page import put
+from page_tables import put
 from torch import nn
+from trained_models import Images, load
 
 import matx
 from matx.craft import attackable

@@ -12,10 +12,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-import benchmark_models
 import numpy as np
 import torch
 import torch.nn.functional as F
+import trained_models
 from torch import Tensor, nn
 
 import matx
@@ -146,9 +146,9 @@ def prepare(threat: ThreatModel, options: argparse.Namespace) -> Bench:
 
 
 def prepare_residual(threat: ThreatModel, options: argparse.Namespace) -> Bench:
-    """The residual network with BatchNorm that benchmark_models.py trained on the union, and images of --npz."""
-    data = benchmark_models.load(options.npz, 8000, 2000)
-    model = benchmark_models.models(data, options.folder, 30)["union"].to(memory_format=torch.contiguous_format)
+    """The residual network with BatchNorm that trained_models.py trained on the union, and images of --npz."""
+    data = trained_models.load(options.npz, 8000, 2000)
+    model = trained_models.models(data, options.folder, 30)["union"].to(memory_format=torch.contiguous_format)
     images = data.test.contiguous()
     return _correct(Bench(model=model, images=images, labels=data.test_labels, options=options, threat=threat))
 

@@ -59,7 +59,7 @@ def arguments(description: str | None, *, images: int) -> argparse.ArgumentParse
     """The options of every tool that takes these models: which, trained how, asked about how many `images`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--npz", type=Path, default=None)
-    parser.add_argument("--folder", type=Path, default=Path("benchmark_models"), help="where trained models are kept")
+    parser.add_argument("--folder", type=Path, default=Path("trained_models"), help="where trained models are kept")
     parser.add_argument("--models", default=",".join(NAMES))
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--train", type=int, default=8000)
