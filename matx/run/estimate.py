@@ -22,7 +22,7 @@ from matx.data import Batch, batches, order
 from matx.engine import PHASES, Position, StepRecord, Training, step
 from matx.engine.validation import validate
 
-__all__ = ["Cost", "Estimate", "counted", "estimate"]
+__all__ = ["Cost", "Estimate", "Flops", "counted", "estimate"]
 
 _WARM_UP = 1
 """Steps before the timed ones, beside the one whose operations are counted."""
@@ -84,7 +84,7 @@ class Estimate:
         return self.images / self.total.seconds
 
 
-class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operations of convolutions and matrix products (FlopCounterMode's module tracker refuses attacks)."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class _Meter:
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         before, began = astuple(self.training.passes), _now(self.training)
-        counter = _Flops() if self.flops else None
+        counter = Flops() if self.flops else None
         with counter or nullcontext():
             yield
         passes = Passes(*(after - then for after, then in zip(astuple(self.training.passes), before, strict=True)))

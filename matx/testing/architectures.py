@@ -13,7 +13,7 @@ from matx.craft import forked
 from matx.errors import ModelError
 from matx.interfaces import Architecture
 from matx.losses import cross_entropy
-from matx.testing.trial import require
+from matx.testing.trial import device, require
 
 __all__ = [
     "CONTRACTS",
@@ -41,7 +41,7 @@ def build(architecture: Architecture) -> tuple[nn.Module, Tensor]:
             reasons.append(str(error))
             continue
         images = torch.rand(4, *shape, generator=torch.Generator().manual_seed(31))
-        return network, images * 2.0 - 1.0  # about as a normaliser leaves them
+        return network.to(device()), images.to(device()) * 2.0 - 1.0  # about as a normaliser leaves them
     raise AssertionError(f"{architecture!r} takes no image of {SHAPES}: {reasons[-1]}")
 
 
@@ -72,11 +72,11 @@ def gradient_reaches_everything(architecture: Architecture) -> None:
     generator = torch.Generator().manual_seed(32)
     with torch.no_grad():
         for parameter in network.parameters():  # away from zeros that some networks start their last layers with
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator).to(parameter.device))
     point = images.clone().requires_grad_()
     with forked(33):
         logits = network.train()(point)
-    torch.autograd.backward(cross_entropy(logits, torch.tensor([0, 1, 2, 3])).sum())
+    torch.autograd.backward(cross_entropy(logits, torch.arange(4, device=logits.device)).sum())
     for name, parameter in network.named_parameters():
         require(
             parameter.requires_grad, f"{architecture!r} freezes its parameter {name}: frozen peers are the engine's"

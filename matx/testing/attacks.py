@@ -180,7 +180,7 @@ def maximises_what_a_strategy_supplies(attack: Attack) -> None:
     """
     trial = standard_trial(count=12)
     evaluated: list[int] = []
-    direction = torch.randn(trial.images.shape, generator=torch.Generator().manual_seed(24)).sign()
+    direction = torch.randn(trial.images.shape, generator=torch.Generator().manual_seed(24)).sign().to(trial.device)
 
     def counted(images: Tensor, direction: Tensor) -> Tensor:
         evaluated.append(len(images))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from matx.interfaces import Augmentation
 from matx.randomness import SampleGenerator, hashed
-from matx.testing.trial import require
+from matx.testing.trial import device, require
 
 __all__ = ["CONTRACTS", "belongs_to_the_sample", "draws_from_its_generator", "gives_images", "leaves_inputs_unchanged"]
 
@@ -20,11 +20,11 @@ _COUNT = 24
 def _images(channels: int = 3) -> Tensor:
     """Random 8-bit pixels, as fp32 in [0,1]."""
     generator = torch.Generator().manual_seed(60)
-    return torch.randint(0, 256, (_COUNT, channels, 12, 15), generator=generator).float() / 255.0
+    return torch.randint(0, 256, (_COUNT, channels, 12, 15), generator=generator).float().to(device()) / 255.0
 
 
 def _draws(count: int = _COUNT) -> SampleGenerator:
-    return SampleGenerator(hashed("contract"), torch.arange(count) * 7)
+    return SampleGenerator(hashed("contract"), torch.arange(count, device=device()) * 7)
 
 
 def gives_images(augmentation: Augmentation) -> None:

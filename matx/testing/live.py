@@ -19,6 +19,7 @@ from matx.engine.averaging import average_weights
 from matx.exchange import Crafted, PeerInfo, State
 from matx.experiment import Evaluation, Experiment, Peer
 from matx.interfaces import Attack, AttackInput, Strategy, run_attack
+from matx.testing.trial import device
 from matx.testing.unions import Ascent
 
 __all__ = ["EngineRun", "experiment_of", "trains"]
@@ -121,10 +122,10 @@ def trains(strategy: Strategy, peers: Sequence[PeerInfo], **options: Any) -> Eng
     with tempfile.TemporaryDirectory() as folder:
         experiment = experiment_of(strategy, peers, Path(folder), **options)
         data = experiment.dataset()
-        training = start(experiment, data)
+        training = start(experiment, data, device=device())
     before = {name: _parameters(learner.module) for name, learner in training.learners.items()}
     rows = order(len(training.data.train.labels), seed=0, epoch=0)[: 2 * experiment.batch_size]
-    for batch in batches(training.data.train, rows, experiment.batch_size):
+    for batch in batches(training.data.train, rows, experiment.batch_size, device=training.device):
         step(training, batch)
     average_weights(training, 1)
     after = {name: _parameters(learner.module) for name, learner in training.learners.items()}
@@ -158,11 +159,11 @@ def _peer(info: PeerInfo, folder: Path) -> Peer:
 
 
 def _parameters(module: nn.Module) -> list[bytes]:
-    return [parameter.detach().numpy().tobytes() for parameter in module.parameters()]
+    return [parameter.detach().cpu().numpy().tobytes() for parameter in module.parameters()]
 
 
 def _hash(module: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for value in module.state_dict().values():
-        digest.update(value.numpy().tobytes())
+        digest.update(value.cpu().numpy().tobytes())
     return digest.hexdigest()

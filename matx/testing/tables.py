@@ -12,6 +12,7 @@ from matx.engine.compose import groups
 from matx.exchange import CLEAN, Exchange, Needs, PeerInfo, PeerLoss, State
 from matx.interfaces import Stateful, Strategy
 from matx.randomness import SampleGenerator, hashed
+from matx.testing.trial import device
 
 __all__ = ["CLASSES", "COUNT", "Table", "table_of"]
 
@@ -100,7 +101,9 @@ def table_of(strategy: Strategy, peers: Sequence[PeerInfo], *, also: Needs | Non
     def entries(kind: str, pairs: Iterable[tuple[str, str]], *, grad: bool) -> Entries:
         made = {}
         for peer, source in sorted(set(pairs)):
-            generator = SampleGenerator(hashed(kind, places[peer], places[source]), torch.arange(COUNT))
+            generator = SampleGenerator(
+                hashed(kind, places[peer], places[source]), torch.arange(COUNT, device=device())
+            )
             logits = 2.0 * generator.normal((views[source], CLASSES)).transpose(0, 1).contiguous()
             made[peer, source] = logits.requires_grad_(grad)
         return made
@@ -112,7 +115,7 @@ def table_of(strategy: Strategy, peers: Sequence[PeerInfo], *, also: Needs | Non
         train=entries("train", train, grad=True),
         teach=entries("teach", (pair for one in declared for pair in one.teach), grad=False),
         ema=entries("ema", (pair for one in declared for pair in one.ema), grad=False),
-        labels=torch.arange(COUNT) % CLASSES,
+        labels=torch.arange(COUNT, device=device()) % CLASSES,
         winners={info.name: _winners(info) for info in peers if info.name in needs.winners},
         state=strategy.start() if isinstance(strategy, Stateful) else {},
     )
@@ -122,6 +125,6 @@ def _winners(info: PeerInfo) -> Tensor:
     """(views, COUNT, attacks): attacks in turn over views and samples, and a tie of all on the first."""
     count = len(info.threats)
     turns = (torch.arange(info.views)[:, None] + torch.arange(COUNT)) % count
-    winners = torch.nn.functional.one_hot(turns, count).float()
+    winners = torch.nn.functional.one_hot(turns, count).float().to(device())
     winners[:, 0] = 1.0 / count
     return winners

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,10 +18,28 @@ from matx.losses import margin
 from matx.randomness import SampleGenerator, hashed
 from matx.threat import ThreatModel
 
-__all__ = ["SHAPE", "Busy", "Flat", "Smooth", "Trial", "require", "standard_trial"]
+__all__ = ["SHAPE", "Busy", "Flat", "Smooth", "Trial", "device", "require", "standard_trial", "tried_on"]
 
 SHAPE = (2, 6, 5)
 """(C, H, W): neither square nor of 1 or 3 channels."""
+
+_DEVICE: ContextVar[torch.device] = ContextVar("device")
+_CPU = torch.device("cpu")
+
+
+@contextmanager
+def tried_on(where: torch.device | str) -> Iterator[None]:
+    """Contracts that run inside try attacks, unions, strategies, architectures and augmentations on this device."""
+    token = _DEVICE.set(torch.device(where))
+    try:
+        yield
+    finally:
+        _DEVICE.reset(token)
+
+
+def device() -> torch.device:
+    """Where contracts try components; the CPU unless `tried_on` says otherwise."""
+    return _DEVICE.get(_CPU)
 
 
 def require(holds: bool, sentence: str) -> None:
@@ -164,21 +183,21 @@ def _sources(given: AttackInput, attacks: Sequence[Attack]) -> dict[str, Tensor]
 def standard_trial(classes: int = 5, count: int = 6, module: nn.Module | None = None) -> Trial:
     """Images of which the last lie close to the model's boundary, labelled as the model sees them."""
     shape = SHAPE
-    module = module or Smooth(classes, shape)
+    module = (module or Smooth(classes, shape)).to(device())
     generator = torch.Generator().manual_seed(22)
-    images = torch.rand(count, *shape, generator=generator)
+    images = torch.rand(count, *shape, generator=generator).to(device())
     with torch.no_grad():
         module.eval()
         images[count // 2 :] = _near_boundary(module, images[count // 2 :])
         labels = module(images).argmax(1)
-    return Trial(module=module, images=images, labels=labels, indices=torch.arange(100, 100 + count))
+    return Trial(module=module, images=images, labels=labels, indices=torch.arange(100, 100 + count).to(device()))
 
 
 def _near_boundary(module: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Each image moved towards one that the model sees otherwise, to just before the boundary (where there is one)."""
     generator = torch.Generator().manual_seed(23)
     predicted = module(images).argmax(1)
-    others = torch.rand(256, *images.shape[1:], generator=generator)
+    others = torch.rand(256, *images.shape[1:], generator=generator).to(images.device)
     seen = module(others).argmax(1)
     moved = images.clone()
     for row, label in enumerate(predicted):
