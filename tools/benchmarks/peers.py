@@ -19,7 +19,7 @@ from matx.engine.crafting import craft_all
 
 
 def measure(settings: Settings) -> Tables:
-    counts = (1, 2) if settings.brief else (1, 2, 4, 8)
+    counts = (1,) if settings.brief else (1, 2, 4, 8)
     size = 8 if settings.brief else 64
     rows: list[Row] = []
     for count in counts:

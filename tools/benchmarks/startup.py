@@ -22,7 +22,7 @@ COMMANDS = {
 
 def measure(settings: Settings) -> Tables:
     commands = dict(list(COMMANDS.items())[: 2 if settings.brief else None])
-    for words in commands.values():
+    for words in () if settings.brief else commands.values():
         _spent(words)
     spent: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(settings.rounds):
