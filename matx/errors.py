@@ -11,6 +11,7 @@ __all__ = [
     "DamagedError",
     "DataError",
     "ExchangeError",
+    "MachineError",
     "MatxError",
     "ModelError",
     "NotFiniteError",
@@ -71,6 +72,15 @@ class ExchangeError(MatxError):
 
 class RunError(MatxError):
     """A run folder exists already, is missing, or does not fit."""
+
+
+class MachineError(RunError):
+    """The machine failed, not the program or its input: its disk, a folder, its memory."""
+
+    def __init__(self, sentence: str, *, memory: bool = False) -> None:
+        super().__init__(sentence)
+        self.memory = memory
+        """True: too little of it; otherwise no work that writes can go on."""
 
 
 class NotFiniteError(RunError):

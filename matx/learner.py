@@ -146,13 +146,23 @@ def precision_type(precision: str) -> torch.dtype:
 
 
 def build_learner(
-    name: str, peer: Peer, data: Data, *, seed: int, device: torch.device | str = "cpu", precision: str = "fp32"
+    name: str,
+    peer: Peer,
+    data: Data,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    precision: str = "fp32",
+    fresh: bool = True,
 ) -> Learner:
-    """Build a declared peer. Its first weights depend on the seed and its name only."""
+    """Build a declared peer. Its first weights depend on the seed and its name only.
+
+    Not fresh: `Peer.weights` is not read, since the learner's whole state is to be loaded.
+    """
     with forked(seed_for(seed, "init", name), device):
         network = peer.architecture(data.image_shape, data.num_classes)
     module: nn.Module = Normalised(network, data.mean, data.std)
-    if peer.weights is not None:
+    if fresh and peer.weights is not None:
         _fit_weights(module, read_weights(peer.weights, name), peer.weights, name)
     module = module.to(device).to(memory_format=torch.channels_last)  # a quarter faster on CPUs, too
     module.train(not peer.frozen)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -21,6 +24,7 @@ from matx.cli.run import run
 from matx.cli.show import show
 from matx.cli.tune import tune
 from matx.errors import MatxError
+from matx.runtime.interrupt import STOPS, interruptible
 
 __all__ = ["cli", "main"]
 
@@ -36,28 +40,54 @@ for verb in (run, tune, evaluate, compare, export, report, listing, show, check)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code: 0, 2 for bad input, 1 for a defect of matx, 130 after Ctrl-C."""
+    """Run the command line; the exit code: 0, 2 for bad input and faults of the machine, 1 for a defect of matx.
+
+    After a signal it is 128 and its number: 130 after Ctrl-C, 143 after SIGTERM.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
-        code = cli.main(given, prog_name="matx", standalone_mode=False)
+        with interruptible():
+            code = cli.main(given, prog_name="matx", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return 2
     except MatxError as error:
         return _failed(error, 2, debug=debug)
     except (click.Abort, KeyboardInterrupt) as stop:
-        how = str(stop.__cause__ or "")  # click raises its own from what says how to continue
-        say(f"stopped; {how}" if how else "stopped", err=True)
-        return 130
+        return _stopped(stop.__cause__ or stop)  # click raises its own from what says how to continue
     except BrokenPipeError:
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and isinstance(error.__context__, KeyboardInterrupt):
+            return _stopped(error.__context__)  # click could not write of it: the terminal is gone
         return _failed(error, 1, debug=debug)
     finally:
         if arguments is None:  # the program is over: nothing is left to stop but the interpreter's own end
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in STOPS:
+                signal.signal(number, signal.SIG_IGN)
+            _forget_lost_terminal()
     return code if isinstance(code, int) else 0
+
+
+def _stopped(stop: BaseException) -> int:
+    how, number = str(stop), getattr(stop, "number", None) or signal.SIGINT
+    by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+    _say(f"stopped{by}; {how}" if how else f"stopped{by}")
+    return 128 + number
+
+
+def _forget_lost_terminal() -> None:
+    """Python ends with a code of its own where it cannot write the rest of standard error."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115, it is open until the end
+
+
+def _say(sentence: str) -> None:
+    with suppress(OSError):  # of a terminal that is gone
+        say(sentence, err=True)
 
 
 def _failed(error: Exception, code: int, *, debug: bool) -> int:
@@ -65,5 +95,5 @@ def _failed(error: Exception, code: int, *, debug: bool) -> int:
 
     if debug:
         traceback.print_exc()
-    say(f"Error: {explained(error)}", err=True)
+    _say(f"Error: {explained(error)}")
     return code

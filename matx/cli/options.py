@@ -6,10 +6,11 @@ import functools
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 import click
 from click.core import ParameterSource
@@ -148,7 +149,43 @@ def console() -> Console:
     from rich.emoji import Emoji
 
     Emoji.replace(":x:")  # rich imports its table at first use; a Ctrl-C in the middle of that import would be lost
-    return Console(stderr=True, emoji=False)
+    return Console(file=cast("IO[str]", _StandardError()), emoji=False)
+
+
+class _StandardError:
+    """Standard error; where its terminal or pipe is gone nothing is shown, and no work stops for it."""
+
+    gone = False
+
+    def write(self, text: str) -> int:
+        self._do(lambda stream: stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._do(lambda stream: stream.flush())
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return self._stream.encoding
+
+    @property
+    def _stream(self) -> TextIO:
+        """Rich puts a stream in the place of standard error while it draws, which ends here in turn."""
+        found: TextIO = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+        return found
+
+    def _do(self, what: Callable[[TextIO], object]) -> None:
+        if not self.gone:
+            try:
+                what(self._stream)
+            except OSError:
+                self.gone = True
 
 
 def results_console() -> Console:

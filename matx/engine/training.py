@@ -61,7 +61,7 @@ class Training:
     """Images trained on since the start; `epoch_seen` in this epoch."""
     epoch_seen: int = 0
     passes: Passes = field(default_factory=Passes)
-    teacher_passes: Passes | None = field(default_factory=Passes)
+    teacher_passes: Passes | None = None
     """Of the training of frozen peers, before this one; None: not known."""
     best: tuple[int, float] | None = None
     """(epoch, score) of the best validation so far."""
@@ -133,6 +133,8 @@ class Training:
         self.states |= state["states"]
         for name, learner in self.learners.items():
             learner.load_state_dict(state["learners"][name])
+        for copy in self.copies.values():
+            copy.refresh()
         # The first versions stored no precision, and took fp32 for 'auto' on CPUs.
         former = "fp32" if self.experiment.precision == "auto" and self.device.type == "cpu" else self.precision
         self._go_on_in(state.get("precision", former))
@@ -149,14 +151,17 @@ class Training:
             copy.refresh()
 
 
-def start(experiment: Experiment, data: Data, *, device: torch.device | str = "cpu") -> Training:
-    """An experiment's training before its first step. The test split of `data` is not opened."""
+def start(experiment: Experiment, data: Data, *, device: torch.device | str = "cpu", fresh: bool = True) -> Training:
+    """An experiment's training before its first step. The test split of `data` is not opened.
+
+    Not fresh: `load_state_dict` is to follow, so that nothing is read of which the state knows all.
+    """
     check_classes(experiment, data.num_classes)
     needs = experiment.strategy.needs(peer_infos(experiment))
     check_needs(needs, experiment)
     precision = resolved_precision(experiment.precision, device)
     learners = {
-        name: build_learner(name, peer, data, seed=experiment.seed, device=device, precision=precision)
+        name: build_learner(name, peer, data, seed=experiment.seed, device=device, precision=precision, fresh=fresh)
         for name, peer in experiment.peers.items()
     }
     _share_starts(learners, needs)
@@ -167,7 +172,9 @@ def start(experiment: Experiment, data: Data, *, device: torch.device | str = "c
     training = Training(
         experiment, splits_of(experiment, data), needs, torch.device(device), precision, learners, states
     )
-    training.copies, training.teacher_passes = crafting_copies(training), teacher_passes(experiment)
+    training.copies = crafting_copies(training)
+    if fresh or not any(peer.frozen for peer in experiment.peers.values()):
+        training.teacher_passes = teacher_passes(experiment)
     return training
 
 

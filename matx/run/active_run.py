@@ -23,7 +23,7 @@ __all__ = ["ActiveRun", "train"]
 log = logging.getLogger("matx.run")
 _PICTURES = 5
 """How often in a run a gallery of adversarial images is written."""
-_STOPPING = "stopping after this step and saving; Ctrl-C again stops at once"
+_STOPPING = "stopping after this step and saving; a second signal (Ctrl-C again) stops at once"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,9 +24,10 @@ from matx.run.reporting import write_reports
 from matx.runtime import checkpoint
 from matx.runtime.checkpoint import Checkpoint
 from matx.runtime.environment import describe, find_device, provenance, provenance_changes, spare_threads
+from matx.runtime.faults import machine_faults
 from matx.runtime.files import write_json, write_text
-from matx.runtime.folder import RunFolder, create, open_folder, refuse_existing, refuse_unwritable
-from matx.runtime.identity import identity_of
+from matx.runtime.folder import RUNS, RunFolder, create, open_folder, refuse_existing, refuse_unwritable
+from matx.runtime.identity import as_it_was, identity_of
 from matx.runtime.interrupt import continued_by
 from matx.runtime.journal import check_metrics, lines
 from matx.runtime.lock import folder_lock
@@ -75,7 +78,8 @@ def run(
         write_json(folder.environment, {"experiment": loaded.name} | environment)
         checkpoint.save(folder.last, parts.checkpoint(0))
 
-    folder = RunFolder(create(out, loaded.name, fill))
+    with machine_faults((out or RUNS / loaded.name).parent, lambda: "no run was begun", "the same command begins it"):
+        folder = RunFolder(create(out, loaded.name, fill))
     with folder_lock(folder.path):
         return _train_and_evaluate(replace(parts, folder=folder), metrics_bytes=0)
 
@@ -97,6 +101,7 @@ def resume(
         return folder
     with folder_lock(folder.path):
         stored = checkpoint.load_last(folder)
+        identity = as_it_was(identity, stored.identity)
         checkpoint.refuse_other_experiment(stored, identity, folder.last)
         training = _restored(folder, loaded, stored, device or place)
         active = ActiveRun(
@@ -111,14 +116,17 @@ def resume(
         return _train_and_evaluate(active, metrics_bytes=stored.metrics_bytes)
 
 
-def built(loaded: Loaded, device: str) -> Training:
-    """The training of an experiment before its first step; warnings of the gin file go to the log."""
+def built(loaded: Loaded, device: str, *, fresh: bool = True) -> Training:
+    """The training of an experiment before its first step; warnings of the gin file go to the log.
+
+    Not fresh: weights are not read from where they start, since a checkpoint has them.
+    """
     for warning in loaded.warnings:
         log.warning("%s", warning)
     found = find_device(device)
     data = loaded.experiment.dataset()
     spare_threads(found, data.image_shape)
-    training = start(loaded.experiment, data, device=found)
+    training = start(loaded.experiment, data, device=found, fresh=fresh)
     for name in normalised_by_parts(loaded.experiment, training.learners):
         log.warning(
             "micro_batch: the BatchNorm of peer %r takes its statistics from parts of at most %d images, not from "
@@ -133,7 +141,7 @@ def built(loaded: Loaded, device: str) -> Training:
 def _restored(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device: str) -> Training:
     """The training at a checkpoint; a CheckpointError where metrics, images or weights do not fit it."""
     check_metrics(folder.metrics, stored.metrics_bytes)
-    training = built(loaded, device)
+    training = built(loaded, device, fresh=False)
     torch.set_num_threads(int(stored.provenance["threads"]))
     checkpoint.refuse_other_images(stored, fingerprints(training.data, test=False), folder.last)
     try:
@@ -150,17 +158,22 @@ def _restored(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device: str
 def _train_and_evaluate(parts: ActiveRun, *, metrics_bytes: int) -> RunFolder:
     """Train from the present position to the end, evaluate, report."""
     folder, training = parts.folder, parts.training
-    again = shlex.join(["matx", "run", "--resume", str(folder.path), *consent().words()])
-    with logged_to(folder.log), continued_by(f"continue with: {again}"):
+    command = shlex.join(["matx", "run", "--resume", str(folder.path), *consent().words()])
+    again = f"continue with: {command}"
+    kept, often = partial(checkpoint.kept, folder), " (-s Experiment.checkpoint_every=STEPS saves more often)"
+    rather = again + ("" if training.experiment.checkpoint_every else often)
+    with machine_faults(folder.path, kept, rather), logged_to(folder.log), continued_by(again):
         log.info("%s in %s on %s", parts.name, folder.path, training.device)
         try:
             train(parts, metrics_bytes)
             _finish(parts)
-        except KeyboardInterrupt:
-            log.info("stopped by the user")
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                log.info("stopped by the user")
+            with suppress(OSError):  # what is said is why the run ended
+                parts.stopwatch.write(folder.timing)
             raise
-        finally:
-            parts.stopwatch.write(folder.timing)
+        parts.stopwatch.write(folder.timing)
         log.info("finished")
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +15,14 @@ from matx.plugins import load_plugin
 from matx.run.execution import resume, run
 from matx.runtime.folder import RUNS, RunFolder
 from matx.runtime.identity import common_options, identity_of, refuse_other
-from matx.runtime.interrupt import continued_by
+from matx.runtime.interrupt import continued_by, deferred_signals, interrupted_by
 from matx.runtime.progress import Display
 from matx.runtime.stored import read_identity, with_run_name
 from matx.runtime.workers import WorkerPool, usable_cores
 
 __all__ = ["Planned", "Swept", "parse_seeds", "plan", "sweep"]
+
+_STOPPING = "stopping: runs that are being trained save first; a second signal stops at once"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +126,15 @@ def sweep(
     pool: WorkerPool[Planned] = WorkerPool(work or do, min(jobs or usable_cores(), max(1, len(left))))
     done = len(planned) - len(left)
     try:
-        with continued_by("the same command continues the queue"), display.bar("runs", len(planned), done) as bar:
+        with (
+            continued_by("the same command continues the queue"),
+            deferred_signals(display.say, _STOPPING) as stopped,
+            display.bar("runs", len(planned), done) as bar,
+        ):
             while left or pool.busy():
+                if stopped():
+                    pool.stop()
+                    raise KeyboardInterrupt
                 while left and pool.idle():
                     task = left.pop(0)
                     pool.assign(task, task)
@@ -143,12 +153,13 @@ def do(task: Planned, report: Callable[[Any], Any]) -> str:
     import torch
 
     torch.set_num_threads(1)
-    for plugin in task.plugins:
-        load_plugin(plugin)
-    loaded = with_run_name(load_experiment([task.file], task.bindings), task.file)
-    if task.folder.is_dir():
-        return str(resume(task.folder, loaded=loaded, device=None if task.device == "auto" else task.device).path)
-    return str(run(loaded, out=task.folder, device=task.device, command=task.command).path)
+    with interrupted_by(signal.SIGTERM):
+        for plugin in task.plugins:
+            load_plugin(plugin)
+        loaded = with_run_name(load_experiment([task.file], task.bindings), task.file)
+        if task.folder.is_dir():
+            return str(resume(task.folder, loaded=loaded, device=None if task.device == "auto" else task.device).path)
+        return str(run(loaded, out=task.folder, device=task.device, command=task.command).path)
 
 
 def _refuse_another(folder: Path, loaded: Loaded) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from matx.errors import CheckpointError, DamagedError
+from matx.errors import CheckpointError, DamagedError, MatxError
 from matx.runtime.files import keep_as, name_unchecked, read_torch, write_torch
 from matx.runtime.folder import RunFolder
 from matx.runtime.identity import common_options, refuse_other, upgraded
 
 __all__ = [
     "Checkpoint",
+    "kept",
     "load",
     "load_last",
     "load_of",
@@ -136,6 +137,16 @@ def load_last(folder: RunFolder) -> Checkpoint:
             folder.last.replace(folder.last.with_name("damaged.pt"))
         folder.previous.replace(folder.last)
         return found
+
+
+def kept(folder: RunFolder) -> str:
+    """What of a run is on the disk, in a sentence."""
+    for file in (folder.last, folder.previous):
+        try:
+            return f"{file} is whole and holds the state {_when(load(file))}"
+        except (MatxError, OSError, MemoryError):
+            continue
+    return f"{folder.last} cannot be read now"
 
 
 def _position(found: Checkpoint) -> tuple[int, int]:

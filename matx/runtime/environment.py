@@ -70,6 +70,7 @@ def describe(*, device: torch.device, seed: int, data: Mapping[str, str], comman
         "date": datetime.now(UTC).date().isoformat(),
         "seed": seed,
         "data": dict(data),
+        "directory": str(Path.cwd()),
         "git": git_state(Path.cwd()),
         "plugins": loaded_files(),
         "command": list(command),

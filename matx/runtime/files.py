@@ -10,8 +10,10 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -52,8 +54,11 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # a folder that cannot be written: what is said is why the write failed
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         raise
     _flush_folder(path.parent)
 
@@ -95,7 +100,33 @@ def read_npz(path: Path) -> tuple[dict[str, NDArray[Any]], bool]:
 def write_torch(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a file by what `torch.save` makes of a mapping and its checksum."""
     stored = with_digest(value)
-    write_file(path, lambda file: torch.save(stored, file))
+
+    def write(file: BinaryIO) -> None:
+        watched = _Watched(file)
+        try:
+            torch.save(stored, cast("IO[bytes]", watched))
+        except RuntimeError as error:
+            raise watched.failure or error from error
+
+    write_file(path, write)
+
+
+@dataclass(eq=False)
+class _Watched:
+    """A file that keeps why a write failed: torch says only that one did."""
+
+    file: BinaryIO
+    failure: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def read_torch(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Any], bool]:

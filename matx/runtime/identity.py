@@ -20,7 +20,16 @@ from matx.experiment import Experiment, Peer, splits_of, trained_teachers
 from matx.learner import weights_file
 from matx.registration import REGISTRIES
 
-__all__ = ["common_options", "differences", "identity_of", "images_of", "refuse_other", "settings", "upgraded"]
+__all__ = [
+    "as_it_was",
+    "common_options",
+    "differences",
+    "identity_of",
+    "images_of",
+    "refuse_other",
+    "settings",
+    "upgraded",
+]
 
 _SHOWN = 6
 _CONTENT = "content "
@@ -131,6 +140,12 @@ def upgraded(stored: Mapping[str, str], given: Mapping[str, str]) -> dict[str, s
     """
     found = common_options({path: _renamed(path, stored) for path in stored}, given)
     return found | {path: text for path, text in given.items() if text.startswith(_CONTENT)}
+
+
+def as_it_was(given: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
+    """An identity in which the content of a path that is gone is the stored one: what it held is known from then."""
+    gone = f"{_CONTENT}missing"
+    return {path: stored.get(path, text) if text == gone else text for path, text in given.items()}
 
 
 def common_options(stored: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:

@@ -6,11 +6,12 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from matx.errors import MatxError
 from matx.registration import REGISTRIES
+from matx.runtime.faults import fault_of
 
 __all__ = ["explained", "logged_to"]
 
@@ -18,7 +19,7 @@ __all__ = ["explained", "logged_to"]
 @contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Append what the matx logger says, from INFO up, to a file; an error leaves its traceback there, and says so."""
-    logger, handler = logging.getLogger("matx"), logging.FileHandler(path, encoding="utf-8")
+    logger, handler = logging.getLogger("matx"), _LogFile(path, encoding="utf-8")
     handler.setLevel(logging.INFO)
     handler.setFormatter(logging.Formatter("%(levelname)-7s %(message)s"))
     before = logger.level
@@ -29,12 +30,23 @@ def logged_to(path: Path) -> Iterator[None]:
     except Exception as error:
         # Past the logger, whose other handlers show the error on the terminal in one sentence.
         handler.emit(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, explained(error), (), sys.exc_info()))
-        error.add_note(f"its traceback is in {path}")
+        if path.is_file() and not handler.failed:
+            error.add_note(f"its traceback is in {path}")
         raise
     finally:
         logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
         logger.setLevel(before)
+
+
+class _LogFile(logging.FileHandler):
+    """A log whose disk may fail: what writes elsewhere fails too, and says so; nothing is printed from here."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, logging's own name
+        self.failed = True
 
 
 def explained(error: Exception) -> str:
@@ -44,6 +56,9 @@ def explained(error: Exception) -> str:
         return "; ".join([str(error), *notes])
     place = _component_place(error)
     what = f"{type(error).__name__}: {error}".rstrip(": ") + (f" ({place})" if place else "")
+    fault = None if place else fault_of(error)
+    if fault is not None:
+        return "; ".join([fault.what, fault.help, *notes])
     hint = [] if place or notes else ["this is a defect of matx or of a plug-in: --debug shows where"]
     return "; ".join([what, *notes, *hint])
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,10 @@ __all__ = ["load_own", "read_environment", "read_identity", "with_run_name"]
 
 
 def load_own(folder: RunFolder, bindings: Sequence[str] = ()) -> Loaded:
-    """The experiment of a run folder, with the plug-ins that it was started with, if the user consents to them."""
+    """The experiment of a run folder, with the plug-ins that it was started with, if the user consents to them.
+
+    A relative path that leads nowhere from here is taken from the directory in which the run was started.
+    """
     given = (Path(file) for file in read_environment(folder)["plugins"])
     files = [file.parent if file.name == "__init__.py" else file for file in given]
     wanted = [file for file in files if module_name(file) not in sys.modules]
@@ -34,7 +37,25 @@ def load_own(folder: RunFolder, bindings: Sequence[str] = ()) -> Loaded:
         raise ConfigError([*refused, *error.problems]) from error
     if refused:
         raise ConfigError(refused)
-    return loaded
+    home = read_environment(folder).get("directory")
+    return loaded if home is None else replace(loaded, experiment=_from(Path(home), loaded.experiment))
+
+
+def _from(home: Path, value: Any) -> Any:
+    """A value of the experiment, with every relative path in it that is only found from `home` as that one."""
+    if isinstance(value, Path):
+        return home / value if not value.is_absolute() and not value.exists() and (home / value).exists() else value
+    if isinstance(value, Mapping):
+        found: Any = {key: _from(home, item) for key, item in value.items()}
+        return found if any(found[key] is not item for key, item in value.items()) else value
+    if isinstance(value, list | tuple):
+        items = [_from(home, item) for item in value]
+        return type(value)(items) if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    if is_dataclass(value) and not isinstance(value, type):
+        options = {option.name: getattr(value, option.name) for option in fields(value) if option.init}
+        changed = {name: new for name, old in options.items() if (new := _from(home, old)) is not old}
+        return replace(value, **changed) if changed else value
+    return value
 
 
 def read_identity(folder: RunFolder) -> dict[str, str]:

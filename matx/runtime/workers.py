@@ -6,13 +6,15 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
-from matx.errors import RunError
+from matx.errors import MachineError, RunError
+from matx.runtime.interrupt import STOPS
 from matx.runtime.log import explained
 
 __all__ = ["Event", "Work", "Worker", "WorkerPool", "usable_cores"]
@@ -24,7 +26,10 @@ Work = Callable[[Any, Callable[[Any], Any]], Any]
 
 @dataclass(frozen=True)
 class Event(Generic[Job]):
-    """What a worker sent: `reported` (it waits for a reply), `done`, `failed` (with a sentence), or `crashed`."""
+    """What a worker sent: `reported` (it waits for a reply), `done`, or why not, in a sentence.
+
+    `failed`; `fault`: the machine failed, so that other jobs will, too; `stopped` by a signal; `crashed`.
+    """
 
     kind: str
     worker: Worker[Job]
@@ -78,10 +83,19 @@ class WorkerPool(Generic[Job]):
         worker.reply(task)
 
     def wait(self, timeout: float) -> list[Event[Job]]:
-        """What busy workers send within so many seconds; after `done`, `failed` and `crashed` a worker has no job."""
+        """What busy workers send within so many seconds; after all but `reported` a worker has no job."""
         ready = wait([worker.connection for worker in self.busy()], timeout)
         events = [self._event(worker) for worker in self.busy() if worker.connection in ready]
         return [event for event in events if event is not None]
+
+    def stop(self) -> None:
+        """Send SIGTERM to those at work, which `interrupted_by` makes Interrupted, and wait until they have ended."""
+        for worker in self.busy():
+            if worker.process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(worker.process.pid, signal.SIGTERM)
+        while self.busy():
+            self.wait(1.0)
 
     def terminate(self) -> None:
         """End every process at once."""
@@ -141,8 +155,10 @@ def _started(work: Work, position: int) -> Worker[Any]:
 
 
 def _serve(connection: Connection, work: Work) -> None:
-    """What a worker process runs: it ignores Ctrl-C, which its parent handles, and ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """What a worker process runs: it ignores what a terminal sends, which its parent handles, and ends with it."""
+    for number in STOPS:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def report(message: Any) -> Any:
@@ -163,6 +179,10 @@ def _outcome(work: Work, task: Any, report: Callable[[Any], Any]) -> tuple[str, 
         return "done", work(task, report)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
+    except KeyboardInterrupt as stop:
+        return "stopped", str(stop)
+    except MachineError as error:
+        return "failed" if error.memory else "fault", explained(error)
     except Exception as error:  # the caller goes on with other tasks and shows this one
         return "failed", explained(error)
 

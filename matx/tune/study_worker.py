@@ -11,6 +11,7 @@ from typing import Any
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from matx.errors import MachineError
 from matx.runtime.workers import Event, WorkerPool
 from matx.tune.pruning import why_pruned
 from matx.tune.trial_queue import TrialQueue, counted_trials, finished_trials
@@ -152,6 +153,8 @@ class StudyWorker:
             event.worker.reply(self._continues(trial, content))
         elif event.kind == "done":
             self._done(trial, content)
+        elif event.kind == "fault":
+            raise MachineError(str(content))
         elif event.kind == "failed":
             self._end(self.queue.fail(trial, reason=content), trial, "failed", reason=content)
         else:

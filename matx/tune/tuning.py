@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -38,8 +37,6 @@ __all__ = ["Request", "tune"]
 
 log = logging.getLogger("matx.tune")
 _STOPPING = "stopping; trials that are being trained are queued again"
-_STOPS = (signal.SIGINT, signal.SIGTERM)
-"""Deferred, since in the middle of a write they would leave the journal locked; clusters send SIGTERM."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +68,7 @@ def tune(
         recipe.write_text(loaded.text, encoding="utf-8")
         starts = starting_points(loaded.experiment.tune, own_values(recipe, loaded.experiment.tune))
     where = request.storage or str(folder.journal)
-    with _quiet(), deferred_signals(display.say, _STOPPING, _STOPS) as stopped, storage_errors(where):
+    with _quiet(), deferred_signals(display.say, _STOPPING) as stopped, storage_errors(where):
         opened = open_study(loaded, folder, request.storage)
         resources = Resources(
             pool=WorkerPool(work, jobs), device=device, display=display, stopped=stopped, lease=request.lease
