@@ -47,6 +47,10 @@ class Normalised(nn.Module):
         return logits
 
 
+_NAME = 255
+"""Characters that the name of a file may have."""
+
+
 @dataclass(eq=False)
 class Learner:
     """A live classifier. `module` takes images in [0,1]; a frozen one has no optimizer."""
@@ -214,6 +218,8 @@ def read_weights(spec: str, name: str) -> Mapping[str, Tensor]:
 
 def weights_file(spec: str, name: str) -> tuple[Path, str]:
     """The file that holds the weights of `FOLDER[:PEER]` or a file, and under which peer's name; it is there."""
+    if any(len(part) > _NAME for part in Path(spec).parts):
+        raise CheckpointError(f"Peer.weights: got a name of {len(spec)} characters; allowed: a run folder or a file")
     text, colon, other = spec.rpartition(":")
     path, peer = (Path(text), other) if colon and not Path(spec).exists() else (Path(spec), name)
     file = path / "checkpoints" / "best.pt" if path.is_dir() else path

@@ -82,9 +82,10 @@ def _check_component(kind: str, name: str, *, as_json: bool) -> int:
 
 
 def _check_models(loaded: Loaded) -> None:
-    """Open the data and send two blank images through each architecture."""
+    """Open the data, look for weights, and send two blank images through each architecture."""
     from matx.errors import DataError, ModelError
     from matx.experiment import check_classes
+    from matx.learner import weights_file
 
     try:
         data = loaded.experiment.dataset()
@@ -94,6 +95,9 @@ def _check_models(loaded: Loaded) -> None:
             "--no-data leaves data and networks out"
         ) from error
     check_classes(loaded.experiment, data.num_classes)
+    for name, peer in loaded.experiment.peers.items():
+        if peer.weights is not None:
+            weights_file(peer.weights, name)
     checked: list[object] = []
     for name, peer in loaded.experiment.peers.items():
         if peer.architecture in checked:

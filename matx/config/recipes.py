@@ -11,6 +11,9 @@ from matx.errors import ConfigError, did_you_mean
 
 __all__ = ["find_recipe", "include_candidates", "packaged_recipes", "recipe_root", "show_path"]
 
+_NAME = 255
+"""Characters that the name of a file may have."""
+
 
 def recipe_root() -> Path:
     """The folder of the packaged recipes: `matx/gin` in a wheel, `gin/` beside `matx/` in a checkout."""
@@ -33,6 +36,8 @@ def find_recipe(name: str | Path) -> Path:
 
     ConfigError with the nearest name where there is none.
     """
+    if any(len(part) > _NAME for part in Path(name).parts):
+        raise ConfigError([f"{str(name)[:40]}...: got a name of {len(str(name))} characters, allowed: that of a file"])
     for candidate in _spellings(Path(), str(name)) + _spellings(recipe_root(), str(name)):
         if candidate.is_file():
             return candidate

@@ -19,7 +19,7 @@ from matx.evaluation.target import Target, WeightSet
 from matx.measure import Measured, Verified, verify
 from matx.measure.sanity import FULL, Effort
 from matx.report import Seconds, html, markdown
-from matx.results import Results, read_results, write_flags, write_results
+from matx.results import Results, finished_results, write_flags, write_results
 from matx.runtime.environment import provenance
 from matx.runtime.files import write_json, write_text
 from matx.runtime.lock import folder_lock
@@ -58,10 +58,9 @@ def run_evaluation(evaluator: Evaluator, folder: EvalFolder, effort: Effort | No
     What is finished is read, not done again. No effort: scores that nobody has checked stay 'not checked'.
     """
     known = read_findings(folder.sanity)
-    if folder.finished:
-        found = read_results(folder.results)
-        if effort is None or (found.effort == known.effort and known.effort in (effort.name, FULL.name)):
-            return found
+    found = finished_results(folder.results)
+    if found is not None and (effort is None or found.effort == known.effort in (effort.name, FULL.name)):
+        return found
     with folder_lock(folder.path), logged_to(folder.log):
         return _evaluated(evaluator, folder, effort)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,7 +70,10 @@ def target_of_folder(loaded: Loaded, name: str, folder: RunFolder, selection: Se
         file = folder.best if which == "best" else folder.last
         if not file.is_file():
             _refuse_missing(folder, which)
-        found = checkpoint.load_of(file, identity, device=place)
+        if which == "best":
+            found = checkpoint.load_of(file, identity, device=place)
+        else:
+            found, file = _last(folder, identity, place)
         _refuse_other_models(found, experiment, folder)
         stored[which] = found.training
     _refuse_other_epoch(folder, stored, identity)
@@ -167,13 +171,22 @@ def _refuse_other_epoch(folder: RunFolder, stored: Mapping[str, State], identity
     """
     if "best" not in stored or not folder.last.is_file():
         return
-    last = stored["last"] if "last" in stored else checkpoint.load_of(folder.last, identity).training
+    last = stored["last"] if "last" in stored else _last(folder, identity, "cpu")[0].training
     found, (epoch, _) = stored["best"]["position"], last["position"]
     if last["best"] is not None and found[0] <= epoch and list(found) != [last["best"][0], 0]:
         raise CheckpointError(
             f"{folder.best}: got the state after epoch {found[0]}, allowed: that after epoch {last['best'][0]}, which "
             f"{folder.last} says was the best"
         )
+
+
+def _last(
+    folder: RunFolder, identity: Mapping[str, str], device: torch.device | str
+) -> tuple[checkpoint.Checkpoint, Path]:
+    """The latest whole checkpoint, which must be of this experiment, and its file."""
+    found, file = checkpoint.read_last(folder, device)
+    checkpoint.refuse_other_experiment(found, identity, file)
+    return found, file
 
 
 def _bare(name: str, experiment: Experiment, data: Data, device: torch.device) -> nn.Module:

@@ -146,7 +146,7 @@ class Experiment:
     """What is done to training images, in this order; the same for all peers."""
     validation: Annotated[float, Range(0, 0.9, open="low")] = 0.1
     """The share of train carved out for validation where the dataset has no split of its own."""
-    train_limit: Annotated[int, Range(1)] | None = None
+    train_limit: Annotated[int, Range(2)] | None = None
     """At most so many training images (a fixed, stratified choice); None: all."""
     label_noise: Annotated[float, Range(0, 1, open="high")] = 0.0
     """The share of the training images whose label is made wrong, drawn by the seed; validation and test stay as they

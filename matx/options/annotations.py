@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from matx.errors import did_you_mean
-from matx.options.ranges import Range
+from matx.options.ranges import LARGEST, Range
 
 __all__ = [
     "BROKEN",
@@ -219,5 +219,7 @@ def short(value: Any) -> str:
     """A value as written, cut to a readable length; what overflowed reads as such."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value} (too large for a number)"
+    if isinstance(value, float) and abs(value) > LARGEST:
+        return f"{value} (too large for a 32-bit number)"
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

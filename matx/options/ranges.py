@@ -11,9 +11,15 @@ from matx.errors import OptionError
 __all__ = ["Range"]
 
 
+LARGEST = 3.4028234663852886e38
+"""Of the 32-bit numbers."""
+
+
 @dataclass(frozen=True)
 class Range:
-    """The finite numbers from `low` to `high`, as in `alpha: Annotated[float, Range(0, 1)]`; NaN lies in none.
+    """The numbers from `low` to `high`, as in `alpha: Annotated[float, Range(0, 1)]`; NaN lies in none.
+
+    Nor does what is too large for the 32-bit numbers that networks calculate with.
 
     `open` names the ends that are excluded themselves.
     """
@@ -32,7 +38,7 @@ class Range:
     def __contains__(self, value: float) -> bool:
         above = value > self.low if self.open in ("low", "both") else value >= self.low
         below = value < self.high if self.open in ("high", "both") else value <= self.high
-        return above and below and math.isfinite(value)
+        return above and below and abs(value) <= LARGEST
 
     def __str__(self) -> str:
         low = f"over {self.low}" if self.open in ("low", "both") else f"{self.low} or more"

@@ -8,6 +8,7 @@ from matx.results.results import (
     MetricUsed,
     Results,
     SanityReason,
+    finished_results,
     read_results,
     write_results,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Results",
     "SanityReason",
     "Score",
+    "finished_results",
     "headings",
     "mean_of",
     "models_of",

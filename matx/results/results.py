@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -17,7 +18,19 @@ from matx.results.schema_1 import convert
 from matx.results.score import Score
 from matx.runtime.files import name_unchecked, plain, write_json
 
-__all__ = ["RESULTS", "SCHEMA", "AttackUsed", "MetricUsed", "Results", "SanityReason", "read_results", "write_results"]
+__all__ = [
+    "RESULTS",
+    "SCHEMA",
+    "AttackUsed",
+    "MetricUsed",
+    "Results",
+    "SanityReason",
+    "finished_results",
+    "read_results",
+    "write_results",
+]
+
+log = logging.getLogger("matx.run")
 
 SCHEMA = 2
 """The version of results.json that this code writes; it also reads schema 1."""
@@ -161,6 +174,17 @@ def write_results(path: Path, found: Results) -> None:
     content = plain(found.content())
     _check(content, str(path))
     write_json(path, with_digest(content))
+
+
+def finished_results(path: Path) -> Results | None:
+    """The results in a file; None where there are none yet, and where it is damaged, which is said."""
+    if not path.is_file():
+        return None
+    try:
+        return read_results(path)
+    except RunError as error:
+        log.warning("%s; it is made again", error)
+        return None
 
 
 def read_results(path: Path | str) -> Results:

@@ -16,9 +16,9 @@ from matx.config import Loaded
 from matx.consent import consent
 from matx.data import fingerprints, read_through
 from matx.engine import Training, normalised_by_parts, start
-from matx.errors import CheckpointError
+from matx.errors import CheckpointError, RunError
 from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
-from matx.results import Results, write_results
+from matx.results import Results, finished_results, read_flags, write_results
 from matx.run.active_run import ActiveRun, train
 from matx.run.reporting import write_reports
 from matx.runtime import checkpoint
@@ -95,7 +95,7 @@ def resume(
     name, place = (str(read_environment(folder)[key]) for key in ("experiment", "device"))
     loaded = loaded or load_own(folder)
     identity = identity_of(loaded.experiment)
-    if folder.finished:
+    if finished_results(folder.results) is not None and _whole_flags(folder):
         checkpoint.refuse_other_experiment(checkpoint.load(folder.last), identity, folder.last)
         display.say(f"{path}: this run is finished already; nothing was left to do")
         return folder
@@ -176,6 +176,16 @@ def _train_and_evaluate(parts: ActiveRun, *, metrics_bytes: int) -> RunFolder:
         parts.stopwatch.write(folder.timing)
         log.info("finished")
     return folder
+
+
+def _whole_flags(folder: RunFolder) -> bool:
+    """Whether flags.npz is what was written; runs of before may have none."""
+    try:
+        read_flags(folder.path)
+    except RunError as error:
+        log.warning("%s; they are made again", error)
+        return False
+    return True
 
 
 def _finish(parts: ActiveRun) -> None:

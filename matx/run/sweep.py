@@ -12,6 +12,7 @@ from matx.config import Loaded, load_experiment
 from matx.consent import consent
 from matx.errors import OptionError, RunError
 from matx.plugins import load_plugin
+from matx.results import finished_results
 from matx.run.execution import resume, run
 from matx.runtime.folder import RUNS, RunFolder
 from matx.runtime.identity import common_options, identity_of, refuse_other
@@ -40,7 +41,7 @@ class Planned:
     @property
     def finished(self) -> bool:
         """Whether its figures are there."""
-        return RunFolder(self.folder).finished
+        return finished_results(RunFolder(self.folder).results) is not None
 
 
 @dataclass(frozen=True)

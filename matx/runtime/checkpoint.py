@@ -21,6 +21,7 @@ __all__ = [
     "load",
     "load_last",
     "load_of",
+    "read_last",
     "refuse_other_experiment",
     "refuse_other_images",
     "save",
@@ -124,19 +125,26 @@ def load_of(
     return found
 
 
-def load_last(folder: RunFolder) -> Checkpoint:
-    """The latest whole checkpoint of a locked run folder; where last.pt is damaged, the one before takes its place."""
+def read_last(folder: RunFolder, device: torch.device | str = "cpu") -> tuple[Checkpoint, Path]:
+    """The latest whole checkpoint of a run folder and its file: where last.pt is damaged, the one before."""
     try:
-        return load(folder.last)
+        return load(folder.last, device), folder.last
     except DamagedError as error:
         if not folder.previous.is_file():
             raise
-        found = load(folder.previous)
+        found = load(folder.previous, device)
         log.warning("%s; the checkpoint before it is used, which holds the state %s", error, _when(found))
+        return found, folder.previous
+
+
+def load_last(folder: RunFolder) -> Checkpoint:
+    """The latest whole checkpoint of a locked run folder; where last.pt is damaged, the one before takes its place."""
+    found, file = read_last(folder)
+    if file == folder.previous:
         if folder.last.exists():
             folder.last.replace(folder.last.with_name("damaged.pt"))
         folder.previous.replace(folder.last)
-        return found
+    return found
 
 
 def kept(folder: RunFolder) -> str:

@@ -57,7 +57,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException as error:
         with suppress(OSError):  # a folder that cannot be written: what is said is why the write failed
             partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
     _flush_folder(path.parent)
@@ -155,13 +155,25 @@ def keep_as(path: Path, other: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers left behind in a folder and below."""
+    """Remove what killed writers left behind in a locked folder and below."""
     for partial in folder.rglob(f".*{_PARTIAL}"):
         try:
-            if time.time() - partial.stat().st_mtime > _STALE:
+            if not _written_here(partial) or time.time() - partial.stat().st_mtime > _STALE:
                 partial.unlink()
         except OSError:  # another process finished or removed it meanwhile
             continue
+
+
+def _written_here(partial: Path) -> bool:
+    """Whether a process of this machine has the number of the writer: it may be at work."""
+    number = partial.name.removesuffix(_PARTIAL).rpartition(".")[2].partition("-")[0]
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def plain(value: Any) -> Any:

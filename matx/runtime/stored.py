@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from matx.config import Loaded, load_experiment
 from matx.consent import refusal
+from matx.effect import has_effect
 from matx.errors import ConfigError, RunError
 from matx.plugins import load_plugin, module_name
 from matx.runtime.folder import RunFolder
@@ -52,10 +53,19 @@ def _from(home: Path, value: Any) -> Any:
         items = [_from(home, item) for item in value]
         return type(value)(items) if any(new is not old for new, old in zip(items, value, strict=True)) else value
     if is_dataclass(value) and not isinstance(value, type):
-        options = {option.name: getattr(value, option.name) for option in fields(value) if option.init}
-        changed = {name: new for name, old in options.items() if (new := _from(home, old)) is not old}
+        options = {option.name: _option(home, value, option) for option in fields(value) if option.init}
+        changed = {name: new for name, new in options.items() if new is not getattr(value, name)}
         return replace(value, **changed) if changed else value
     return value
+
+
+def _option(home: Path, owner: object, option: Field[Any]) -> Any:
+    """An option as `_from` gives it; a text on which no figure depends may be the path of something, too."""
+    value = getattr(owner, option.name)
+    if not isinstance(value, str) or has_effect(option) or not value:
+        return _from(home, value)
+    found = _from(home, Path(value))
+    return value if found == Path(value) else str(found)
 
 
 def read_identity(folder: RunFolder) -> dict[str, str]:

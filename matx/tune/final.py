@@ -129,8 +129,14 @@ def read_final(folder: StudyFolder) -> FinalComparison | None:
     """The final comparison of a finished study; None where there is none yet."""
     if not folder.final.is_file():
         return None
-    stored = json.loads(folder.final.read_text(encoding="utf-8"))
-    return FinalComparison(**{**stored, "comparisons": [PairedDifference(**entry) for entry in stored["comparisons"]]})
+    try:
+        stored = json.loads(folder.final.read_text(encoding="utf-8"))
+        pairs = [PairedDifference(**entry) for entry in stored["comparisons"]]
+        return FinalComparison(**{**stored, "comparisons": pairs})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{folder.final}: damaged ({type(error).__name__}: {error}); the command that ran the study makes it again"
+        ) from error
 
 
 def _decide(
@@ -219,7 +225,7 @@ def _write_front(opened: OpenStudy, trials: Sequence[FrozenTrial]) -> None:
     folder = opened.folder.path / "front"
     folder.mkdir(exist_ok=True)
     for old in folder.glob("trial-*.gin"):
-        old.unlink()
+        old.unlink(missing_ok=True)  # another process may end the study, too
     front = {trial.number for trial in opened.study.best_trials}
     for trial in finished_trials(trials):
         if trial.number in front:

@@ -139,8 +139,9 @@ def _refuse_other_storage(folder: StudyFolder, about: Mapping[str, str], where: 
             f"--storage: the record of {folder.path} is in {stored}, got {without_password(where)}; allowed: the same, "
             f"or another --study (where the record has moved, {folder.about} has to say so)"
         )
-    if not databases and not Path(where).is_file():
-        raise RunError(f"--study: {folder.path} has lost its record {where}; allowed: put it back, or another --study")
+    if not databases and (not Path(where).is_file() or not Path(where).stat().st_size):
+        lost = "an empty record" if Path(where).is_file() else "lost its record"
+        raise RunError(f"--study: {folder.path} has {lost} {where}; allowed: put it back, or another --study")
 
 
 def refuse_others(study: optuna.Study, identity: dict[str, Any], where: str) -> None:

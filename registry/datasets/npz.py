@@ -89,6 +89,8 @@ class Npz:
         except FileNotFoundError:
             raise DataError(f"datasets.npz.path: got {self.path!r}, which does not exist") from None
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise DataError(f"datasets.npz.path: {self.path} cannot be read ({error.strerror})") from error
             reason = "pickled objects, which are refused" if "pickle" in str(error) else f"damaged data ({error})"
             raise DataError(f"{self.path}: got {reason}; allowed: a .npz file of plain numeric arrays") from error
 

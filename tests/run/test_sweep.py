@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from sample_runs import QUICK
+from sample_scores import sample_results
 
 from matx.cli import main
 from matx.errors import OptionError, RunError
+from matx.results import write_results
 from matx.run import sweep
 
 TINY = QUICK.replace("Experiment.epochs = 2", "Experiment.epochs = 1").replace("train_limit = 150", "train_limit = 50")
@@ -28,7 +30,7 @@ def pretend(task: sweep.Planned, tell: Callable[[Any], Any]) -> str:
     if seed == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     task.folder.mkdir(parents=True)
-    (task.folder / "results.json").write_text("{}")
+    write_results(task.folder / "results.json", sample_results())
     return str(task.folder)
 
 

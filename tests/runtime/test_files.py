@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def test_a_write_that_fails_keeps_the_old_content(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"], "a partial file is left"
 
 
-def test_a_killed_writer_leaves_no_content_and_its_leftover_is_removed_later(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_no_content_and_its_leftover_is_removed(tmp_path: Path) -> None:
     write_json(tmp_path / "out.json", {"whole": True})
     done = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path)
     assert done.returncode == -signal.SIGKILL, "the writer was not killed in the middle"
@@ -70,9 +71,13 @@ def test_a_killed_writer_leaves_no_content_and_its_leftover_is_removed_later(tmp
     (left,) = (path for path in tmp_path.iterdir() if path.name != "out.json")
     assert left.name.startswith("."), "the leftover is not hidden"
     assert list(tmp_path.rglob("*.json")) == [tmp_path / "out.json"], "the leftover is found as content"
+    mine = left.with_name(re.sub(r"\.\d+-", f".{os.getpid()}-", left.name))
+    mine.touch()
     remove_leftovers(tmp_path)
-    assert left.exists(), "a file that may still be written was removed"
-    os.utime(left, (time.time() - 7200,) * 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([mine.name, "out.json"]), (
+        "the leftover of a killed process stays, or a file that may still be written was removed"
+    )
+    os.utime(mine, (time.time() - 7200,) * 2)
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"], "the leftover stays for ever"
 

@@ -125,6 +125,11 @@ def test_another_record_than_the_folder_s_is_refused(tuned: Tuned, tmp_path: Pat
     assert not (tmp_path / "other.log").exists(), "and no record begun"
     tuned(3, storage=str(folder.journal))
     assert len(finished_trials(record(folder))) == 3, "the same record by its path is the same"
+    shutil.copy(folder.journal, tmp_path / "kept.log")
+    folder.journal.write_bytes(b"")
+    with pytest.raises(RunError, match="has an empty record"):
+        tuned(4)
+    shutil.copy(tmp_path / "kept.log", folder.journal)
     shutil.move(folder.journal, tmp_path / "moved.log")
     with pytest.raises(RunError, match="has lost its record"):
         tuned(4)
