@@ -143,7 +143,7 @@ def upgraded(stored: Mapping[str, str], given: Mapping[str, str]) -> dict[str, s
 
 
 def as_it_was(given: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
-    """An identity in which the content of a path that is gone is the stored one: what it held is known from then."""
+    """An identity in which the content of a path that is gone is the stored one, as it was then."""
     gone = f"{_CONTENT}missing"
     return {path: stored.get(path, text) if text == gone else text for path, text in given.items()}
 
