@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import matx
-from matx.errors import CheckpointError, MatxError, OptionError, RunError
+from matx.errors import MatxError, OptionError, RunError
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_errors_are_sentences(run: matx.LoadedRun, tmp_path: Path) -> None:
     cases: list[tuple[object, type[MatxError], str]] = [
         (lambda: run.peer("nobody"), RunError, "got 'nobody', allowed: "),
         (lambda: run.peer(run.peers[0], checkpoint="first"), OptionError, "allowed: best, last"),
-        (lambda: run.peer(run.peers[0], weights="ema"), CheckpointError, "keeps no moving average"),
+        (lambda: run.peer(run.peers[0], weights="mean"), OptionError, "weights: got 'mean', allowed: raw, ema"),
         (lambda: run.adversarial(run.peers[0], images, labels, "linf:0.77"), OptionError, "got linf:0.77, allowed: "),
         (lambda: matx.load(tmp_path / "none"), RunError, "no such run folder"),
     ]
