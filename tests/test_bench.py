@@ -39,7 +39,7 @@ def test_the_plain_mutual_loop_has_the_losses_and_passes_of_mat() -> None:
     live = training("tiny", batch_size=6, peers=3)
     batch, loop = first_batch(live), plain(live)
     examples = craft_all(live, batch)
-    found = loop.losses([examples[name][0] for name in live.learners], batch.labels)
+    found = loop.losses([examples[name].views[0] for name in live.learners], batch.labels)
     expected = [float(loss.detach()) for loss in found]
     live.passes.forward = live.passes.backward_input = 0
     losses = step(live, batch).losses

@@ -91,6 +91,16 @@ def noise(loaded: Loaded, folder: Path) -> list[str]:
 
 def flops(architecture: Any, image_shape: tuple[int, int, int], classes: int) -> tuple[int, int, int]:
     """Of a forward, of a backward to the image alone, and of one to the weights alone, by an image."""
+    key = (repr(architecture), image_shape, classes)
+    if key not in _KNOWN:
+        _KNOWN[key] = _flops(architecture, image_shape, classes)
+    return _KNOWN[key]
+
+
+_KNOWN: dict[tuple[str, tuple[int, int, int], int], tuple[int, int, int]] = {}
+
+
+def _flops(architecture: Any, image_shape: tuple[int, int, int], classes: int) -> tuple[int, int, int]:
     with torch.device("meta"):
         network = architecture(image_shape, classes)
         images, labels = torch.empty(2, *image_shape), torch.zeros(2, dtype=torch.int64)
