@@ -16,6 +16,7 @@ from matx import __version__
 from matx.cli.check import check
 from matx.cli.compare import compare
 from matx.cli.components import listing
+from matx.cli.doctor import doctor
 from matx.cli.eval import evaluate
 from matx.cli.export import export
 from matx.cli.options import say
@@ -35,7 +36,7 @@ def cli() -> None:
     """Mutual adversarial training, declared in gin: peers that attack themselves and teach each other."""
 
 
-for verb in (run, tune, evaluate, compare, export, report, listing, show, check):
+for verb in (run, tune, evaluate, compare, export, report, doctor, listing, show, check):
     cli.add_command(verb)
 
 
