@@ -11,6 +11,7 @@ __all__ = [
     "DamagedError",
     "DataError",
     "ExchangeError",
+    "LostProcessError",
     "MachineError",
     "MatxError",
     "ModelError",
@@ -81,6 +82,10 @@ class MachineError(RunError):
         super().__init__(sentence)
         self.memory = memory
         """True: too little of it; otherwise no work that writes can go on."""
+
+
+class LostProcessError(RunError):
+    """Another process of the same run is gone, or does not answer."""
 
 
 class NotFiniteError(RunError):

@@ -51,3 +51,14 @@ def test_functions_take_few_parameters() -> None:
 
     many = [where for where, function in functions(("matx", "registry")) if count(function) > PARAMETERS]
     assert many == [], f"functions of more than {PARAMETERS} parameters outside the command line"
+
+
+def test_torch_distributed_is_imported_in_one_package() -> None:
+    users = set()
+    for file in sorted([*(ROOT / "matx").rglob("*.py"), *(ROOT / "registry").rglob("*.py")]):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+            if any(name.startswith("torch.distributed") for name in names):
+                users.add(file.relative_to(ROOT).parts[1])
+    assert users == {"distributed"}, "torch.distributed is imported elsewhere than in matx/distributed, or nowhere"

@@ -29,7 +29,7 @@ from matx.data import MemorySplit, channel_statistics
 from matx.interfaces import Attack
 from matx.learner import Normalised
 from matx.measure import EvaluationSettings, Rate, flags_of
-from matx.measure.sanity import EFFORTS, Effort, inspect, verdict
+from matx.measure.sanity import EFFORTS, Effort, Scored, inspect, verdict
 from matx.randomness import SampleGenerator
 from matx.threat import ThreatModel
 
@@ -105,7 +105,9 @@ def measured(
     settings = EvaluationSettings(attacks=suite, seed=seed)
     flags = flags_of({"model": module}, split, settings)["model"]
     began = time.process_time()
-    found = inspect(module, split, settings, flags, searches=searches, others=before, effort=effort)
+    found = inspect(
+        Scored(module=module, split=split, flags=flags), settings, searches=searches, others=before, effort=effort
+    )
     row = {
         "model": f"seed {seed}, width {width}, trained on {key or 'clean images'}",
         "images": len(images.test),

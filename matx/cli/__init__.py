@@ -20,6 +20,7 @@ from matx.cli.doctor import doctor
 from matx.cli.eval import evaluate
 from matx.cli.export import export
 from matx.cli.options import say
+from matx.cli.processes import follower_is_silent
 from matx.cli.report import report
 from matx.cli.run import run
 from matx.cli.show import show
@@ -47,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    with follower_is_silent():
+        return _main(given, debug=debug, ends=arguments is None)
+
+
+def _main(given: list[str], *, debug: bool, ends: bool) -> int:
     try:
         with interruptible():
             code = cli.main(given, prog_name="matx", standalone_mode=False)
@@ -64,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _stopped(error.__context__)  # click could not write of it: the terminal is gone
         return _failed(error, 1, debug=debug)
     finally:
-        if arguments is None:  # the program is over: nothing is left to stop but the interpreter's own end
+        if ends:  # the program is over: nothing is left to stop but the interpreter's own end
             for number in STOPS:
                 signal.signal(number, signal.SIG_IGN)
             _forget_lost_terminal()

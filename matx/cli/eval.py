@@ -11,9 +11,11 @@ import click
 
 from matx.cli.eval_options import Beside, Measured, Models, beside_options, measured_options, models_options
 from matx.cli.options import common, device, display, json_option, say, show_json, spelled
+from matx.cli.processes import joined, launched, processes
 from matx.cli.results import show_results
 
 if TYPE_CHECKING:
+    from matx.distributed import World
     from matx.evaluation import Asked, ExportedFolder, Selection, Target
 
 __all__ = ["evaluate"]
@@ -26,9 +28,12 @@ _STRONGEST = "autoattack"
 @measured_options
 @beside_options
 @device
+@processes
 @json_option
 @common
-def evaluate(models: Models, measured: Measured, beside: Beside, device: str | None, as_json: bool) -> int:
+def evaluate(
+    models: Models, measured: Measured, beside: Beside, device: str | None, processes: int | None, as_json: bool
+) -> int:
     """Evaluate the checkpoints of RUN, or --weights of an --architecture, or a --model, on test images.
 
     Everything found is kept in the folder of the evaluation; stopped, the same command continues. -s changes the
@@ -36,6 +41,14 @@ def evaluate(models: Models, measured: Measured, beside: Beside, device: str | N
     """
     for group in (models, measured, beside):
         group.refuse_mixtures()
+    if processes is not None:
+        return launched(processes)
+    with joined(device) as world:
+        return _evaluate_in(world, models, measured, beside, device or "auto", as_json=as_json)
+
+
+def _evaluate_in(world: World, models: Models, measured: Measured, beside: Beside, where: str, *, as_json: bool) -> int:
+    """The whole of the command in one of its processes."""
     from matx import evaluation
     from matx.runtime.folder import open_folder
 
@@ -45,7 +58,6 @@ def evaluate(models: Models, measured: Measured, beside: Beside, device: str | N
         weights=models.averages,
         ensemble=measured.ensemble,
     )
-    where = device or "auto"
     target = _target(models, measured, selection, where)
     other = None
     if beside.beside is not None:
@@ -65,7 +77,7 @@ def evaluate(models: Models, measured: Measured, beside: Beside, device: str | N
         metrics=evaluation.packaged_metrics("eval"),
         further=further,
     )
-    return _evaluate(target, asked, measured, beside, other, as_json=as_json)
+    return _evaluate(target, asked, measured, beside, other, world, as_json=as_json)
 
 
 def _target(models: Models, measured: Measured, selection: Selection, device: str) -> Target:
@@ -111,22 +123,32 @@ def _exported(folder: ExportedFolder, models: Models, measured: Measured, device
 
 
 def _evaluate(
-    target: Target, asked: Asked, measured: Measured, beside: Beside, other: Target | None, *, as_json: bool
+    target: Target,
+    asked: Asked,
+    measured: Measured,
+    beside: Beside,
+    other: Target | None,
+    world: World,
+    *,
+    as_json: bool,
 ) -> int:
     from matx import evaluation
+    from matx.distributed import broadcast, refuse_differences
     from matx.measure.sanity import EFFORTS
     from matx.runtime.interrupt import continued_by
 
     shown = display()
     for warning in target.warnings:
         shown.say(f"warning: {warning}")
-    evaluator = evaluation.Evaluator(target, evaluation.settings_of(target, asked), shown)
+    evaluator = evaluation.Evaluator(target, evaluation.settings_of(target, asked), shown, world=world)
     wanted = evaluation.identity_of_evaluation(target, evaluator.settings)
-    folder = evaluation.open_evaluation(beside.out, wanted, shown)
+    refuse_differences(world, wanted)
+    found_folder = evaluation.open_evaluation(beside.out, wanted, shown) if world.writes else None
+    folder = broadcast(world, found_folder)
     with continued_by(f"the same command continues in {folder.path}"):
         effort = None if beside.effort is None else EFFORTS[beside.effort]
         found = evaluation.run_evaluation(replace(evaluator, records=folder.records), folder, effort)
-        checked = evaluation.verify_evaluation(evaluator, folder) if beside.verify else None
+        checked = evaluation.verify_evaluation(evaluator, folder) if beside.verify and world.writes else None
         second = None if other is None else evaluation.evaluate_beside(evaluator, other, folder)
     failed = any(score.sanity == "fail" for score in found.scores)
     advice = _next(measured, beside) if failed else None

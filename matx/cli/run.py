@@ -11,9 +11,11 @@ import click
 
 from matx.cli.dry_run import show_dry_run
 from matx.cli.options import common, device, display, load, say, settings
+from matx.cli.processes import joined, launched, processes
 from matx.cli.results import show_comparison, show_run
 
 if TYPE_CHECKING:
+    from matx.distributed import World
     from matx.runtime.folder import RunFolder
 
 __all__ = ["run"]
@@ -34,6 +36,7 @@ __all__ = ["run"]
     help="The share of the peak that is reached there.",
 )
 @device
+@processes
 @click.option("--seed", type=click.IntRange(min=0), help="The same as -s Experiment.seed=N.")
 @click.option("--seeds", metavar="0-4", help="A queue: each FILE on each of these seeds, compared in the end.")
 @click.option("--jobs", type=int, help="Of a queue: so many runs at a time; unless said one a core.")
@@ -47,6 +50,7 @@ def run(
     peak: float | None,
     utilisation: float,
     device: str | None,
+    processes: int | None,
     seed: int | None,
     seeds: str | None,
     jobs: int | None,
@@ -56,8 +60,13 @@ def run(
     The run folder is runs/<recipe>-<n>, or --out DIR. Ctrl-C saves first; --resume RUN continues.
 
     With --seeds every FILE is an experiment of its own, run on every seed in runs/<recipe>-seed<n> (or below --out);
-    the same command continues the queue where it stopped.
+    the same command continues the queue where it stopped. With --processes, or where torchrun has started the command,
+    each batch is shared by several processes.
     """
+    if processes is not None:
+        if seeds is not None or dry_run:
+            raise click.UsageError("--processes shares the batches of one run: leave --seeds and --dry-run away")
+        return launched(processes)
     if seeds is not None:
         if resume is not None or dry_run or seed is not None:
             raise click.UsageError("--seeds is a queue: leave --resume, --dry-run and --seed away")
@@ -69,21 +78,28 @@ def run(
     if resume is not None:
         if out is not None or dry_run:
             raise click.UsageError("--resume continues in its own folder: leave --out and --dry-run away")
-        show_run(_resume(resume, files, bindings, device, seed))
+        with joined(device) as world:
+            _show(_resume(resume, files, bindings, device, seed, world), world)
         return 0
     if not files:
         raise click.UsageError("Missing argument 'FILE...': a gin file or the name of a packaged recipe")
-    loaded = load(files, bindings, seed, own=not dry_run)
-    from matx import run as runs
-    from matx.runtime.stored import with_run_name
+    with joined(device) as world:
+        loaded = load(files, bindings, seed, own=not dry_run)
+        from matx import run as runs
+        from matx.runtime.stored import with_run_name
 
-    loaded = with_run_name(loaded, files[0])
-    if dry_run:
-        show_dry_run(runs.dry_run(loaded, out=out, device=_auto(device)), peak, utilisation)
-        return 0
-    command = ["matx", *sys.argv[1:]]
-    show_run(runs.run(loaded, out=out, device=_auto(device), display=display(), command=command))
+        loaded = with_run_name(loaded, files[0])
+        if dry_run:
+            show_dry_run(runs.dry_run(loaded, out=out, device=_auto(device)), peak, utilisation)
+            return 0
+        command = ["matx", *sys.argv[1:]]
+        _show(runs.run(loaded, out=out, device=_auto(device), display=display(), command=command, world=world), world)
     return 0
+
+
+def _show(folder: RunFolder, world: World) -> None:
+    if world.writes:
+        show_run(folder)
 
 
 def _auto(device: str | None) -> str:
@@ -91,7 +107,7 @@ def _auto(device: str | None) -> str:
 
 
 def _resume(
-    path: Path, files: Sequence[str], bindings: Sequence[str], device: str | None, seed: int | None
+    path: Path, files: Sequence[str], bindings: Sequence[str], device: str | None, seed: int | None, world: World
 ) -> RunFolder:
     """Continue with the folder's own configuration, or with the one given if it is the same."""
     from matx import run as runs
@@ -103,7 +119,7 @@ def _resume(
         loaded = load(files, bindings, seed, own=True)
     else:
         loaded = load_own(folder, [*bindings, *([] if seed is None else [f"Experiment.seed={seed}"])])
-    return runs.resume(path, loaded=loaded, device=device, display=display())
+    return runs.resume(path, loaded=loaded, device=device, display=display(), world=world)
 
 
 def _queue(

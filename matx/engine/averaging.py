@@ -64,7 +64,7 @@ def _refresh(training: Training, name: str, module: nn.Module, *, mixes: bool) -
         layer.train()
     rows = stratified(split, "refresh")[:count]
     for batch in batches(split, rows, min(size, count), device=training.device, drop_last=True):
-        training.passes.forward += len(batch.labels)
+        training.passes.forward += len(batch.labels) if training.world.writes else 0  # the same in every process
         forward(module, batch.images, training.learners[name].dtype)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from matx.craft import untouched
 from matx.data import Batch
+from matx.distributed import average
 from matx.engine.finite import finite_total, note_gradients
 from matx.engine.parts import Rows, joined, parts_of, table_part
+from matx.engine.sharding import average_gradients
 from matx.engine.teachers import TeacherLogits, forward_seed, forwards
 from matx.engine.training import Training, canonical
 from matx.exchange import Crafted, Exchange, Needs, PeerLoss
@@ -58,6 +60,7 @@ def descend(
     parameters = [p for name in group for p in training.learners[name].module.parameters() if p.requires_grad]
     with training.phase("training"), _perturbed(step):
         losses = step.evaluate(lambda outputs, slopes: torch.autograd.backward(outputs, slopes, inputs=parameters))
+    average_gradients(training, group)
     note_gradients(training, group)
     return {name: _detached(loss) for name, loss in losses.items()}
 
@@ -169,6 +172,7 @@ def _perturbed(step: _GroupStep) -> Iterator[None]:
         for learner in learners.values():
             stack.enter_context(untouched(learner.module, training=True))
         step.evaluate(add)
+    average(step.training.world, [known for known in gradients if known is not None], step.training.share)
     kept = [weight.detach().clone() for weight, _ in weights]
     with torch.no_grad():
         for (weight, gamma), gradient in zip(weights, gradients, strict=True):

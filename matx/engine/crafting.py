@@ -15,7 +15,7 @@ from matx.engine.training import Training
 from matx.exchange import CLEAN, Crafted
 from matx.experiment import crafting_order
 from matx.interfaces import AttackInput, Model, Objective, ObjectiveStrategy, copied, refuse_writes, sources_of
-from matx.randomness import SampleGenerator, hashed, seed_for
+from matx.randomness import SampleGenerator, hashed
 
 __all__ = ["craft_all"]
 
@@ -55,7 +55,7 @@ def _craft_one(training: Training, name: str, batch: Batch, others: Mapping[str,
     experiment, epoch = training.experiment, training.position.epoch
     peer = experiment.peers[name]
     with ExitStack() as stack:
-        seed = seed_for(experiment.seed, "craft", epoch, training.steps, name, *parted(part))
+        seed = training.draws("craft", epoch, training.steps, name, *parted(part))
         stack.enter_context(forked(seed, training.device))
         models = {
             other: stack.enter_context(_attackable(training, other))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from matx.data import Batch
+from matx.distributed import average, gather
 from matx.engine.training import Training
 from matx.errors import NotFiniteError
 from matx.exchange import PeerLoss
@@ -20,14 +21,16 @@ _HELP = "a lower learning rate or the optimizer's option clip usually helps"
 
 
 def finite_total(training: Training, losses: Mapping[str, PeerLoss], batch: Batch) -> Tensor:
-    """The sum of a group's losses; NotFiniteError where it is not finite."""
-    total = torch.stack([loss.total for loss in losses.values()]).sum()
-    if not total.detach().isfinite():  # waits for the device, once a group and step: before weights change
-        values = {name: float(loss.total.detach()) for name, loss in losses.items()}
+    """The sum of a group's losses; NotFiniteError, in every process, where it is not finite on the whole batch."""
+    totals = torch.stack([loss.total for loss in losses.values()])
+    whole = totals.detach().clone()
+    average(training.world, [whole], training.share)
+    if not whole.sum().isfinite():  # waits for the device, once a group and step: before weights change
+        values = dict(zip(losses, whole.tolist(), strict=True))
         first = next((name for name, value in values.items() if not abs(value) < torch.inf), next(iter(values)))
         shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
         raise _error(training, first, f"loss: not finite in {_place(training)} ({shown}); {_HELP}", batch)
-    return total
+    return totals.sum()
 
 
 def note_gradients(training: Training, names: Sequence[str]) -> None:
@@ -101,6 +104,12 @@ def _done(training: Training) -> str:
 
 
 def _error(training: Training, name: str, sentence: str, batch: Batch | None) -> NotFiniteError:
-    indices = () if batch is None else tuple(batch.indices.tolist())
+    indices = () if batch is None else _indices(training, batch)
     position = training.position
     return NotFiniteError(sentence, peer=name, epoch=position.epoch + 1, step=position.step + 1, indices=indices)
+
+
+def _indices(training: Training, batch: Batch) -> tuple[int, ...]:
+    """Of the samples of the whole batch, in order."""
+    own = batch.indices.tolist() if training.share else []
+    return tuple(index for indices in gather(training.world, own) for index in indices)

@@ -14,6 +14,7 @@ from matx.engine.compose import descend, groups
 from matx.engine.crafting import craft_all
 from matx.engine.finite import refuse_gradients, refuse_weights, tensors_of, unless_not_finite
 from matx.engine.parts import parts_of, table_part
+from matx.engine.sharding import averaged_terms, merged_states, refuse_drift, shards
 from matx.engine.teachers import TeacherLogits
 from matx.engine.training import Position, Training
 from matx.engine.validation import collapse_alarms, validate
@@ -67,13 +68,15 @@ def fit(training: Training) -> Iterator[StepRecord | EpochRecord]:
         rows = order(len(training.data.train.labels), seed=experiment.seed, epoch=epoch)
         done = training.position.step
         rows = rows[done * size : training.steps_per_epoch * size]
-        for batch in batches(training.data.train, rows, size, device=training.device):
-            yield step(training, batch)
+        for shard in shards(training.world, rows, size):
+            (batch,) = batches(training.data.train, shard.rows, len(shard.rows), device=training.device)
+            yield step(training, batch, share=shard.share, images=shard.images)
         yield _end_epoch(training)
 
 
-def step(training: Training, batch: Batch) -> StepRecord:
-    """One step of all peers on one batch: the four phases."""
+def step(training: Training, batch: Batch, *, share: float = 1.0, images: int | None = None) -> StepRecord:
+    """One step of all peers on one batch, of which each process takes its share of so many images: the four phases."""
+    training.share, before = share, dict(training.states)
     experiment, epoch = training.experiment, training.position.epoch
     generator = SampleGenerator(hashed(experiment.seed, "augment", epoch), batch.indices)
     with training.phase("data"):
@@ -85,7 +88,8 @@ def step(training: Training, batch: Batch) -> StepRecord:
     for loss in losses.values():
         if loss.state is not None:
             training.states["strategy"] = {**training.states["strategy"], **loss.state}
-    return _record(training, losses, rates, len(batch.labels))
+    training.states = merged_states(training, before)
+    return _record(training, averaged_terms(training, losses), rates, images or len(batch.labels))
 
 
 def _update(
@@ -167,6 +171,8 @@ def _end_epoch(training: Training) -> EpochRecord:
     }
     steps = training.steps
     refuse_weights(training)
+    refuse_drift(training)
+    training.share_passes()
     average_weights(training, done)
     due = done % experiment.evaluation.every == 0 or done == experiment.epochs
     scores, score, alarms = validate(training) if due else (None, None, ())

@@ -13,7 +13,6 @@ from matx.engine.parts import parted
 from matx.engine.training import Training, canonical
 from matx.experiment import teacher_mode
 from matx.learner import forward
-from matx.randomness import seed_for
 
 __all__ = ["TeacherLogits", "forward_seed", "forwards"]
 
@@ -62,8 +61,7 @@ class TeacherLogits:
 
 def forward_seed(training: Training, peer: str, part: int) -> AbstractContextManager[None]:
     """The global generators for a training forward (dropout): the same for each evaluation of it in this step."""
-    experiment = training.experiment
-    return forked(seed_for(experiment.seed, "forward", training.steps, peer, *parted(part)), training.device)
+    return forked(training.draws("forward", training.steps, peer, *parted(part)), training.device)
 
 
 def forwards(

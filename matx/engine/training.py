@@ -15,12 +15,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from matx.copies import CraftingCopy, crafting_copy
 from matx.craft import Passes
 from matx.data import Data, batches
+from matx.distributed import SINGLE, World, total
 from matx.engine.teacher_passes import teacher_passes
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Needs, State
-from matx.experiment import Experiment, check_classes, check_needs, peer_infos, splits_of
+from matx.experiment import Experiment, check_classes, check_needs, check_processes, peer_infos, splits_of
 from matx.interfaces import Stateful
 from matx.learner import Learner, build_learner, precision_type, resolved_precision
+from matx.randomness import seed_for
 
 __all__ = ["PHASES", "Position", "Training", "canonical", "normalised_by_parts", "start"]
 
@@ -73,6 +75,12 @@ class Training:
     """{peer: on the device, whether all its gradients of this step are finite}."""
     phase: Callable[[str], AbstractContextManager[object]] = nullcontext
     """Entered with the name of each of PHASES around it, for whoever measures what a step costs."""
+    world: World = SINGLE
+    """The processes that share each batch."""
+    share: float = 1.0
+    """The part of the present step's images that this process takes."""
+    passes_shared: Passes = field(default_factory=Passes)
+    """The passes of all processes, when they were last counted together."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -96,13 +104,27 @@ class Training:
         patience = self.experiment.patience
         return self.position.epoch >= self.experiment.epochs or (patience is not None and self.stale >= patience)
 
+    def draws(self, purpose: str, *parts: int | str) -> int:
+        """The seed of the global generators for a purpose: of each process its own, as its samples are."""
+        return seed_for(self.experiment.seed, purpose, *parts, *([self.world.rank] if self.world.rank else []))
+
     def passes_per_image(self) -> dict[str, float]:
         """Passes per training image, all peers and teachers included."""
         counts = vars(self.passes)
         return {name: count / max(1, self.seen) for name, count in counts.items()}
 
+    def share_passes(self) -> None:
+        """Count the passes of all processes since this was last done; every process calls it at the same time."""
+        known, now = vars(self.passes_shared), vars(self.passes)
+        counts = torch.tensor([now[name] - known[name] for name in known])
+        total(self.world, [counts])
+        for name, count in zip(known, counts.tolist(), strict=True):
+            now[name] = known[name] + count
+        self.passes_shared = Passes(**now)
+
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs, as tensors and plain values."""
+        """All that a resumed run needs, as tensors and plain values; every process calls it at the same time."""
+        self.share_passes()
         return {
             "position": [self.position.epoch, self.position.step],
             "precision": self.precision,
@@ -123,7 +145,7 @@ class Training:
         self.position = Position(*state["position"])
         self.sums = {peer: dict(terms) for peer, terms in state["sums"].items()}
         self.seen, self.epoch_seen = state["seen"]
-        self.passes = Passes(**state["passes"])
+        self.passes, self.passes_shared = Passes(**state["passes"]), Passes(**state["passes"])
         if "teacher_passes" in state:  # the first versions did not count them
             before = state["teacher_passes"]
             self.teacher_passes = None if before is None else Passes(**before)
@@ -151,11 +173,19 @@ class Training:
             copy.refresh()
 
 
-def start(experiment: Experiment, data: Data, *, device: torch.device | str = "cpu", fresh: bool = True) -> Training:
+def start(
+    experiment: Experiment,
+    data: Data,
+    *,
+    device: torch.device | str = "cpu",
+    fresh: bool = True,
+    world: World = SINGLE,
+) -> Training:
     """An experiment's training before its first step. The test split of `data` is not opened.
 
     Not fresh: `load_state_dict` is to follow, so that nothing is read of which the state knows all.
     """
+    check_processes(experiment, world.size)
     check_classes(experiment, data.num_classes)
     needs = experiment.strategy.needs(peer_infos(experiment))
     check_needs(needs, experiment)
@@ -170,7 +200,7 @@ def start(experiment: Experiment, data: Data, *, device: torch.device | str = "c
     components: dict[str, object] = {**unions, "strategy": experiment.strategy}
     states = {name: component.start() for name, component in components.items() if isinstance(component, Stateful)}
     training = Training(
-        experiment, splits_of(experiment, data), needs, torch.device(device), precision, learners, states
+        experiment, splits_of(experiment, data), needs, torch.device(device), precision, learners, states, world=world
     )
     training.copies = crafting_copies(training)
     if fresh or not any(peer.frozen for peer in experiment.peers.values()):

@@ -40,13 +40,13 @@ def validate(training: Training) -> tuple[Mapping[str, Mapping[str, Rate]], floa
         purpose="validation",
         batch_size=experiment.evaluation.batch_size,
     )
-    flags = flags_of(modules, some, settings, device=training.device)
+    flags = flags_of(modules, some, settings, device=training.device, world=training.world)
     rates = {name: found.rates() for name, found in flags.items()}
     alarms = []
     for name, module in modules.items():
         own_attacks = [attack for attack in experiment.peers[name].attacks if not sources_of(attack)]
         trained_on = replace(settings, attacks=own_attacks)
-        own = flags_of({name: module}, some, trained_on, device=training.device)[name].rates()
+        own = flags_of({name: module}, some, trained_on, device=training.device, world=training.world)[name].rates()
         alarms += list(_alarms(name, own, rates[name]))
     score = sum(rates[name]["union"].accuracy for name in experiment.scored) / len(experiment.scored)
     return rates, score, tuple(alarms)

@@ -66,10 +66,9 @@ class EvalFolder:
         """What the sanity checks found, model by model."""
         return self.path / "sanity.json"
 
-    @property
-    def log(self) -> Path:
-        """What was said on the way, and the traceback of an error."""
-        return self.path / "log.txt"
+    def log_of(self, rank: int) -> Path:
+        """What a process of the evaluation said on the way, and the traceback of an error."""
+        return self.path / ("log.txt" if rank == 0 else f"log-rank{rank}.txt")
 
     @property
     def finished(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 
+from matx.distributed import broadcast
 from matx.errors import RunError
 from matx.evaluation.eval_folder import EvalFolder
 from matx.evaluation.evaluator import Evaluator, flag_columns, results_of
@@ -33,7 +35,7 @@ def evaluate(
 ) -> Results:
     """The results of a target, checked where an effort is given, its per-sample columns written where a file is."""
     measured = evaluator.measured()
-    if flags is not None:
+    if flags is not None and evaluator.world.writes:
         store_flags(flags, evaluator.target, measured, evaluator.settings.count(evaluator.target.data.test))
     found = results_of(evaluator.target, evaluator.settings, measured, _made_by(evaluator.target.device, date))
     return found if effort is None else with_verdicts(found, inspect_scores(evaluator, measured, effort))
@@ -57,12 +59,20 @@ def run_evaluation(evaluator: Evaluator, folder: EvalFolder, effort: Effort | No
 
     What is finished is read, not done again. No effort: scores that nobody has checked stay 'not checked'.
     """
-    known = read_findings(folder.sanity)
-    found = finished_results(folder.results)
-    if found is not None and (effort is None or found.effort == known.effort in (effort.name, FULL.name)):
-        return found
-    with folder_lock(folder.path), logged_to(folder.log):
+    world = evaluator.world
+    known = broadcast(world, _known(folder, effort) if world.writes else None)
+    if known is not None:
+        return known
+    locked = folder_lock(folder.path) if world.writes else nullcontext()
+    with locked, logged_to(folder.log_of(world.rank)):
         return _evaluated(evaluator, folder, effort)
+
+
+def _known(folder: EvalFolder, effort: Effort | None) -> Results | None:
+    """The results that are there, if they are whole and as many checks as this effort asks were made."""
+    found, checked = finished_results(folder.results), read_findings(folder.sanity).effort
+    done = found is not None and (effort is None or found.effort == checked in (effort.name, FULL.name))
+    return found if done else None
 
 
 def _evaluated(evaluator: Evaluator, folder: EvalFolder, effort: Effort | None) -> Results:
@@ -72,6 +82,8 @@ def _evaluated(evaluator: Evaluator, folder: EvalFolder, effort: Effort | None) 
     if effort is not None:
         checked = inspect_scores(evaluator, measured, effort, folder.sanity)
         found = with_verdicts(found, checked)
+    if not evaluator.world.writes:
+        return found
     seconds = _seconds(measured, checked)
     store_flags(folder.flags, evaluator.target, measured, evaluator.settings.count(evaluator.target.data.test))
     write_json(folder.timing, {"seconds": seconds})
@@ -100,7 +112,8 @@ def evaluate_beside(evaluator: Evaluator, beside: Target, folder: EvalFolder) ->
     if first.test.fingerprint() != second.test.fingerprint():
         raise RunError(f"--beside: got a run on other test images ({second.name}), allowed: on those of {first.name}")
     found = evaluate(replace(evaluator, target=replace(beside, name=f"{beside.name} (beside)"), records=None))
-    write_results(folder.path / "beside.json", found)
+    if evaluator.world.writes:
+        write_results(folder.path / "beside.json", found)
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from matx.distributed import SINGLE, World
 from matx.errors import OptionError, did_you_mean
 from matx.evaluation.records import FolderRecords
 from matx.evaluation.target import Target, WeightSet
@@ -31,6 +32,8 @@ class Evaluator:
     settings: EvaluationSettings
     display: Display = field(default_factory=Display)
     records: Path | None = None
+    world: World = SINGLE
+    """The processes that share the batches; each keeps records of its own."""
 
     def records_of(self, which: WeightSet) -> FolderRecords | None:
         """Where the records of these weights are."""
@@ -40,7 +43,7 @@ class Evaluator:
         """Everything with one set of weights."""
         models = self.target.models(which)
         images = self.settings.count(self.target.data.test)
-        batches = -(-images // self.settings.batch_size)
+        batches = len(self.world.mine(-(-images // self.settings.batch_size)))
         title = f"evaluating {which.checkpoint}{'' if which.weights == 'raw' else f' ({which.weights})'}, model"
         with self.display.bar(title, len(models)) as bar:
             return measure(
@@ -50,6 +53,7 @@ class Evaluator:
                 device=self.target.device,
                 records=self.records_of(which),
                 told=_Progress(bar, tuple(models), batches).tell,
+                world=self.world,
             )
 
     def measured(self) -> dict[WeightSet, Measured]:

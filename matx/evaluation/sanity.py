@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from matx.distributed import broadcast
 from matx.evaluation.evaluator import Evaluator
 from matx.evaluation.suites import load_suite
 from matx.evaluation.target import WeightSet
 from matx.interfaces import Attack
 from matx.measure import Flags, Measured, aimed, by_threat
-from matx.measure.sanity import FULL, QUICK, Effort, Finding, inspect, verdict
+from matx.measure.sanity import FULL, QUICK, Effort, Finding, Scored, inspect, verdict
 from matx.results import ENSEMBLE, Results, SanityReason, Score
 from matx.runtime.files import write_json
 
@@ -54,7 +55,8 @@ def inspect_scores(
     evaluator: Evaluator, measured: Mapping[WeightSet, Measured], effort: Effort, file: Path | None = None
 ) -> SanityFindings:
     """The findings on every model that was attacked, kept in `file`, if given, after each."""
-    known = SanityFindings() if file is None else read_findings(file)
+    world = evaluator.world
+    known = broadcast(world, read_findings(file) if file is not None and world.writes else SanityFindings())
     found = known if known.effort == effort.name else SanityFindings(effort=effort.name)
     target, settings = evaluator.target, evaluator.settings
     searches = _searches(settings.attacks, effort)
@@ -65,18 +67,18 @@ def inspect_scores(
             for done, (name, module) in enumerate(models.items(), 1):
                 if name in one.flags and (which, name) not in found.findings:
                     began = time.monotonic()
+                    flags = _reported(one.flags[name], settings.attacks, union_only=settings.union_only)
                     found.findings[which, name] = inspect(
-                        module,
-                        target.data.test,
+                        Scored(module=module, split=target.data.test, flags=flags),
                         settings,
-                        _reported(one.flags[name], settings.attacks, union_only=settings.union_only),
                         searches=searches,
                         others={other: models[other] for other in models if other not in (name, ENSEMBLE)},
                         effort=effort,
                         device=target.device,
+                        world=world,
                     )
                     found.seconds[which, name] = round(time.monotonic() - began, 3)
-                    if file is not None:
+                    if file is not None and world.writes:
                         write_json(file, found.content())
                 bar(done, name, line=True)
     return found

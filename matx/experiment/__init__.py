@@ -11,7 +11,14 @@ from matx.data import Data, carve
 from matx.effect import NO_EFFECT
 from matx.errors import OptionError
 from matx.exchange import PeerInfo
-from matx.experiment.checks import check_classes, check_needs, check_peers, check_teacher_modes, crafting_order
+from matx.experiment.checks import (
+    check_classes,
+    check_needs,
+    check_peers,
+    check_processes,
+    check_teacher_modes,
+    crafting_order,
+)
 from matx.experiment.tune import Tune
 from matx.interfaces import (
     Architecture,
@@ -34,6 +41,7 @@ __all__ = [
     "Tune",
     "check_classes",
     "check_needs",
+    "check_processes",
     "crafting_order",
     "peer_infos",
     "splits_of",

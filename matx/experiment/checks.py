@@ -15,7 +15,7 @@ from matx.options import concerning, one_of
 if TYPE_CHECKING:
     from matx.experiment import Experiment, Peer
 
-__all__ = ["check_classes", "check_needs", "check_peers", "check_teacher_modes", "crafting_order"]
+__all__ = ["check_classes", "check_needs", "check_peers", "check_processes", "check_teacher_modes", "crafting_order"]
 
 
 def check_classes(experiment: Experiment, classes: int) -> None:
@@ -77,6 +77,15 @@ def crafting_order(peers: Mapping[str, Peer], wanted: Sequence[str]) -> tuple[st
     for name in wanted:
         visit(name, ())
     return tuple(done)
+
+
+def check_processes(experiment: Experiment, processes: int) -> None:
+    """Refuse batches that are too small for so many processes."""
+    if experiment.batch_size < 2 * processes:
+        raise OptionError(
+            f"Experiment.batch_size: got {experiment.batch_size} for {processes} processes, allowed: "
+            f"{2 * processes} or more, two images for each (batch statistics need two)"
+        )
 
 
 def check_needs(needs: Needs, experiment: Experiment) -> None:

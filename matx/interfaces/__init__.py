@@ -146,7 +146,11 @@ def sources_of(attack: Attack) -> tuple[str, ...]:
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A component with memory; the engine owns the state, checkpoints it and passes it in again."""
+    """A component with memory; the engine owns the state, checkpoints it and passes it in again.
+
+    Where several processes share a batch, what each has changed is summed, as counts are; with a class variable
+    `averages_state = True` it is averaged, weighted by their images, as weights are.
+    """
 
     def start(self) -> State:
         """The state before training."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from matx.copies import crafting_copy
 from matx.craft import attackable
 from matx.data import Batch, Split, batches
+from matx.distributed import SINGLE, World, gather, in_order
 from matx.interfaces import CraftingModel, Figure, Findings, Metric, Model, copied, refuse_writes
 from matx.measure.answers import known_classes, plain_fp32
 from matx.measure.columns import Columns, checked_columns, checked_figures, joined
@@ -24,6 +26,8 @@ from matx.measure.transferring import crafted_on
 from matx.threat import ThreatModel
 
 __all__ = ["Measured", "MeasuredBatch", "flags_of", "measure"]
+
+Visited = TypeVar("Visited")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,28 +127,35 @@ def measure(
     device: torch.device | str = "cpu",
     records: Records | None = None,
     told: Told | None = None,
+    world: World = SINGLE,
 ) -> Measured:
     """The columns and figures of every metric on the first images of a split, in fp32 and eval mode.
 
     Models take images in [0,1] and are left bit for bit as they were. Draws are keyed by seed, threat model and the
     sample's index in the dataset, the same for every model: batch size changes nothing, comparisons are paired. An
     attack made of searches is run as these, one after the other on the samples that are still robust. `records`: what
-    is there is not measured again, the rest is kept as it ends.
+    is there is not measured again, the rest is kept as it ends. Of several processes each takes whole batches; all end
+    with the same.
     """
-    columns: dict[str, list[Columns]] = {metric_name(metric): [] for metric in settings.metrics}
 
-    def visit(part: MeasuredBatch) -> None:
-        for metric in settings.metrics:
-            columns[metric_name(metric)].append(_columns(metric, part))
+    def visit(part: MeasuredBatch) -> dict[str, Columns]:
+        return {metric_name(metric): _columns(metric, part) for metric in settings.metrics}
 
-    flags, seconds = _over_batches(models, split, settings, torch.device(device), visit, records=records, told=told)
-    whole = {name: joined(name, parts) for name, parts in columns.items()}
+    parts, flags, seconds = _over_batches(
+        models, split, settings, torch.device(device), visit, records=records, told=told, world=world
+    )
+    whole = {name: joined(name, [part[name] for part in parts]) for name in map(metric_name, settings.metrics)}
     figures = {metric_name(m): checked_figures(m, whole[metric_name(m)]) for m in settings.metrics}
     return Measured(columns=whole, figures=figures, flags=flags, seconds=seconds)
 
 
 def flags_of(
-    models: Mapping[str, nn.Module], split: Split, settings: EvaluationSettings, *, device: torch.device | str = "cpu"
+    models: Mapping[str, nn.Module],
+    split: Split,
+    settings: EvaluationSettings,
+    *,
+    device: torch.device | str = "cpu",
+    world: World = SINGLE,
 ) -> dict[str, Flags]:
     """{model: which samples are robust under the settings' attacks}, without metrics."""
 
@@ -152,7 +163,7 @@ def flags_of(
         for name in models:
             part.search(name)
 
-    return _over_batches(models, split, settings, torch.device(device), visit)[0]
+    return _over_batches(models, split, settings, torch.device(device), visit, world=world)[1]
 
 
 def _over_batches(
@@ -160,31 +171,45 @@ def _over_batches(
     split: Split,
     settings: EvaluationSettings,
     device: torch.device,
-    visit: Callable[[MeasuredBatch], None],
+    visit: Callable[[MeasuredBatch], Visited],
     *,
     records: Records | None = None,
     told: Told | None = None,
-) -> tuple[dict[str, Flags], dict[str, dict[str, float]]]:
-    """(flags of the models whose attacks `visit` has run, seconds of all), having shown it every batch in order."""
-    found: dict[str, list[Findings]] = {name: [] for name in models}
+    world: World = SINGLE,
+) -> tuple[list[Visited], dict[str, Flags], dict[str, dict[str, float]]]:
+    """(what `visit` gives for every batch in order, flags of the models whose attacks it has run, seconds of all)."""
     seconds: dict[str, dict[str, float]] = {name: {} for name in models}
+    own: dict[int, tuple[Visited, dict[str, Findings]]] = {}
     with _live(models, split, settings, device) as (live, light, classes):
-        for number, (rows, batch) in enumerate(_batches(split, settings, device)):
+        for number, rows, batch in _batches(split, settings, device, world):
             part = MeasuredBatch(
                 settings=settings, models=live, light=light, classes=classes, batch=batch, rows=rows, number=number,
                 records=records, told=told, seconds=seconds,
             )  # fmt: skip
-            visit(part)
-            for name, findings in part.found.items():
-                found[name].append(findings)
-    return {name: _flags(parts) for name, parts in found.items() if parts}, seconds
+            visited = visit(part)
+            own[number] = visited, {name: replace(found, searches=()) for name, found in part.found.items()}
+    every = in_order(world, own)
+    found = {name: [findings[name] for _, findings in every if name in findings] for name in models}
+    flags = {name: _flags(parts) for name, parts in found.items() if parts}
+    return [visited for visited, _ in every], flags, _added(gather(world, seconds))
 
 
-def _batches(split: Split, settings: EvaluationSettings, device: torch.device) -> Iterator[tuple[Tensor, Batch]]:
-    """(places in the split, batch)."""
-    rows = torch.arange(settings.count(split))
-    parts = torch.split(rows, settings.batch_size)
-    return zip(parts, batches(split, rows, settings.batch_size, device=device), strict=True)
+def _added(parts: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """The seconds of all processes together."""
+    return {
+        name: {key: sum(part[name].get(key, 0.0) for part in parts) for key in {k: 0 for p in parts for k in p[name]}}
+        for name in parts[0]
+    }
+
+
+def _batches(
+    split: Split, settings: EvaluationSettings, device: torch.device, world: World
+) -> Iterator[tuple[int, Tensor, Batch]]:
+    """(number, places in the split, batch) of those that this process takes."""
+    parts = torch.split(torch.arange(settings.count(split)), settings.batch_size)
+    for number in world.mine(len(parts)):
+        (batch,) = batches(split, parts[number], len(parts[number]), device=device)
+        yield number, parts[number], batch
 
 
 @contextmanager

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
-from matx.engine import EpochRecord, Training, fit, refuse_weights
+from matx.distributed import any_true
+from matx.engine import EpochRecord, StepRecord, Training, fit, refuse_weights
 from matx.errors import NotFiniteError, RunError
 from matx.run.pictures import gallery
 from matx.run.stopwatch import Stopwatch
@@ -39,16 +43,25 @@ class ActiveRun:
     display: Display
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
-    def checkpoint(self, metrics_bytes: int) -> Checkpoint:
-        """The present position of the training, to be saved; NotFiniteError where it must not be."""
+    def state(self) -> Mapping[str, Any]:
+        """The present state of the training, asked by every process at once; NotFiniteError where none may be saved."""
         refuse_weights(self.training)
+        return self.training.state_dict()
+
+    def checkpoint(self, state: Mapping[str, Any], metrics_bytes: int) -> Checkpoint:
+        """A state of the training, to be saved."""
         return Checkpoint(
-            training=self.training.state_dict(),
+            training=state,
             identity=self.identity,
-            provenance=provenance(self.training.device),
+            provenance=provenance(self.training.device, self.training.world.size),
             images=self.images,
             metrics_bytes=metrics_bytes,
         )
+
+    def write_timing(self) -> None:
+        """Put what this session took into timing.json."""
+        if self.training.world.writes:
+            self.stopwatch.write(self.folder.timing)
 
     def save(self, stored: Checkpoint) -> None:
         """Save the latest checkpoint; the one before it is kept."""
@@ -56,31 +69,50 @@ class ActiveRun:
 
 
 def train(parts: ActiveRun, metrics_bytes: int) -> None:
-    """Train from the present position to the end; KeyboardInterrupt after a saved step where the user asks for it."""
-    training, experiment, display = parts.training, parts.training.experiment, parts.display
+    """Train from the present position to the end; KeyboardInterrupt after a saved step where the user asks for it.
+
+    Of several processes, rank 0 writes; the others take the same steps.
+    """
+    training, display = parts.training, parts.display
     if training.over:
         return
-    every, first = experiment.checkpoint_every, training.progress * experiment.epochs
-    journal = Journal(parts.folder, size=metrics_bytes, steps=training.steps, config=parts.text)
-    bar = display.bar("training, epoch", experiment.epochs, first)
+    epochs, first = training.experiment.epochs, training.progress * training.experiment.epochs
+    bar = display.bar("training, epoch", epochs, first)
     try:
-        with parts.stopwatch.measure("training"), deferred_signals(display.say, _STOPPING) as stopped, bar as draw:
-            for record in fit(training):
-                if isinstance(record, EpochRecord):
-                    _end_epoch(parts, journal, record, draw)
-                else:
-                    journal.step(record)
-                    parts.stopwatch.images += record.images
-                    draw(training.progress * experiment.epochs)
-                    if (every and record.step % every == 0) or stopped():
-                        parts.save(parts.checkpoint(journal.size))
-                if stopped():
-                    raise KeyboardInterrupt
-        parts.folder.not_finite.unlink(missing_ok=True)
+        with ExitStack() as stack:
+            writing = None
+            if training.world.writes:
+                journal = Journal(parts.folder, size=metrics_bytes, steps=training.steps, config=parts.text)
+                stack.callback(journal.close)
+                writing = journal
+            stack.enter_context(parts.stopwatch.measure("training"))
+            stopped = stack.enter_context(deferred_signals(display.say, _STOPPING))
+            _train(parts, writing, stopped, stack.enter_context(bar))
+        if training.world.writes:
+            parts.folder.not_finite.unlink(missing_ok=True)
     except NotFiniteError as error:
-        raise RunError(_bundled(parts.folder, error)) from error
-    finally:
-        journal.close()
+        sentence = _bundled(parts.folder, error) if training.world.writes else str(error)
+        raise RunError(sentence) from error
+
+
+def _train(parts: ActiveRun, journal: Journal | None, stopped: Callable[[], bool], draw: Bar) -> None:
+    """Every process saves, and stops, at the same steps; the one with the journal writes."""
+    training, every = parts.training, parts.training.experiment.checkpoint_every
+    for record in fit(training):
+        stop = any_true(training.world, stopped())
+        saves = stop or isinstance(record, EpochRecord) or (every and record.step % every == 0)
+        state = parts.state() if saves else None
+        if journal is not None and isinstance(record, EpochRecord):
+            assert state is not None, "an epoch's end is saved"
+            _end_epoch(parts, journal, record, draw, state)
+        elif journal is not None and isinstance(record, StepRecord):
+            journal.step(record)
+            parts.stopwatch.images += record.images
+            draw(training.progress * training.experiment.epochs)
+            if state is not None:
+                parts.save(parts.checkpoint(state, journal.size))
+        if stop:
+            raise KeyboardInterrupt
 
 
 def _bundled(folder: RunFolder, error: NotFiniteError) -> str:
@@ -100,13 +132,13 @@ def _bundled(folder: RunFolder, error: NotFiniteError) -> str:
     )
 
 
-def _end_epoch(parts: ActiveRun, journal: Journal, record: EpochRecord, draw: Bar) -> None:
+def _end_epoch(parts: ActiveRun, journal: Journal, record: EpochRecord, draw: Bar, state: Mapping[str, Any]) -> None:
     training = parts.training
     journal.epoch(record, images_per_second=parts.stopwatch.images_per_second())
     epochs = training.experiment.epochs
     if record.epoch in (1, epochs) or record.epoch % max(1, epochs // _PICTURES) == 0:
         _draw_galleries(training, journal)
-    stored = parts.checkpoint(journal.size)
+    stored = parts.checkpoint(state, journal.size)
     if record.best:
         checkpoint.save(parts.folder.best, stored)
     parts.save(stored)

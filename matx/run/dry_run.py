@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from matx.config import Loaded
+from matx.run.building import built
 from matx.run.estimate import Estimate, estimate
-from matx.run.execution import built
 from matx.runtime.folder import refuse_existing
 
 __all__ = ["DryRun", "dry_run"]

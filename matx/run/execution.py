@@ -4,38 +4,37 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from matx.config import Loaded
 from matx.consent import consent
 from matx.data import fingerprints, read_through
-from matx.engine import Training, normalised_by_parts, start
-from matx.errors import CheckpointError, RunError
+from matx.distributed import SINGLE, World, again, broadcast, refuse_differences
+from matx.errors import CheckpointError, LostProcessError, RunError
 from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
 from matx.results import Results, finished_results, read_flags, write_results
 from matx.run.active_run import ActiveRun, train
+from matx.run.building import built, restored
 from matx.run.reporting import write_reports
 from matx.runtime import checkpoint
-from matx.runtime.checkpoint import Checkpoint
-from matx.runtime.environment import describe, find_device, provenance, provenance_changes, spare_threads
+from matx.runtime.environment import describe, provenance
 from matx.runtime.faults import machine_faults
 from matx.runtime.files import write_json, write_text
 from matx.runtime.folder import RUNS, RunFolder, create, open_folder, refuse_existing, refuse_unwritable
 from matx.runtime.identity import as_it_was, identity_of
 from matx.runtime.interrupt import continued_by
-from matx.runtime.journal import check_metrics, lines
+from matx.runtime.journal import lines
 from matx.runtime.lock import folder_lock
 from matx.runtime.log import logged_to
 from matx.runtime.progress import Display
 from matx.runtime.stored import load_own, read_environment
 
-__all__ = ["built", "resume", "run"]
+__all__ = ["resume", "run"]
 
 log = logging.getLogger("matx.run")
 
@@ -47,14 +46,16 @@ def run(
     device: str = "auto",
     display: Display | None = None,
     command: Sequence[str] = (),
+    world: World = SINGLE,
 ) -> RunFolder:
     """Train and evaluate an experiment in a new run folder: `out`, else runs/<name>-<n>. Nothing is overwritten.
 
     The test images are read first, so that one that cannot be is found before anything is trained.
     """
-    refuse_existing(out)
-    refuse_unwritable(out)
-    training = built(loaded, device)
+    if world.writes:
+        refuse_existing(out)
+        refuse_unwritable(out)
+    training = built(loaded, device, world=world)
     read_through(training.data.open_test(), loaded.experiment.evaluation.images)
     images = dict(fingerprints(training.data, test=False))
     parts = ActiveRun(
@@ -66,26 +67,35 @@ def run(
         images=images,
         display=display or Display(),
     )
+    _refuse_differences(parts)
+    state = parts.state()
 
     def fill(path: Path) -> None:
         folder = RunFolder(path)
-        environment = describe(device=training.device, seed=loaded.experiment.seed, data=images, command=command)
+        environment = describe(
+            device=training.device, seed=loaded.experiment.seed, data=images, command=command, processes=world.size
+        )
         folder.last.parent.mkdir()
         write_text(folder.config, loaded.text)
         write_text(folder.resolved, "".join(f"{line}\n" for line in lines(loaded.resolved)))
         write_json(folder.resolved.with_suffix(".json"), dict(loaded.resolved))
         write_json(folder.identity, parts.identity)
         write_json(folder.environment, {"experiment": loaded.name} | environment)
-        checkpoint.save(folder.last, parts.checkpoint(0))
+        checkpoint.save(folder.last, parts.checkpoint(state, 0))
 
     with machine_faults((out or RUNS / loaded.name).parent, lambda: "no run was begun", "the same command begins it"):
-        folder = RunFolder(create(out, loaded.name, fill))
-    with folder_lock(folder.path):
+        folder = RunFolder(broadcast(world, create(out, loaded.name, fill) if world.writes else None))
+    with _locked(folder, world):
         return _train_and_evaluate(replace(parts, folder=folder), metrics_bytes=0)
 
 
 def resume(
-    path: Path, *, loaded: Loaded | None = None, device: str | None = None, display: Display | None = None
+    path: Path,
+    *,
+    loaded: Loaded | None = None,
+    device: str | None = None,
+    display: Display | None = None,
+    world: World = SINGLE,
 ) -> RunFolder:
     """Continue a run from its last checkpoint; a finished one is left as it is.
 
@@ -99,11 +109,11 @@ def resume(
         checkpoint.refuse_other_experiment(checkpoint.load(folder.last), identity, folder.last)
         display.say(f"{path}: this run is finished already; nothing was left to do")
         return folder
-    with folder_lock(folder.path):
-        stored = checkpoint.load_last(folder)
+    with _locked(folder, world):
+        stored = broadcast(world, checkpoint.load_last(folder) if world.writes else None)
         identity = as_it_was(identity, stored.identity)
         checkpoint.refuse_other_experiment(stored, identity, folder.last)
-        training = _restored(folder, loaded, stored, device or place)
+        training = restored(folder, loaded, stored, device or place, world)
         active = ActiveRun(
             name=name,
             text=loaded.text,
@@ -113,56 +123,31 @@ def resume(
             images=dict(stored.images),
             display=display,
         )
+        _refuse_differences(active)
         return _train_and_evaluate(active, metrics_bytes=stored.metrics_bytes)
 
 
-def built(loaded: Loaded, device: str, *, fresh: bool = True) -> Training:
-    """The training of an experiment before its first step; warnings of the gin file go to the log.
-
-    Not fresh: weights are not read from where they start, since a checkpoint has them.
-    """
-    for warning in loaded.warnings:
-        log.warning("%s", warning)
-    found = find_device(device)
-    data = loaded.experiment.dataset()
-    spare_threads(found, data.image_shape)
-    training = start(loaded.experiment, data, device=found, fresh=fresh)
-    for name in normalised_by_parts(loaded.experiment, training.learners):
-        log.warning(
-            "micro_batch: the BatchNorm of peer %r takes its statistics from parts of at most %d images, not from "
-            "batches of %d, so figures are not those of undivided batches",
-            name,
-            loaded.experiment.micro_batch,
-            loaded.experiment.batch_size,
-        )
-    return training
+def _locked(folder: RunFolder, world: World) -> AbstractContextManager[None]:
+    """Rank 0 keeps other commands out of the folder, for all processes of this one."""
+    return folder_lock(folder.path) if world.writes else nullcontext()
 
 
-def _restored(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device: str) -> Training:
-    """The training at a checkpoint; a CheckpointError where metrics, images or weights do not fit it."""
-    check_metrics(folder.metrics, stored.metrics_bytes)
-    training = built(loaded, device, fresh=False)
-    torch.set_num_threads(int(stored.provenance["threads"]))
-    checkpoint.refuse_other_images(stored, fingerprints(training.data, test=False), folder.last)
-    try:
-        training.load_state_dict(stored.training)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # torch's own for other names or shapes
-        sentence = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{folder.last}: damaged: what it holds does not fit ({sentence})") from error
-    for difference in provenance_changes(stored.provenance, provenance(training.device)):
-        log.warning("the provenance has changed, so figures may differ in their last bits: %s", difference)
-    log.info("resumed in epoch %d, step %d", training.position.epoch + 1, training.position.step)
-    return training
+def _refuse_differences(parts: ActiveRun) -> None:
+    """RunError where the processes do not see the same experiment, images and versions."""
+    versions = {name: str(value) for name, value in provenance(parts.training.device).items()}
+    images = {f"the fingerprint of {name} images": value for name, value in parts.images.items()}
+    refuse_differences(parts.training.world, {**parts.identity, **images, **versions})
 
 
 def _train_and_evaluate(parts: ActiveRun, *, metrics_bytes: int) -> RunFolder:
     """Train from the present position to the end, evaluate, report."""
     folder, training = parts.folder, parts.training
     command = shlex.join(["matx", "run", "--resume", str(folder.path), *consent().words()])
-    again = f"continue with: {command}"
+    how = f"continue with: {again(command)}"
     kept, often = partial(checkpoint.kept, folder), " (-s Experiment.checkpoint_every=STEPS saves more often)"
-    rather = again + ("" if training.experiment.checkpoint_every else often)
-    with machine_faults(folder.path, kept, rather), logged_to(folder.log), continued_by(again):
+    rather = how + ("" if training.experiment.checkpoint_every else often)
+    log_file = folder.log_of(training.world.rank)
+    with _told(how), machine_faults(folder.path, kept, rather), logged_to(log_file), continued_by(how):
         log.info("%s in %s on %s", parts.name, folder.path, training.device)
         try:
             train(parts, metrics_bytes)
@@ -171,9 +156,9 @@ def _train_and_evaluate(parts: ActiveRun, *, metrics_bytes: int) -> RunFolder:
             if isinstance(error, KeyboardInterrupt):
                 log.info("stopped by the user")
             with suppress(OSError):  # what is said is why the run ended
-                parts.stopwatch.write(folder.timing)
+                parts.write_timing()
             raise
-        parts.stopwatch.write(folder.timing)
+        parts.write_timing()
         log.info("finished")
     return folder
 
@@ -188,28 +173,46 @@ def _whole_flags(folder: RunFolder) -> bool:
     return True
 
 
+@contextmanager
+def _told(how: str) -> Iterator[None]:
+    """Where another process is lost, the error says how to continue."""
+    try:
+        yield
+    except LostProcessError as error:
+        error.add_note(how)
+        raise
+
+
 def _finish(parts: ActiveRun) -> None:
     """Evaluate both checkpoints and write the reports, results.json last: it says that the run is finished."""
     folder = parts.folder
     with parts.stopwatch.measure("evaluation"):
         found = _evaluated(parts)
+    if not parts.training.world.writes:
+        return
     write_reports(folder, found)
     write_results(folder.results, found)
+
+
+def _best(parts: ActiveRun) -> Mapping[str, Any] | None:
+    """The training at the best epoch; None where that is the last one."""
+    folder, training = parts.folder, parts.training
+    if training.best is None or training.best[0] == training.position.epoch:
+        return None
+    epoch = training.best[0]
+    if not folder.best.is_file():
+        raise CheckpointError(
+            f"{folder.best}: got no file, though epoch {epoch} was the best; allowed: the one that the run wrote, "
+            "or `matx eval --checkpoint last`"
+        )
+    return checkpoint.load_of(folder.best, parts.identity, epoch=epoch).training
 
 
 def _evaluated(parts: ActiveRun) -> Results:
     """The results of the best and the last epoch, their per-sample columns written beside."""
     folder, training = parts.folder, parts.training
-    best = None
-    if training.best is not None and training.best[0] != training.position.epoch:
-        epoch = training.best[0]
-        if not folder.best.is_file():
-            raise CheckpointError(
-                f"{folder.best}: got no file, though epoch {epoch} was the best; allowed: the one that the run wrote, "
-                "or `matx eval --checkpoint last`"
-            )
-        best = checkpoint.load_of(folder.best, parts.identity, epoch=epoch, device=training.device).training
+    best = broadcast(training.world, _best(parts) if training.world.writes else None)
     target = target_of_training(parts.name, training, best)
     settings = settings_of(target, Asked(metrics=packaged_metrics("run")))
     date = read_environment(folder).get("date")
-    return evaluate(Evaluator(target, settings, parts.display), flags=folder.flags, date=date)
+    return evaluate(Evaluator(target, settings, parts.display, world=training.world), flags=folder.flags, date=date)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from matx.distributed import device_of_process
 from matx.errors import OptionError
 from matx.plugins import loaded_files
 
@@ -30,7 +31,9 @@ def spare_threads(device: torch.device, image_shape: Sequence[int]) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name that is usable here; 'auto' is CUDA where it is there, else the CPU."""
+    """The device of a name that is usable here; 'auto' is CUDA where it is there (of several processes each has its own
+    GPU), else the CPU."""
+    name = device_of_process(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     usable = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
@@ -41,7 +44,7 @@ def find_device(name: str) -> torch.device:
     raise OptionError(f"--device: got {name!r}, allowed here: auto, {', '.join(usable)}")
 
 
-def provenance(device: torch.device | str) -> dict[str, str | int]:
+def provenance(device: torch.device | str, processes: int = 1) -> dict[str, str | int]:
     """What bit for bit equality depends on beside the experiment: versions, processor or GPU, threads, processes."""
     found: dict[str, str | int] = {"python": platform.python_version(), "machine": platform.machine()}
     for package in ("matx", "torch", "torchvision", "timm", "numpy"):
@@ -54,7 +57,7 @@ def provenance(device: torch.device | str) -> dict[str, str | int]:
     found["processor"] = (
         torch.cuda.get_device_name(kind) if kind.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     )
-    return found | {"threads": torch.get_num_threads(), "processes": 1}
+    return found | {"threads": torch.get_num_threads(), "processes": processes}
 
 
 def provenance_changes(stored: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[str]:
@@ -62,10 +65,12 @@ def provenance_changes(stored: Mapping[str, str | int], now: Mapping[str, str | 
     return [f"{name}: {stored[name]} -> {now.get(name)}" for name in stored if stored[name] != now.get(name)]
 
 
-def describe(*, device: torch.device, seed: int, data: Mapping[str, str], command: Sequence[str]) -> dict[str, Any]:
+def describe(
+    *, device: torch.device, seed: int, data: Mapping[str, str], command: Sequence[str], processes: int = 1
+) -> dict[str, Any]:
     """The content of environment.json, without any wall-clock figure but the day."""
     return {
-        **provenance(device),
+        **provenance(device, processes),
         "platform": platform.platform(),
         "date": datetime.now(UTC).date().isoformat(),
         "seed": seed,

@@ -94,7 +94,11 @@ class RunFolder:
     @property
     def log(self) -> Path:
         """What was said on the way."""
-        return self.path / "log.txt"
+        return self.log_of(0)
+
+    def log_of(self, rank: int) -> Path:
+        """What a process of the run said on the way."""
+        return self.path / ("log.txt" if rank == 0 else f"log-rank{rank}.txt")
 
     @property
     def finished(self) -> bool:

@@ -40,6 +40,8 @@ class MTARD:
 
     neutral: ClassVar[Neutral | None] = None
     symmetric: ClassVar[bool] = False
+    averages_state: ClassVar[bool] = True
+    """Weights and temperatures of several processes are averaged; each follows the divergences of its own images."""
 
     robust: str = "robust"
     """The name of the robust teacher, a frozen peer."""

@@ -18,7 +18,7 @@ from matx.data import Data, carve
 from matx.interfaces import Attack
 from matx.learner import Normalised
 from matx.measure import EvaluationSettings, flags_of
-from matx.measure.sanity import EFFORTS, FULL, QUICK, Effort, Finding, inspect, verdict, worst
+from matx.measure.sanity import EFFORTS, FULL, QUICK, Effort, Finding, Scored, inspect, verdict, worst
 from matx.measure.sanity.effort import evenly, share_broken
 from matx.measure.sanity.finding import graded
 from matx.measure.sanity.model_checks import model_checks
@@ -83,7 +83,9 @@ def inspected(
         made("pgd", threat=LINF, steps=steps, early_exit=True, objective="margin"),
     ]
     named = {f"other{place}": other for place, other in enumerate(others)}
-    return inspect(module, split, settings, flags, searches=searches, others=named, effort=effort)
+    return inspect(
+        Scored(module=module, split=split, flags=flags), settings, searches=searches, others=named, effort=effort
+    )
 
 
 def failing(findings: Sequence[Finding]) -> set[str]:
@@ -284,9 +286,9 @@ def test_copies_fill_batches_and_do_not_exceed_them() -> None:
     attack = made("pgd", threat=LINF, steps=2)
     settings = EvaluationSettings(attacks=[attack], seed=1, images=30, batch_size=16)
     flags = flags_of({"model": module}, split, settings)["model"]
-    found = inspect(module, split, settings, flags, effort=QUICK)
+    found = inspect(Scored(module=module, split=split, flags=flags), settings, effort=QUICK)
     handle.remove()
     assert max(seen) <= 16, f"a forward of {max(seen)} images is more than a batch holds"
-    larger = inspect(module, split, replace(settings, batch_size=64), flags, effort=QUICK)
+    larger = inspect(Scored(module=module, split=split, flags=flags), replace(settings, batch_size=64), effort=QUICK)
     again = [[one.sentence for one in both if one.check == "more steps"] for both in (found, larger)]
     assert again[0] == again[1], "the size of the batches changes what more steps find"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from matx.craft import attackable, forked
 from matx.data import Split, batches
+from matx.distributed import SINGLE, World
 from matx.interfaces import Attack, Composite
 from matx.measure.answers import plain_fp32
 from matx.measure.rates import Flags
@@ -22,21 +24,29 @@ from matx.measure.settings import EvaluationSettings
 from matx.measure.threats import by_threat
 from matx.randomness import seed_for
 
-__all__ = ["EFFORTS", "FULL", "QUICK", "Effort", "Finding", "Status", "inspect", "verdict", "worst"]
+__all__ = ["EFFORTS", "FULL", "QUICK", "Effort", "Finding", "Scored", "Status", "inspect", "verdict", "worst"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """A model, the split whose first images were attacked, and which of them are robust."""
+
+    module: nn.Module
+    split: Split
+    flags: Flags
 
 
 def inspect(
-    module: nn.Module,
-    split: Split,
+    scored: Scored,
     settings: EvaluationSettings,
-    flags: Flags,
     *,
     searches: Sequence[Attack] = (),
     others: Mapping[str, nn.Module] | None = None,
     effort: Effort = FULL,
     device: torch.device | str = "cpu",
+    world: World = SINGLE,
 ) -> tuple[Finding, ...]:
-    """Every check of one model's score: `flags` of the settings' attacks on the first images of the split.
+    """Every check of the score of one model under the settings' attacks; every process of the world gets all findings.
 
     `searches` are attacks whose objective says what they are for, each for the scores of its threat model: without one,
     a black box; cross-entropy, on rescaled logits; another, as it is. `others` are models to transfer from. Checks that
@@ -45,6 +55,7 @@ def inspect(
     as they were.
     """
     place, others = torch.device(device), others or {}
+    module, split, flags = scored.module, scored.split, scored.flags
     sample = torch.arange(min(len(flags.clean), settings.batch_size, 128))
     with plain_fp32(place), forked(seed_for(settings.draws, "sanity"), place):
         (batch,) = batches(split, sample, len(sample), device=place)
@@ -54,7 +65,7 @@ def inspect(
             sources = {name: stack.enter_context(attackable(other)) for name, other in others.items()}
             bench = Bench(
                 model=model, split=split, clean=flags.clean, robust=flags.threats, seed=settings.draws,
-                batch_size=settings.batch_size, device=place, effort=effort,
+                batch_size=settings.batch_size, device=place, effort=effort, world=world,
             )  # fmt: skip
             found.append(huge_radius(bench))
             for threat, members in by_threat(settings.attacks).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from matx.data import Batch, Split, batches
+from matx.distributed import SINGLE, World, in_order
 from matx.interfaces import Attack, AttackInput, LogitObjective, Model, run_attack, value_and_gradient
 from matx.losses import cross_entropy
 from matx.measure.answers import correct
@@ -41,15 +42,22 @@ class Bench:
     batch_size: int
     device: torch.device
     effort: Effort = FULL
+    world: World = SINGLE
+    """The processes that share the batches."""
 
     def sample(self, which: Tensor) -> Tensor:
         """Those images of the flagged ones that a search asks."""
         return evenly(which, self.effort.searches, 4)
 
-    def parts(self, which: Tensor, copies: int = 1) -> Iterator[Batch]:
-        """Those images, batch by batch, so that with so many copies of each no batch grows over its size."""
-        size = max(1, self.batch_size // copies)
-        return batches(self.split, which.nonzero().squeeze(1), size, device=self.device)
+    def each(self, which: Tensor, measure: Callable[[Batch], Tensor], copies: int = 1) -> list[Tensor]:
+        """What is measured on each batch of those images; with so many copies of each no batch grows over its size."""
+        rows = which.nonzero().squeeze(1)
+        parts = torch.split(rows, max(1, self.batch_size // copies)) if len(rows) else ()
+        own = {}
+        for number in self.world.mine(len(parts)):
+            (batch,) = batches(self.split, parts[number], len(parts[number]), device=self.device)
+            own[number] = measure(batch).cpu()
+        return in_order(self.world, own)
 
     def draws(self, batch: Batch, *purpose: int | str) -> SampleGenerator:
         """Randomness for one batch, other than that of the score."""
@@ -58,21 +66,23 @@ class Bench:
     def broken(self, which: Tensor, craft: Callable[[Batch], Tensor]) -> Tensor:
         """(N,) bool: which of those images the model gets wrong once they are crafted."""
         found = torch.zeros_like(which)
-        wrong = [~correct(self.model, craft(batch), batch.labels).cpu() for batch in self.parts(which)]
+        wrong = self.each(which, lambda batch: ~correct(self.model, craft(batch), batch.labels))
         if wrong:
             found[which] = torch.cat(wrong)
         return found
 
     def attacked(self, which: Tensor, attack: Attack, purpose: str, copies: int = 1) -> Tensor:
         """(N,) bool: which of those images the attack breaks, in any of so many copies side by side."""
-        found, wrong = torch.zeros_like(which), []
-        for batch in self.parts(which, copies):
+
+        def broken(batch: Batch) -> Tensor:
             images, labels = batch.images.repeat_interleave(copies, 0), batch.labels.repeat_interleave(copies)
             indices = (batch.indices[:, None] * copies + torch.arange(copies, device=batch.indices.device)).flatten()
             draws = SampleGenerator(hashed(self.seed, "sanity", purpose), indices)
             given = AttackInput(model=self.model, images=images, labels=labels, generator=draws, progress=1.0)
             fooled = ~correct(self.model, run_attack(attack, given), labels)
-            wrong.append(fooled.reshape(-1, copies).any(1).cpu())
+            return fooled.reshape(-1, copies).any(1)
+
+        found, wrong = torch.zeros_like(which), self.each(which, broken, copies)
         if wrong:
             found[which] = torch.cat(wrong)
         return found
@@ -122,7 +132,7 @@ def growth(bench: Bench, threat: ThreatModel) -> Finding:
 
 def _mean_loss(bench: Bench, which: Tensor, craft: Callable[[Batch], Tensor]) -> float:
     with torch.no_grad():
-        values = [cross_entropy(bench.model(craft(batch)), batch.labels) for batch in bench.parts(which)]
+        values = bench.each(which, lambda batch: cross_entropy(bench.model(craft(batch)), batch.labels))
     return float(torch.cat(values).double().mean()) if values else 0.0
 
 
