@@ -20,7 +20,7 @@ from matx.experiment import Evaluation, Experiment
 from matx.learner import build_learner
 from matx.measure import aimed, by_threat
 from matx.runtime import checkpoint
-from matx.runtime.environment import find_device, spare_threads
+from matx.runtime.environment import find_device, keep_freed_memory, spare_threads
 from matx.runtime.folder import RunFolder
 from matx.runtime.identity import differences, identity_of, images_of, settings
 from matx.runtime.stored import load_own, read_environment, read_identity
@@ -80,6 +80,7 @@ def target_of_folder(loaded: Loaded, name: str, folder: RunFolder, selection: Se
     data = experiment.dataset()
     checkpoint.refuse_other_images(found, images_of(experiment, data), file)
     spare_threads(place, data.image_shape)
+    keep_freed_memory(place)
     modules = {peer: _bare(peer, experiment, data, place) for peer in _chosen(selection.peers, experiment)}
     return _target(name, experiment, data, modules, stored, selection)
 

@@ -13,7 +13,7 @@ from matx.engine import Training, normalised_by_parts, start
 from matx.errors import CheckpointError
 from matx.runtime import checkpoint
 from matx.runtime.checkpoint import Checkpoint
-from matx.runtime.environment import find_device, provenance, provenance_changes, spare_threads
+from matx.runtime.environment import find_device, keep_freed_memory, provenance, provenance_changes, spare_threads
 from matx.runtime.folder import RunFolder
 from matx.runtime.journal import check_metrics
 
@@ -32,6 +32,7 @@ def built(loaded: Loaded, device: str, *, fresh: bool = True, world: World = SIN
     found = find_device(device)
     data = loaded.experiment.dataset()
     spare_threads(found, data.image_shape)
+    keep_freed_memory(found)
     training = start(loaded.experiment, data, device=found, fresh=fresh, world=world)
     for name in normalised_by_parts(loaded.experiment, training.learners):
         log.warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import platform
@@ -18,7 +19,15 @@ from matx.distributed import device_of_process
 from matx.errors import OptionError
 from matx.plugins import loaded_files
 
-__all__ = ["describe", "find_device", "git_state", "provenance", "provenance_changes", "spare_threads"]
+__all__ = [
+    "describe",
+    "find_device",
+    "git_state",
+    "keep_freed_memory",
+    "provenance",
+    "provenance_changes",
+    "spare_threads",
+]
 
 _WIDE = 1024
 """Values in an image from which several threads pay on a CPU; below, a busy machine makes them far slower than one."""
@@ -28,6 +37,19 @@ def spare_threads(device: torch.device, image_shape: Sequence[int]) -> None:
     """One thread for small images on a CPU, unless OMP_NUM_THREADS says how many."""
     if device.type == "cpu" and math.prod(image_shape) < _WIDE and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
+
+
+def keep_freed_memory(device: torch.device) -> bool:
+    """Let glibc keep what tensors on a CPU free for the next ones; whether it does.
+
+    By default it gives blocks of over some 100 KiB back to the system, and each step pays for the pages of its
+    activations anew: 5 % of a small network's passes, and more of a projection. Other C libraries take no such option.
+    """
+    if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
+        return False
+    setting: Any = ctypes.CDLL(None).mallopt
+    mmap_threshold, trim_threshold = -3, -1  # their names in malloc.h; the highest that glibc admits, and 1 GiB
+    return bool(setting(mmap_threshold, 32 << 20)) and bool(setting(trim_threshold, 1 << 30))
 
 
 def find_device(name: str) -> torch.device:
