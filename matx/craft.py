@@ -25,7 +25,7 @@ from matx.interfaces import (
     run_attack,
 )
 
-__all__ = ["Passes", "attackable", "craft", "forked", "untouched"]
+__all__ = ["Passes", "attackable", "craft", "forked", "tf32", "untouched"]
 
 
 @dataclass
@@ -71,6 +71,17 @@ def forked(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+@contextmanager
+def tf32(*, allowed: bool) -> Iterator[None]:
+    """Whether fp32 convolutions and matrix products may round their factors to TF32, on GPUs that have it."""
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
 
 
 @contextmanager

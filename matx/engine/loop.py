@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from matx.craft import tf32
 from matx.data import Batch, batches, order
 from matx.engine.averaging import average_weights
 from matx.engine.compose import descend, groups
@@ -81,9 +82,10 @@ def step(training: Training, batch: Batch, *, share: float = 1.0, images: int | 
     generator = SampleGenerator(hashed(experiment.seed, "augment", epoch), batch.indices)
     with training.phase("data"):
         batch = replace(batch, images=_augmented(batch.images, experiment.augmentations, generator))
-    with training.phase("crafting"):
+    with training.phase("crafting"), tf32(allowed=False):
         crafted = craft_all(training, batch)
-    losses, rates = _update(training, batch, crafted)
+    with tf32(allowed=True):
+        losses, rates = _update(training, batch, crafted)
     refuse_gradients(training, batch)
     for loss in losses.values():
         if loss.state is not None:

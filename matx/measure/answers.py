@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from matx.craft import tf32
 from matx.data import Split, batches
 from matx.errors import ModelError
 from matx.interfaces import Model, copied, refuse_writes
@@ -25,13 +26,8 @@ def correct(model: Model, images: Tensor, labels: Tensor) -> Tensor:
 @contextmanager
 def plain_fp32(device: torch.device) -> Iterator[None]:
     """No autocast of the caller's, and no TF32 in convolutions and matrix products."""
-    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
+    with tf32(allowed=False), torch.autocast(device.type, enabled=False):
+        yield
 
 
 @torch.no_grad()

@@ -163,3 +163,24 @@ def test_needs_are_checked_before_training(launch: Launch) -> None:
         launch(Probe(nothing, lambda e, p: e.labels.sum()), {"a": peer(LINF), "b": peer()})
     with pytest.raises(OptionError, match="did you mean 'a'"):
         launch(Probe(Needs(train={"a": ("aa",)}), lambda e, p: e.labels.sum()), {"a": peer(LINF)})
+
+
+def test_tf32_is_for_training_passes_alone(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is allowed is recorded while attacks search and losses are made; a GPU that has TF32 follows it."""
+    allowed: dict[str, bool] = {}
+
+    def crafted(attack: object, given: AttackInput) -> Tensor:
+        allowed["crafting"] = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+        return given.images
+
+    def loss(exchange: Exchange, name: str) -> Tensor:
+        allowed["training"] = torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32
+        return cross_entropy(exchange.logits(name, name), exchange.labels).mean()
+
+    one = peer(LINF)
+    monkeypatch.setattr(type(one.attacks[0]), "__call__", crafted)
+    training = launch(Probe(Needs(train={"a": ("a",)}), loss), {"a": one})
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    step(training, first_batch(training))
+    assert allowed == {"crafting": False, "training": True}, "TF32 is for forwards and backwards of training alone"
+    assert before == (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32), "it is put back"
