@@ -65,7 +65,7 @@ def _main(given: list[str], *, debug: bool, ends: bool) -> int:
         return _stopped(stop.__cause__ or stop)  # click raises its own from what says how to continue
     except BrokenPipeError:
         return 1
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # no command of matx ends by SystemExit: a component called sys.exit
         if isinstance(error, OSError) and isinstance(error.__context__, KeyboardInterrupt):
             return _stopped(error.__context__)  # click could not write of it: the terminal is gone
         return _failed(error, 1, debug=debug)
@@ -97,7 +97,7 @@ def _say(sentence: str) -> None:
         say(sentence, err=True)
 
 
-def _failed(error: Exception, code: int, *, debug: bool) -> int:
+def _failed(error: BaseException, code: int, *, debug: bool) -> int:
     from matx.runtime.log import explained
 
     if debug:

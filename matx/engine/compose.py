@@ -17,6 +17,7 @@ from matx.engine.parts import Rows, joined, parts_of, table_part
 from matx.engine.sharding import average_gradients
 from matx.engine.teachers import TeacherLogits, forward_seed, forwards
 from matx.engine.training import Training, canonical
+from matx.errors import ExchangeError
 from matx.exchange import Crafted, Exchange, Needs, PeerLoss
 from matx.experiment import peer_infos
 from matx.interfaces import copied, refuse_writes
@@ -137,6 +138,10 @@ class _GroupStep:
         strategy, seen = training.experiment.strategy, copied(exchange)
         losses = {name: strategy.loss(seen, name) for name in self.group}
         refuse_writes(strategy, seen, exchange)
+        for name, loss in losses.items():
+            if loss.total.ndim or not loss.total.requires_grad:
+                got = f"a loss of shape {tuple(loss.total.shape)}" if loss.total.ndim else "a loss without a gradient"
+                raise ExchangeError(f"{strategy!r}: got {got} for peer {name!r}, allowed: a scalar of its logits")
         own = {name: trained[name, _own_source(training, name)] for name in self.group}
         return {name: _with_accuracy(loss, own[name], labels) for name, loss in losses.items()}
 

@@ -8,6 +8,7 @@ columns/METRIC/BATCH.npz holds `schema`, `rows`, `names` (JSON: [model, column, 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ __all__ = ["FolderRecords"]
 
 _SCHEMA = 2
 _TENSORS = ("rows", "indices", "labels", "robust", "examples")
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile)
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)

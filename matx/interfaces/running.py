@@ -41,7 +41,9 @@ def checked_examples(attack: Attack, images: Tensor, given: AttackInput) -> Tens
     return _inside(attack, _usable(attack, images, given), given)
 
 
-def _usable(attack: Attack, images: Tensor, given: AttackInput) -> Tensor:
+def _usable(attack: Attack, images: object, given: AttackInput) -> Tensor:
+    if not isinstance(images, Tensor):
+        raise ModelError(f"{attack!r}: got {type(images).__name__}, allowed: a tensor of images")
     images = images.detach().clone()  # an attack that keeps its result cannot change it later
     if images.shape != given.images.shape or images.dtype != given.images.dtype:
         raise ModelError(

@@ -14,6 +14,7 @@ Schema 1, which is read too, had bool arrays named CHECKPOINT/PEER/COLUMN.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def read_flags(folder: Path) -> dict[FlagColumn, Array]:
     try:
         arrays, known = read_npz(file)
         schema = int(arrays.pop("schema"))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, BadZipFile, zlib.error) as error:
         raise RunError(f"{file}: cannot be read ({error}); allowed: flags as matx writes them") from None
     name_unchecked(file, known)
     if schema == 1:

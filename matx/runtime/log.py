@@ -27,7 +27,7 @@ def logged_to(path: Path) -> Iterator[None]:
     logger.addHandler(handler)
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Past the logger, whose other handlers show the error on the terminal in one sentence.
         handler.emit(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, explained(error), (), sys.exc_info()))
         if path.is_file() and not handler.failed:
@@ -49,7 +49,7 @@ class _LogFile(logging.FileHandler):
         self.failed = True
 
 
-def explained(error: Exception) -> str:
+def explained(error: BaseException) -> str:
     """An error in one sentence: what, where in a component for what matx did not foresee, and which log says more."""
     notes = [str(note) for note in getattr(error, "__notes__", ())]
     if isinstance(error, MatxError):
@@ -63,7 +63,7 @@ def explained(error: Exception) -> str:
     return "; ".join([what, *notes, *hint])
 
 
-def _component_place(error: Exception) -> str:
+def _component_place(error: BaseException) -> str:
     """`FILE:LINE` where a component, or the package that holds it, was last at work; '' for an error of matx itself."""
     components = [cls for registry in REGISTRIES.values() for cls in registry.components.values()]
     packages = {cls.__module__.partition(".")[0] for cls in components} - {"matx"}

@@ -88,7 +88,7 @@ class Npz:
                 yield archive
         except FileNotFoundError:
             raise DataError(f"datasets.npz.path: got {self.path!r}, which does not exist") from None
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise DataError(f"datasets.npz.path: {self.path} cannot be read ({error.strerror})") from error
             reason = "pickled objects, which are refused" if "pickle" in str(error) else f"damaged data ({error})"
