@@ -1,0 +1,26 @@
+"""tests/oldest.txt, which `tools/oldest.sh` installs, holds the lower bound of each declared dependency."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_oldest_versions_are_the_declared_bounds() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    unbounded = [one for one in declared if not re.fullmatch(r"[\w.\[\]-]+>=[\d.]+|matx\[\w+\]", one)]
+    assert unbounded == [], "a dependency has no lower bound, or more than that"
+    wanted = sorted({one.replace(">=", "==") for one in declared if ">=" in one})
+    listed = sorted((ROOT / "tests" / "oldest.txt").read_text(encoding="utf-8").split())
+    assert listed == wanted, "tests/oldest.txt is out of date: it holds each lower bound, as NAME==VERSION"
+
+
+def test_the_python_versions_are_those_that_were_run() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    versions = [one.rpartition(" ")[2] for one in project["classifiers"] if re.search(r":: 3\.\d+$", one)]
+    assert versions == ["3.11"], "CI runs Python 3.11 alone"
+    assert project["requires-python"] == f">={versions[0]}", "the oldest Python is the one that is run"
