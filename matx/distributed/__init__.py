@@ -6,12 +6,16 @@ the same order: a process that does not is waited for, and in the end named.
 
 from matx.distributed.collectives import (
     SINGLE,
+    Planned,
     World,
     any_true,
     average,
     broadcast,
+    divided,
+    exchange,
     gather,
     in_order,
+    merged,
     refuse_differences,
     total,
 )
@@ -20,16 +24,20 @@ from matx.distributed.launching import launch
 
 __all__ = [
     "SINGLE",
+    "Planned",
     "World",
     "again",
     "any_true",
     "average",
     "broadcast",
     "device_of_process",
+    "divided",
+    "exchange",
     "gather",
     "in_order",
     "joined",
     "launch",
+    "merged",
     "refuse_differences",
     "total",
 ]

@@ -23,6 +23,8 @@ def average_weights(training: Training, done: int) -> None:
         learners[name].module.load_state_dict(weights)
         _refresh(training, name, learners[name].module, mixes=True)
     for name, learner in learners.items():
+        if not training.places.owns(name):
+            continue
         learner.average_epoch(done, training.experiment.epochs)
         if learner.ema_module is not None:
             _refresh(training, name, learner.ema_module, mixes=False)
@@ -64,7 +66,9 @@ def _refresh(training: Training, name: str, module: nn.Module, *, mixes: bool) -
         layer.train()
     rows = stratified(split, "refresh")[:count]
     for batch in batches(split, rows, min(size, count), device=training.device, drop_last=True):
-        training.passes.forward += len(batch.labels) if training.world.writes else 0  # the same in every process
+        training.passes.forward += (
+            len(batch.labels) if training.places.shards.rank == 0 else 0
+        )  # the same in every process
         forward(module, batch.images, training.learners[name].dtype)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -46,10 +46,12 @@ def descend(
     crafted: Mapping[str, Crafted],
     teachers: Sequence[TeacherLogits],
 ) -> dict[str, PeerLoss]:
-    """The losses of a group and one backward of their sum to the group's own parameters."""
+    """The losses of a group and one backward of their sum to the group's own parameters; {} where others own it."""
     with training.phase("teaching"):
         for part in teachers:
             part.compute()
+    if not training.places.owns(group[0]):
+        return {}
     step = _GroupStep(
         training=training,
         group=tuple(group),
@@ -177,7 +179,7 @@ def _perturbed(step: _GroupStep) -> Iterator[None]:
         for learner in learners.values():
             stack.enter_context(untouched(learner.module, training=True))
         step.evaluate(add)
-    average(step.training.world, [known for known in gradients if known is not None], step.training.share)
+    average(step.training.places.shards, [known for known in gradients if known is not None], step.training.share)
     kept = [weight.detach().clone() for weight, _ in weights]
     with torch.no_grad():
         for (weight, gamma), gradient in zip(weights, gradients, strict=True):

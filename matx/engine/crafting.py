@@ -11,6 +11,7 @@ from torch import Tensor
 from matx.craft import attackable, craft, forked
 from matx.data import Batch
 from matx.engine.parts import batch_part, parted, parts_of, table_part
+from matx.engine.placing import exchanged_examples
 from matx.engine.training import Training
 from matx.exchange import CLEAN, Crafted
 from matx.experiment import crafting_order
@@ -27,18 +28,24 @@ def craft_all(training: Training, batch: Batch) -> dict[str, Crafted]:
     read |= {source for _, source in needs.teach | needs.ema} | needs.winners
     wanted = [name for name in peers if name in read]
     for name, copy in training.copies.items():
-        if not peers[name].frozen:
+        if training.places.owns(name) and not peers[name].frozen:
             copy.refresh()
     crafted = {CLEAN: Crafted(views=batch.images[None])}
     parts = parts_of(len(batch.labels), training.experiment.micro_batch)
+    waiting: list[str] = []
     for name in crafting_order(peers, wanted):
+        if {source for attack in peers[name].attacks for source in sources_of(attack)} & {*waiting}:
+            crafted, waiting = exchanged_examples(training, waiting, crafted, batch), []
+        waiting.append(name)
+        if not training.places.owns(name):
+            continue
         views = {source: made.views for source, made in crafted.items()}
         made = [
             _craft_one(training, name, batch_part(batch, rows), table_part(views, rows), part)
             for part, rows in enumerate(parts)
         ]
         crafted[name] = made[0] if len(made) == 1 else _joined(made)
-    return crafted
+    return exchanged_examples(training, waiting, crafted, batch)
 
 
 def _joined(parts: Sequence[Crafted]) -> Crafted:

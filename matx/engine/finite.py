@@ -24,7 +24,7 @@ def finite_total(training: Training, losses: Mapping[str, PeerLoss], batch: Batc
     """The sum of a group's losses; NotFiniteError, in every process, where it is not finite on the whole batch."""
     totals = torch.stack([loss.total for loss in losses.values()])
     whole = totals.detach().clone()
-    average(training.world, [whole], training.share)
+    average(training.places.shards, [whole], training.share)
     if not whole.sum().isfinite():  # waits for the device, once a group and step: before weights change
         values = dict(zip(losses, whole.tolist(), strict=True))
         first = next((name for name, value in values.items() if not abs(value) < torch.inf), next(iter(values)))
@@ -112,4 +112,4 @@ def _error(training: Training, name: str, sentence: str, batch: Batch | None) ->
 def _indices(training: Training, batch: Batch) -> tuple[int, ...]:
     """Of the samples of the whole batch, in order."""
     own = batch.indices.tolist() if training.share else []
-    return tuple(index for indices in gather(training.world, own) for index in indices)
+    return tuple(index for indices in gather(training.places.shards, own) for index in indices)

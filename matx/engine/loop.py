@@ -10,11 +10,13 @@ from torch import Tensor
 
 from matx.craft import tf32
 from matx.data import Batch, batches, order
+from matx.distributed import merged
 from matx.engine.averaging import average_weights
 from matx.engine.compose import descend, groups
 from matx.engine.crafting import craft_all
 from matx.engine.finite import refuse_gradients, refuse_weights, tensors_of, unless_not_finite
 from matx.engine.parts import parts_of, table_part
+from matx.engine.placing import of_all_peers, owned
 from matx.engine.sharding import averaged_terms, merged_states, refuse_drift, shards
 from matx.engine.teachers import TeacherLogits
 from matx.engine.training import Position, Training
@@ -69,7 +71,7 @@ def fit(training: Training) -> Iterator[StepRecord | EpochRecord]:
         rows = order(len(training.data.train.labels), seed=experiment.seed, epoch=epoch)
         done = training.position.step
         rows = rows[done * size : training.steps_per_epoch * size]
-        for shard in shards(training.world, rows, size):
+        for shard in shards(training.places.shards, rows, size):
             (batch,) = batches(training.data.train, shard.rows, len(shard.rows), device=training.device)
             yield step(training, batch, share=shard.share, images=shard.images)
         yield _end_epoch(training)
@@ -87,11 +89,12 @@ def step(training: Training, batch: Batch, *, share: float = 1.0, images: int | 
     with tf32(allowed=True):
         losses, rates = _update(training, batch, crafted)
     refuse_gradients(training, batch)
+    losses, rates = of_all_peers(training, averaged_terms(training, losses), rates)
     for loss in losses.values():
         if loss.state is not None:
             training.states["strategy"] = {**training.states["strategy"], **loss.state}
     training.states = merged_states(training, before)
-    return _record(training, averaged_terms(training, losses), rates, images or len(batch.labels))
+    return _record(training, losses, rates, images or len(batch.labels))
 
 
 def _update(
@@ -104,13 +107,13 @@ def _update(
     alternating = training.experiment.update_order == "alternating"
     losses: dict[str, PeerLoss] = {}
     rates: dict[str, float] = {}
-    buffers = [buffer for name in training.needs.train for buffer in training.learners[name].module.buffers()]
+    buffers = [buffer for name in owned(training) for buffer in training.learners[name].module.buffers()]
     training.finite = {}
     with unless_not_finite(training, lambda: buffers):
         for group in groups(training.needs):
             losses |= descend(training, group, batch, crafted, teachers)
             if alternating:
-                rates |= {name: _step_learner(training, name) for name in group}
+                rates |= {name: _step_learner(training, name) for name in group if training.places.owns(name)}
                 for of_part in teachers:
                     of_part.drop(group)
         if not alternating:
@@ -166,7 +169,8 @@ def _end_epoch(training: Training) -> EpochRecord:
     """Validate where it is due, choose the best, move on to the next epoch."""
     experiment = training.experiment
     done = training.position.epoch + 1
-    rates = {name: training.learners[name].rate for name in training.needs.train}
+    rates = merged(training.places.peers, {name: training.learners[name].rate for name in owned(training)})
+    rates = {name: rates[name] for name in training.needs.train}
     means = {
         name: {term: total / training.epoch_seen for term, total in terms.items()}
         for name, terms in training.sums.items()

@@ -52,19 +52,19 @@ def average_gradients(training: Training, group: Sequence[str]) -> None:
     tensors = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
     norms = [part for module in modules for part in module.modules() if isinstance(part, _NormBase) and part.training]
     statistics = [value for part in norms for value in (part.running_mean, part.running_var) if value is not None]
-    average(training.world, [*tensors, *statistics], training.share)
+    average(training.places.shards, [*tensors, *statistics], training.share)
 
 
 def averaged_terms(training: Training, losses: Mapping[str, PeerLoss]) -> dict[str, PeerLoss]:
     """The losses with their terms over the whole batch; they are records now, without a graph."""
-    if training.world.size == 1:
+    if training.places.shards.size == 1:
         return dict(losses)
     terms = {
         (name, term): torch.as_tensor(value, dtype=torch.float64, device=training.device).clone()
         for name, loss in losses.items()
         for term, value in loss.terms.items()
     }
-    average(training.world, list(terms.values()), training.share)
+    average(training.places.shards, list(terms.values()), training.share)
     return {
         name: replace(loss, terms={term: terms[name, term] for term in loss.terms}) for name, loss in losses.items()
     }
@@ -72,7 +72,7 @@ def averaged_terms(training: Training, losses: Mapping[str, PeerLoss]) -> dict[s
 
 def merged_states(training: Training, before: Mapping[str, State]) -> dict[str, State]:
     """The components' states after a step: before it, plus what each process changed, summed or averaged."""
-    if training.world.size == 1:
+    if training.places.shards.size == 1:
         return training.states
     changes = {
         (name, key): (value - before[name].get(key, 0.0)) * _weight(training, name)
@@ -80,7 +80,7 @@ def merged_states(training: Training, before: Mapping[str, State]) -> dict[str, 
         for key, value in state.items()
     }
     found = {key: torch.as_tensor(value, dtype=torch.float64, device=training.device) for key, value in changes.items()}
-    total(training.world, list(found.values()))
+    total(training.places.shards, list(found.values()))
     return {
         name: {key: _added(before[name].get(key, 0.0), found[name, key], value) for key, value in state.items()}
         for name, state in training.states.items()
@@ -102,14 +102,15 @@ def _added(old: Tensor | float, change: Tensor, like: Tensor | float) -> Tensor 
 
 def refuse_drift(training: Training) -> None:
     """RunError where the processes' weights are no longer the same, bit for bit."""
-    if training.world.size == 1:
+    if training.places.shards.size == 1:
         return
-    sums = {name: _checksum(learner.module.parameters()) for name, learner in training.learners.items()}
-    for rank, other in enumerate(gather(training.world, sums)):
+    own = {name: learner for name, learner in training.learners.items() if training.places.owns(name)}
+    sums = {name: _checksum(learner.module.parameters()) for name, learner in own.items()}
+    for rank, other in enumerate(gather(training.places.shards, sums)):
         for name, value in sums.items():
             if other[name] != value:
                 raise RunError(
-                    f"peer {name!r}: the weights of rank {rank} differ from those of rank {training.world.rank}, "
+                    f"peer {name!r}: the weights of rank {rank} differ from another's, "
                     "allowed: the same everywhere; processors or versions that differ are the usual cause"
                 )
 

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from matx.craft import forked, untouched
 from matx.engine.parts import parted
+from matx.engine.placing import exchanged_logits
 from matx.engine.training import Training, canonical
+from matx.exchange import CLEAN
 from matx.experiment import teacher_mode
 from matx.learner import forward
 
@@ -33,12 +35,23 @@ class TeacherLogits:
         Forwards draw (dropout) and average (batch statistics) in the order in which they run. One order, whatever a
         strategy declares first, makes every logit a function of its peer and source, and a resumed run equal.
         """
-        training = self.training
-        for peer in training.experiment.peers:
-            for needed, known in ((training.needs.teach, self.teach), (training.needs.ema, self.ema)):
-                for source in canonical(training, peer):
-                    if (peer, source) in needed and (peer, source) not in known:
-                        known[peer, source] = self._forward(peer, source, average=known is self.ema)
+        needs = self.training.needs
+        missing = [self._missing(needs.teach, self.teach), self._missing(needs.ema, self.ema)]
+        for keys, known, average in zip(missing, (self.teach, self.ema), (False, True), strict=True):
+            for peer, source in keys:
+                if self.training.places.owns(peer):
+                    known[peer, source] = self._forward(peer, source, average=average)
+        images = self.examples[CLEAN].shape[1]
+        self.teach = exchanged_logits(self.training, self.teach, missing[0], images)
+        self.ema = exchanged_logits(self.training, self.ema, missing[1], images)
+
+    def _missing(
+        self, needed: frozenset[tuple[str, str]], known: Mapping[tuple[str, str], Tensor]
+    ) -> list[tuple[str, str]]:
+        """(peer, source) that is needed and not known, in canonical order."""
+        peers = self.training.experiment.peers
+        pairs = [(peer, source) for peer in peers for source in canonical(self.training, peer)]
+        return [pair for pair in pairs if pair in needed and pair not in known]
 
     def drop(self, peers: Sequence[str]) -> None:
         """Forget the logits of peers that have stepped."""

@@ -16,10 +16,11 @@ from matx.copies import CraftingCopy, crafting_copy
 from matx.craft import Passes
 from matx.data import Data, batches
 from matx.distributed import SINGLE, World, total
+from matx.engine.places import Places, collected_learners, collected_states, places_of
 from matx.engine.teacher_passes import teacher_passes
 from matx.errors import OptionError
 from matx.exchange import CLEAN, Needs, State
-from matx.experiment import Experiment, check_classes, check_needs, check_processes, peer_infos, splits_of
+from matx.experiment import Experiment, check_classes, check_needs, peer_infos, splits_of
 from matx.interfaces import Stateful
 from matx.learner import Learner, build_learner, precision_type, resolved_precision
 from matx.randomness import seed_for
@@ -75,8 +76,8 @@ class Training:
     """{peer: on the device, whether all its gradients of this step are finite}."""
     phase: Callable[[str], AbstractContextManager[object]] = nullcontext
     """Entered with the name of each of PHASES around it, for whoever measures what a step costs."""
-    world: World = SINGLE
-    """The processes that share each batch."""
+    places: Places = field(default_factory=Places)
+    """This process among those of the run."""
     share: float = 1.0
     """The part of the present step's images that this process takes."""
     passes_shared: Passes = field(default_factory=Passes)
@@ -106,7 +107,7 @@ class Training:
 
     def draws(self, purpose: str, *parts: int | str) -> int:
         """The seed of the global generators for a purpose: of each process its own, as its samples are."""
-        return seed_for(self.experiment.seed, purpose, *parts, *([self.world.rank] if self.world.rank else []))
+        return seed_for(self.experiment.seed, purpose, *parts, *([shard] if (shard := self.places.shards.rank) else []))
 
     def passes_per_image(self) -> dict[str, float]:
         """Passes per training image, all peers and teachers included."""
@@ -117,7 +118,7 @@ class Training:
         """Count the passes of all processes since this was last done; every process calls it at the same time."""
         known, now = vars(self.passes_shared), vars(self.passes)
         counts = torch.tensor([now[name] - known[name] for name in known])
-        total(self.world, [counts])
+        total(self.places.world, [counts])
         for name, count in zip(known, counts.tolist(), strict=True):
             now[name] = known[name] + count
         self.passes_shared = Passes(**now)
@@ -136,8 +137,8 @@ class Training:
             "best_by": self.experiment.evaluation.best_by,
             "stale": self.stale,
             "collapsed": self.collapsed,
-            "states": {name: dict(state) for name, state in self.states.items()},
-            "learners": {name: learner.state_dict() for name, learner in self.learners.items()},
+            "states": collected_states(self.places, self.states),
+            "learners": collected_learners(self.places, self.learners),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -185,10 +186,10 @@ def start(
 
     Not fresh: `load_state_dict` is to follow, so that nothing is read of which the state knows all.
     """
-    check_processes(experiment, world.size)
     check_classes(experiment, data.num_classes)
     needs = experiment.strategy.needs(peer_infos(experiment))
     check_needs(needs, experiment)
+    places = places_of(experiment, world)
     precision = resolved_precision(experiment.precision, device)
     learners = {
         name: build_learner(name, peer, data, seed=experiment.seed, device=device, precision=precision, fresh=fresh)
@@ -200,8 +201,9 @@ def start(
     components: dict[str, object] = {**unions, "strategy": experiment.strategy}
     states = {name: component.start() for name, component in components.items() if isinstance(component, Stateful)}
     training = Training(
-        experiment, splits_of(experiment, data), needs, torch.device(device), precision, learners, states, world=world
+        experiment, splits_of(experiment, data), needs, torch.device(device), precision, learners, states
     )
+    training.places = places
     training.copies = crafting_copies(training)
     if fresh or not any(peer.frozen for peer in experiment.peers.values()):
         training.teacher_passes = teacher_passes(experiment)

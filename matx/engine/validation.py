@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from matx.data import Subset
+from matx.distributed import gather, merged
 from matx.engine.training import Training
 from matx.experiment import teacher_mode, trained_teachers
 from matx.interfaces import sources_of
@@ -32,7 +33,7 @@ def validate(training: Training) -> tuple[Mapping[str, Mapping[str, Rate]], floa
     modules = {
         name: learner.ema_module if average and learner.ema_module is not None else learner.module
         for name, learner in training.learners.items()
-        if not learner.peer.frozen
+        if not learner.peer.frozen and training.places.owns(name)
     }
     settings = EvaluationSettings(
         attacks=experiment.evaluation.validation_attacks,
@@ -40,14 +41,19 @@ def validate(training: Training) -> tuple[Mapping[str, Mapping[str, Rate]], floa
         purpose="validation",
         batch_size=experiment.evaluation.batch_size,
     )
-    flags = flags_of(modules, some, settings, device=training.device, world=training.world)
+    flags = flags_of(modules, some, settings, device=training.device, world=training.places.shards)
     rates = {name: found.rates() for name, found in flags.items()}
-    alarms = []
+    own_alarms: list[str] = []
     for name, module in modules.items():
         own_attacks = [attack for attack in experiment.peers[name].attacks if not sources_of(attack)]
         trained_on = replace(settings, attacks=own_attacks)
-        own = flags_of({name: module}, some, trained_on, device=training.device, world=training.world)[name].rates()
-        alarms += list(_alarms(name, own, rates[name]))
+        own = flags_of({name: module}, some, trained_on, device=training.device, world=training.places.shards)[
+            name
+        ].rates()
+        own_alarms += list(_alarms(name, own, rates[name]))
+    rates = merged(training.places.peers, rates)
+    rates = {name: rates[name] for name in experiment.peers if name in rates}
+    alarms = [alarm for some in gather(training.places.peers, own_alarms) for alarm in some]
     score = sum(rates[name]["union"].accuracy for name in experiment.scored) / len(experiment.scored)
     return rates, score, tuple(alarms)
 

@@ -15,7 +15,7 @@ from matx.experiment.checks import (
     check_classes,
     check_needs,
     check_peers,
-    check_processes,
+    check_placement,
     check_teacher_modes,
     crafting_order,
 )
@@ -41,7 +41,7 @@ __all__ = [
     "Tune",
     "check_classes",
     "check_needs",
-    "check_processes",
+    "check_placement",
     "crafting_order",
     "peer_infos",
     "splits_of",
@@ -179,6 +179,10 @@ class Experiment:
     rate's schedule still reckons with all epochs."""
     checkpoint_every: Annotated[int, Range(1)] | None = field(default=None, metadata=NO_EFFECT)
     """Also save every so many steps; None: at the end of each epoch."""
+    placement: Literal["samples", "peers"] = field(default="samples", metadata=NO_EFFECT)
+    """Of several processes: 'samples': each takes a part of every batch; 'peers': each owns some of the peers."""
+    shards: Annotated[int, Range(1)] = field(default=1, metadata=NO_EFFECT)
+    """With placement 'peers': so many processes own the same peers and share each batch."""
     tune: Tune = field(default_factory=Tune, metadata=NO_EFFECT)
     """What `matx tune` searches; a run does not read it."""
 
@@ -189,6 +193,7 @@ class Experiment:
             needs = self.strategy.needs(peer_infos(self))
             check_needs(needs, self)
         check_teacher_modes(needs, self)
+        check_placement(needs, self)
 
     @property
     def augmentations(self) -> tuple[Augmentation, ...]:

@@ -15,7 +15,7 @@ from matx.options import concerning, one_of
 if TYPE_CHECKING:
     from matx.experiment import Experiment, Peer
 
-__all__ = ["check_classes", "check_needs", "check_peers", "check_processes", "check_teacher_modes", "crafting_order"]
+__all__ = ["check_classes", "check_needs", "check_peers", "check_placement", "check_teacher_modes", "crafting_order"]
 
 
 def check_classes(experiment: Experiment, classes: int) -> None:
@@ -79,13 +79,20 @@ def crafting_order(peers: Mapping[str, Peer], wanted: Sequence[str]) -> tuple[st
     return tuple(done)
 
 
-def check_processes(experiment: Experiment, processes: int) -> None:
-    """Refuse batches that are too small for so many processes."""
-    if experiment.batch_size < 2 * processes:
-        raise OptionError(
-            f"Experiment.batch_size: got {experiment.batch_size} for {processes} processes, allowed: "
-            f"{2 * processes} or more, two images for each (batch statistics need two)"
-        )
+def check_placement(needs: Needs, experiment: Experiment) -> None:
+    """Refuse peers on processes of their own where more than images and detached logits would have to cross."""
+    if experiment.placement != "peers":
+        if experiment.shards != 1:
+            raise OptionError("shards", got=f"{experiment.shards} with placement 'samples'", allowed="1, or 'peers'")
+        return
+    crossing = {
+        "a strategy that couples peers by gradient": bool(needs.couples),
+        "a strategy that mixes the weights of peers": bool(needs.mix),
+        "attacks that differentiate through two peers": any(needs.craft.values()),
+    }
+    for what, crosses in crossing.items():
+        if crosses:
+            raise OptionError("placement", got=f"'peers' with {what}", allowed="'samples'")
 
 
 def check_needs(needs: Needs, experiment: Experiment) -> None:

@@ -53,14 +53,14 @@ class ActiveRun:
         return Checkpoint(
             training=state,
             identity=self.identity,
-            provenance=provenance(self.training.device, self.training.world.size),
+            provenance=provenance(self.training.device, self.training.places.world.size),
             images=self.images,
             metrics_bytes=metrics_bytes,
         )
 
     def write_timing(self) -> None:
         """Put what this session took into timing.json."""
-        if self.training.world.writes:
+        if self.training.places.world.writes:
             self.stopwatch.write(self.folder.timing)
 
     def save(self, stored: Checkpoint) -> None:
@@ -81,17 +81,17 @@ def train(parts: ActiveRun, metrics_bytes: int) -> None:
     try:
         with ExitStack() as stack:
             writing = None
-            if training.world.writes:
+            if training.places.world.writes:
                 journal = Journal(parts.folder, size=metrics_bytes, steps=training.steps, config=parts.text)
                 stack.callback(journal.close)
                 writing = journal
             stack.enter_context(parts.stopwatch.measure("training"))
             stopped = stack.enter_context(deferred_signals(display.say, _STOPPING))
             _train(parts, writing, stopped, stack.enter_context(bar))
-        if training.world.writes:
+        if training.places.world.writes:
             parts.folder.not_finite.unlink(missing_ok=True)
     except NotFiniteError as error:
-        sentence = _bundled(parts.folder, error) if training.world.writes else str(error)
+        sentence = _bundled(parts.folder, error) if training.places.world.writes else str(error)
         raise RunError(sentence) from error
 
 
@@ -99,7 +99,7 @@ def _train(parts: ActiveRun, journal: Journal | None, stopped: Callable[[], bool
     """Every process saves, and stops, at the same steps; the one with the journal writes."""
     training, every = parts.training, parts.training.experiment.checkpoint_every
     for record in fit(training):
-        stop = any_true(training.world, stopped())
+        stop = any_true(training.places.world, stopped())
         saves = stop or isinstance(record, EpochRecord) or (every and record.step % every == 0)
         state = parts.state() if saves else None
         if journal is not None and isinstance(record, EpochRecord):

@@ -136,7 +136,7 @@ def _refuse_differences(parts: ActiveRun) -> None:
     """RunError where the processes do not see the same experiment, images and versions."""
     versions = {name: str(value) for name, value in provenance(parts.training.device).items()}
     images = {f"the fingerprint of {name} images": value for name, value in parts.images.items()}
-    refuse_differences(parts.training.world, {**parts.identity, **images, **versions})
+    refuse_differences(parts.training.places.world, {**parts.identity, **images, **versions})
 
 
 def _train_and_evaluate(parts: ActiveRun, *, metrics_bytes: int) -> RunFolder:
@@ -146,7 +146,7 @@ def _train_and_evaluate(parts: ActiveRun, *, metrics_bytes: int) -> RunFolder:
     how = f"continue with: {again(command)}"
     kept, often = partial(checkpoint.kept, folder), " (-s Experiment.checkpoint_every=STEPS saves more often)"
     rather = how + ("" if training.experiment.checkpoint_every else often)
-    log_file = folder.log_of(training.world.rank)
+    log_file = folder.log_of(training.places.world.rank)
     with _told(how), machine_faults(folder.path, kept, rather), logged_to(log_file), continued_by(how):
         log.info("%s in %s on %s", parts.name, folder.path, training.device)
         try:
@@ -188,7 +188,7 @@ def _finish(parts: ActiveRun) -> None:
     folder = parts.folder
     with parts.stopwatch.measure("evaluation"):
         found = _evaluated(parts)
-    if not parts.training.world.writes:
+    if not parts.training.places.world.writes:
         return
     write_reports(folder, found)
     write_results(folder.results, found)
@@ -211,8 +211,10 @@ def _best(parts: ActiveRun) -> Mapping[str, Any] | None:
 def _evaluated(parts: ActiveRun) -> Results:
     """The results of the best and the last epoch, their per-sample columns written beside."""
     folder, training = parts.folder, parts.training
-    best = broadcast(training.world, _best(parts) if training.world.writes else None)
+    best = broadcast(training.places.world, _best(parts) if training.places.world.writes else None)
     target = target_of_training(parts.name, training, best)
     settings = settings_of(target, Asked(metrics=packaged_metrics("run")))
     date = read_environment(folder).get("date")
-    return evaluate(Evaluator(target, settings, parts.display, world=training.world), flags=folder.flags, date=date)
+    return evaluate(
+        Evaluator(target, settings, parts.display, world=training.places.world), flags=folder.flags, date=date
+    )
