@@ -1,9 +1,10 @@
-"""docs/components.md, docs/recipes.md and the heads of gin/paper are what the tools write."""
+"""docs/components.md, docs/recipes.md, docs/results.md and the heads of gin/paper are what the tools write."""
 
 from __future__ import annotations
 
 from matx.config import packaged_recipes
 from matx.registration import REGISTRIES
+from tools import results
 from tools.components import built_in, head, pages
 from tools.paper_heads import recipes
 
@@ -33,3 +34,8 @@ def test_every_component_and_recipe_is_on_its_page() -> None:
 def test_a_head_is_read_by_its_words() -> None:
     text = "# What it\n# is.\n# Beside: it\n#\n#   matx run\n#\n# Hardware and time: one\n# GPU\n# Expect: 7\n\nx = 1\n"
     assert head(text) == ("What it is.", "one GPU", "7"), "what it is, what it costs, what to expect"
+
+
+def test_the_committed_results_are_up_to_date() -> None:
+    for path, text in results.files().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run python tools/results.py"

@@ -42,12 +42,19 @@ def method(name: str) -> dict[str, Any]:
         "teachers": sum((results.teacher_passes or {}).values()),
         "epochs": results.epochs["last"],
         "test": results.dataset,
+        "identity": identity(first),
         "scored": list(results.scored),
         "revision": environment["git"]["revision"],
         "runs": [{"seed": seed, "epochs": dict(read_results(folder(name, seed)).epochs), "flags": flags(name, seed)}
                  for seed in done],
         "confirmed": confirmed(first.with_name(f"{first.name}.autoattack")),
     }  # fmt: skip
+
+
+def identity(path: Path) -> dict[str, str]:
+    """The settings on which a run's figures depend, but the seed."""
+    found: dict[str, str] = json.loads((path / "identity.json").read_text(encoding="utf-8"))
+    return {name: value for name, value in found.items() if name != "seed"}
 
 
 def flags(name: str, seed: int) -> dict[str, dict[str, list[str]]]:

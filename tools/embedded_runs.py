@@ -24,6 +24,8 @@ UNION = ("at_union", "mat_union")
 NOISY = ("noisy_labels_at", "noisy_labels", "noisy_labels_self_distillation", "noisy_labels_smoothing")
 SEARCHED_AS = {"mat_frozen": "frozen_peer"}
 """{method: its study}, where that has another name: it was searched before its recipe was called mat_frozen."""
+CONFIRMED = "250"
+"""On how many test images AutoAttack runs."""
 SECOND = "Experiment.peers={'b': @b/Peer()}"
 """With this, `at` trains the second peer of mat by itself, from the weights from which it starts in mat."""
 
@@ -67,17 +69,18 @@ def run(method: str, seed: int, *, second: bool = False) -> Path:
 
 def evaluate(method: str, seed: int) -> None:
     """A run, and its averaged weights, best and last."""
-    evaluation(run(method, seed), "average", "--ema-only", "--no-sanity", "--no-ensemble")
+    evaluation(method, run(method, seed), "average", "--ema-only", "--no-sanity", "--no-ensemble")
 
 
 def confirm(method: str) -> None:
     """Of the first seed: AutoAttack and the sanity checks, on the first 500 test images."""
-    path = run(method, seeds_of(method)[0])
-    evaluation(path, "autoattack", "--suite", "autoattack", "--images", "500", "--checkpoint", "best")
+    path, options = run(method, seeds_of(method)[0]), ("--suite", "autoattack", "--images", CONFIRMED, "--no-ensemble")
+    evaluation(method, path, "autoattack", *options, "--checkpoint", "best")
 
 
-def evaluation(path: Path, name: str, *options: str) -> None:
-    """One evaluation of a run, in a folder beside it."""
+def evaluation(method: str, path: Path, name: str, *options: str) -> None:
+    """One evaluation of a run's scored peers, in a folder beside it."""
+    options += ("--peer", "generalist") if method in UNION else ()
     out = path.with_name(f"{path.name}.{name}")
     if not (out / "report.html").is_file():
         command("eval", str(path), *options, "--out", str(out), "--device", "cpu", "-q")

@@ -1,4 +1,4 @@
-"""docs/results.md, from docs/results/embedded.json.
+"""docs/results.md, and gin/measured.json for the end of `matx run`, from docs/results/embedded.json.
 
 python tools/results.py
 """
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from matx.compare import Difference, Interval, crossed_bootstrap, paired_t
 
+ROOT = Path(__file__).resolve().parents[1]
+MEASURED = Path("gin/measured.json")
 SOURCE, PAGE = Path("docs/results/embedded.json"), Path("docs/results.md")
 WORDS = Path("docs/results/words.md")
 """What stands around the tables, written by hand: each paragraph behind a line `<!-- NAME -->`."""
@@ -64,7 +66,7 @@ class Method:
 
 def read() -> tuple[dict[str, Method], dict[str, Any]]:
     """The methods, and the trials of each search."""
-    found = json.loads(SOURCE.read_text(encoding="utf-8"))
+    found = json.loads((ROOT / SOURCE).read_text(encoding="utf-8"))
     methods = {
         name: Method(name=name, stored=stored, seeds=tuple(run["seed"] for run in stored["runs"]))
         for name, stored in found["methods"].items()
@@ -122,6 +124,45 @@ def difference(base: Method, other: Method, seeds: Sequence[int], where: str, me
     return f"{100 * found.mean:+.1f}; t {ends(found.t)}; seeds x images {ends(found.bootstrap)}; **{found.word}**"
 
 
+def measured(methods: Mapping[str, Method]) -> dict[str, Any]:
+    """{recipe: what is shown at the end of a run of it}: its baseline's figures, its own, and what they say."""
+    found = {}
+    for baseline, names in PARTS.values():
+        for name in names:
+            if name == baseline or name not in methods or methods[name].stored["teachers"]:
+                continue  # what a frozen peer's recipe depends on is another run
+            base, other = methods[baseline], methods[name]
+            found[name] = {
+                "identity": other.stored["identity"],
+                "columns": [["clean", "clean", "clean"], ["robust", "union", "robust"]],
+                "methods": [brief(base), brief(other)],
+                "sentence": sentence(base, other),
+            }
+    return found
+
+
+def brief(method: Method) -> dict[str, Any]:
+    """A method's figures, checkpoint best."""
+    values = [method.right("best raw", metric).mean(1) for metric in ("clean", "robust")]
+    figures = [[round(float(value), 4) for value in (one.mean(), one.min(), one.max())] for one in values]
+    return {"recipe": method.name, "seeds": method.seeds, "passes": method.stored["passes"], "figures": figures}
+
+
+def sentence(base: Method, other: Method) -> str:
+    """What ten seeds say of the difference, and what one run does not."""
+    seeds = [seed for seed in other.seeds if seed in base.seeds]
+    times = other.stored["passes"] / base.stored["passes"]
+    said = " and ".join(
+        f"{metric} {difference(base, other, seeds, 'best raw', metric).replace('**', '')}"
+        for metric in ("robust", "clean")
+    )
+    return (
+        f"{other.name} minus {base.name} over {len(seeds)} seeds, in points: {said}; at {times:.1f} times the passes. "
+        f"A single run shows no difference: `matx run {base.name} {other.name} --seeds 0-4` compares them here, and "
+        "docs/results.md has all methods."
+    )
+
+
 def ends(interval: Interval | None) -> str:
     """The ends of an interval in points."""
     return "-" if interval is None else f"[{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
@@ -160,7 +201,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def words() -> dict[str, str]:
     """{name: text} of what is written by hand."""
-    parts = WORDS.read_text(encoding="utf-8").split("<!-- ")[1:]
+    parts = (ROOT / WORDS).read_text(encoding="utf-8").split("<!-- ")[1:]
     return {name: text.strip() for name, _, text in (part.partition(" -->") for part in parts)}
 
 
@@ -186,6 +227,12 @@ def page() -> str:
     return "\n".join(lines)
 
 
+def files() -> dict[Path, str]:
+    """{file: its text} of all that is written."""
+    return {ROOT / PAGE: page(), ROOT / MEASURED: json.dumps(measured(read()[0]), indent=1) + "\n"}
+
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(f"{PAGE}: written")
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
+        print(f"{path.relative_to(ROOT)}: written")

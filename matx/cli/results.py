@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from matx.cli.options import results_console, say
@@ -12,9 +13,10 @@ if TYPE_CHECKING:
     from matx.compare import Comparison
     from matx.report import Seconds
     from matx.results import Results
+    from matx.run import Measured
     from matx.runtime.folder import RunFolder
 
-__all__ = ["show_comparison", "show_results", "show_run"]
+__all__ = ["show_beside", "show_comparison", "show_results", "show_run"]
 
 
 def show_run(folder: RunFolder) -> None:
@@ -35,6 +37,33 @@ def show_run(folder: RunFolder) -> None:
     }
     for what, path in files.items():
         say(f"{what:<11} {path}")
+
+
+def show_beside(folder: RunFolder, measured: Measured | None) -> None:
+    """The figures of a run beside those that were measured of its recipe and its baseline, and what they say."""
+    if measured is None:
+        return
+    from matx.cli.tables import show_table, text_table
+    from matx.results import mean_of, read_results, scores_at
+
+    found = read_results(folder.results)
+    scores = scores_at(found.scores, checkpoint=found.checkpoint_of("best"), weights="raw")
+    means = [mean_of(scores, found.scored, metric, column) for metric, column, _ in measured.columns]
+    own = ["-" if mean is None else f"{100 * mean:.1f}" for mean in means]
+    rows = [
+        [f"{one.recipe}, {len(one.seeds)} seeds", *map(_spread, one.figures), f"{one.passes:g}"]
+        for one in measured.methods
+    ]
+    rows.append(["this run", *own, f"{sum(found.passes.values()):g}"])
+    head = ["method", *(heading for _, _, heading in measured.columns), "passes an image"]
+    show_table(results_console(), text_table("beside what was measured before", head, rows))
+    say(measured.sentence)
+
+
+def _spread(values: Sequence[float]) -> str:
+    """A mean with the lowest and the highest seed."""
+    mean, low, high = (100 * value for value in values)
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 
 def _seconds(folder: RunFolder) -> str:

@@ -12,7 +12,7 @@ import click
 from matx.cli.dry_run import show_dry_run
 from matx.cli.options import common, device, display, load, say, settings
 from matx.cli.processes import joined, launched, processes
-from matx.cli.results import show_comparison, show_run
+from matx.cli.results import show_beside, show_comparison, show_run
 
 if TYPE_CHECKING:
     from matx.distributed import World
@@ -93,7 +93,10 @@ def run(
             show_dry_run(runs.dry_run(loaded, out=out, device=_auto(device)), peak, utilisation)
             return 0
         command = ["matx", *sys.argv[1:]]
-        _show(runs.run(loaded, out=out, device=_auto(device), display=display(), command=command, world=world), world)
+        folder = runs.run(loaded, out=out, device=_auto(device), display=display(), command=command, world=world)
+        _show(folder, world)
+        if world.writes:
+            show_beside(folder, runs.measured_for(loaded.name, loaded.experiment))
     return 0
 
 
