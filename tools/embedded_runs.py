@@ -21,7 +21,15 @@ SEEDS = range(10, 20)
 NOISY_SEEDS = range(10, 15)
 LINF = ("at", "mat", "trades", "self_distillation", "label_smoothing", "mat_frozen")
 UNION = ("at_union", "mat_union")
-NOISY = ("noisy_labels_at", "noisy_labels", "noisy_labels_self_distillation", "noisy_labels_smoothing")
+NOISY = (
+    "noisy_labels_at",
+    "noisy_labels_at_usual",
+    "noisy_labels",
+    "noisy_labels_self_distillation",
+    "noisy_labels_smoothing",
+)
+USUAL = {"noisy_labels_at_usual": ("noisy_labels_at", "optimizers.sgd.weight_decay=5e-4")}
+"""{method: (its recipe, what it sets)}: plain training before its search, which shows the overfitting."""
 SEARCHED_AS = {"mat_frozen": "frozen_peer"}
 """{method: its study}, where that has another name: it was searched before its recipe was called mat_frozen."""
 CONFIRMED = "250"
@@ -42,6 +50,8 @@ def seeds_of(method: str) -> range:
 
 def settings(method: str, seed: int) -> list[str]:
     """What a run or a search sets beside its recipe: the weights of the frozen peer, trained on the same seed."""
+    if method in USUAL:
+        return ["-s", USUAL[method][1]]
     if method != "mat_frozen":
         return []
     return ["-s", f"b/Peer.weights='{run('at', seed, second=True)}'"]
@@ -62,7 +72,8 @@ def run(method: str, seed: int, *, second: bool = False) -> Path:
         if path.exists():
             command("run", "--resume", str(path), "-q")
         else:
-            recipe, more = f"gin/{method}.gin", ["-s", SECOND] if second else settings(method, seed)
+            recipe = f"gin/{USUAL[method][0] if method in USUAL else method}.gin"
+            more = ["-s", SECOND] if second else settings(method, seed)
             command("run", recipe, *more, "--seed", str(seed), "--out", str(path), "--device", "cpu", "-q")
     return path
 
