@@ -23,8 +23,8 @@ COLUMNS = {"clean": "clean", "robust": "union"}
 
 def main() -> None:
     """Write the file."""
-    methods = {name: method(name) for name in (*LINF, *UNION, *NOISY) if folder(name, seeds_of(name)[0]).is_dir()}
-    searches = {name: search(Path("studies") / SEARCHED_AS.get(name, name)) for name in (*LINF, *UNION, *NOISY)}
+    methods = {name: method(name) for name in (*LINF, *UNION, *NOISY) if finished(name)}
+    searches = {name: search(SEARCHED_AS.get(name, name)) for name in (*LINF, *UNION, *NOISY)}
     OUT.parent.mkdir(exist_ok=True)
     found = {"methods": methods, "searches": {name: trials for name, trials in searches.items() if trials}}
     OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -33,10 +33,9 @@ def main() -> None:
 
 def method(name: str) -> dict[str, Any]:
     """Every finished seed of a method."""
-    done = [seed for seed in seeds_of(name) if (folder(name, seed) / "report.html").is_file()]
+    done = finished(name)
     first = folder(name, done[0])
     results = read_results(first)
-    environment = json.loads((first / "environment.json").read_text(encoding="utf-8"))
     return {
         "passes": sum(results.passes.values()),
         "teachers": sum((results.teacher_passes or {}).values()),
@@ -44,11 +43,20 @@ def method(name: str) -> dict[str, Any]:
         "test": results.dataset,
         "identity": identity(first),
         "scored": list(results.scored),
-        "revision": environment["git"]["revision"],
         "runs": [{"seed": seed, "epochs": dict(read_results(folder(name, seed)).epochs), "flags": flags(name, seed)}
                  for seed in done],
         "confirmed": confirmed(first.with_name(f"{first.name}.autoattack")),
     }  # fmt: skip
+
+
+def finished(name: str) -> list[int]:
+    """The seeds that were run and whose averages were evaluated."""
+    return [seed for seed in seeds_of(name) if averages(folder(name, seed)).joinpath("report.html").is_file()]
+
+
+def averages(run: Path) -> Path:
+    """The evaluation of a run's averaged weights."""
+    return run.with_name(f"{run.name}.average")
 
 
 def identity(path: Path) -> dict[str, str]:
@@ -62,8 +70,8 @@ def flags(name: str, seed: int) -> dict[str, dict[str, list[str]]]:
     found: dict[str, dict[str, list[str]]] = {}
     path = folder(name, seed)
     scored = read_results(path).scored
-    for place in (path, path.with_name(f"{path.name}.average")):
-        for column, right in read_flags(place).items() if place.is_dir() else ():
+    for place in (path, averages(path)):
+        for column, right in read_flags(place).items():
             if column.model in scored and column.source is None and COLUMNS.get(column.metric) == column.column:
                 packed = base64.b64encode(np.packbits(right.astype(bool)).tobytes()).decode()
                 where = found.setdefault(f"{column.checkpoint} {column.weights}", {})
@@ -90,10 +98,18 @@ def reasons(results: Results) -> list[str]:
     return [f"{reason.model}, {reason.check}: {reason.sentence}" for reason in results.reasons]
 
 
-def search(study: Path) -> list[dict[str, Any]]:
-    """The trials of a study: settings, validation score, and whose result was copied."""
-    trials = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(study.glob("trials/*/trial.json"))]
-    return [trial(one) for one in trials]
+def search(name: str) -> list[dict[str, Any]]:
+    """The trials of a method: those of its study, then its best settings with more weight decay, twice."""
+    found = [trial(one) for one in trials(name)]
+    for more in trials(f"{name}_decay")[1:] + trials(f"{name}_more"):
+        found.append({**trial(more), "number": len(found), "start": "the best before with other weight decay"})
+    return found
+
+
+def trials(study: str) -> list[dict[str, Any]]:
+    """The trials of a study as matx left them."""
+    paths = sorted(Path("studies", study).glob("trials/*/trial.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def trial(one: Mapping[str, Any]) -> dict[str, Any]:

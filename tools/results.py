@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matx.compare import Difference, Interval, crossed_bootstrap, paired_t
+from matx.compare.table import ENOUGH_SEEDS
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = Path("gin/measured.json")
@@ -28,7 +29,13 @@ PARTS = {
     "union": ("at_union", ("at_union", "mat_union")),
     "noisy": (
         "noisy_labels_at",
-        ("noisy_labels_at", "noisy_labels", "noisy_labels_self_distillation", "noisy_labels_smoothing"),
+        (
+            "noisy_labels_at",
+            "noisy_labels_at_usual",
+            "noisy_labels",
+            "noisy_labels_self_distillation",
+            "noisy_labels_smoothing",
+        ),
     ),
 }
 """{part: (baseline, methods)}."""
@@ -46,9 +53,9 @@ class Method:
 
     def right(self, place: str, metric: str, seeds: Sequence[int] | None = None) -> Right:
         """(seeds, images) of these seeds, all by default."""
-        runs = {run["seed"]: run["flags"] for run in self.stored["runs"]}
+        runs = {run["seed"]: run for run in self.stored["runs"]}
         chosen = self.seeds if seeds is None else seeds
-        return np.stack([self._mean(runs[seed][place][metric]) for seed in chosen])
+        return np.stack([self._mean(at(runs[seed], place)[metric]) for seed in chosen])
 
     def _mean(self, packed: Sequence[str]) -> Right:
         count = self.stored["test"]["n"]
@@ -62,6 +69,13 @@ class Method:
         with_teachers = self.stored["passes"] + self.stored["teachers"]
         more = f" ({with_teachers:g} with the frozen peer's)" if self.stored["teachers"] else ""
         return f"{self.stored['passes']:g}{more}"
+
+
+def at(run: Mapping[str, Any], place: str) -> Mapping[str, Sequence[str]]:
+    """A run's flags at a place; where the best epoch is the last one, both are stored as the best."""
+    same = run["epochs"]["best"] == run["epochs"]["last"]
+    found: Mapping[str, Sequence[str]] = run["flags"][place.replace("last", "best") if same else place]
+    return found
 
 
 def read() -> tuple[dict[str, Method], dict[str, Any]]:
@@ -121,7 +135,8 @@ def difference(base: Method, other: Method, seeds: Sequence[int], where: str, me
         bootstrap=crossed_bootstrap(images),
         p=None,
     )
-    return f"{100 * found.mean:+.1f}; t {ends(found.t)}; seeds x images {ends(found.bootstrap)}; **{found.word}**"
+    word = found.word or "too few seeds"
+    return f"{100 * found.mean:+.1f}; t {ends(found.t)}; seeds x images {ends(found.bootstrap)}; **{word}**"
 
 
 def measured(methods: Mapping[str, Method]) -> dict[str, Any]:
@@ -129,9 +144,11 @@ def measured(methods: Mapping[str, Method]) -> dict[str, Any]:
     found = {}
     for baseline, names in PARTS.values():
         for name in names:
-            if name == baseline or name not in methods or methods[name].stored["teachers"]:
-                continue  # what a frozen peer's recipe depends on is another run
-            base, other = methods[baseline], methods[name]
+            base, other = methods.get(baseline), methods.get(name)
+            if base is None or other is None or other is base or len(other.seeds) < ENOUGH_SEEDS:
+                continue
+            if other.stored["teachers"] or name.endswith("_usual"):
+                continue  # what a frozen peer's recipe depends on is another run; the usual settings are no recipe
             found[name] = {
                 "identity": other.stored["identity"],
                 "columns": [["clean", "clean", "clean"], ["robust", "union", "robust"]],
@@ -188,6 +205,7 @@ def trials(searches: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     for name in names:
         for trial in searches.get(name, ()):
             settings = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in trial["params"].items())
+            settings = f"the best before, {settings}" if str(trial["start"]).startswith("the best") else settings
             score = "-" if not trial["values"] else f"{100 * trial['values'][0]:.1f}"
             copied = trial["duplicate_of"]
             rows.append([f"`{name}`", str(trial["number"]), settings, score if copied is None else f"as {copied}"])

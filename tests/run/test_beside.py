@@ -1,4 +1,4 @@
-"""A run of a packaged recipe ends beside what was measured of it and of its baseline; one of other settings does not."""
+"""A run of a packaged recipe ends beside what was measured of it and its baseline; one of other settings does not."""
 
 from __future__ import annotations
 
