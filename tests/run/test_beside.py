@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from matx.cli.results import show_beside
-from matx.config import load_experiment, recipe_root
+from matx.config import load_experiment
+from matx.config.recipes import recipe_root
 from matx.errors import RunError
 from matx.run import Measured, measured_for
 from matx.run.beside import MEASURED, MeasuredMethod
