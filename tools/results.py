@@ -39,6 +39,8 @@ PARTS = {
     ),
 }
 """{part: (baseline, methods)}."""
+ALSO = {"linf": ("mat_frozen", ("mat", "trades")), "noisy": ("noisy_labels_at_usual", PARTS["noisy"][1][2:])}
+"""{part: (another one, methods that are compared with it, too)}."""
 
 Right = NDArray[np.float64]
 
@@ -239,6 +241,9 @@ def page() -> str:
         if baseline not in methods:
             continue
         lines += [said[part], "", *figures(there), "", *differences(methods[baseline], there[1:]), ""]
+        if part in ALSO:
+            other, against = ALSO[part]
+            lines += [*differences(methods[other], [methods[name] for name in against if name in methods]), ""]
         lines += [said[f"{part} said"], "", *confirmations(there), ""]
     every = [name for _, names in PARTS.values() for name in names]
     lines += [said["search"], "", *trials(searches, every), "", said["leads"], ""]
