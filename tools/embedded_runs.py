@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python tools/embedded_runs.py search at mat ...   # a study for each, in studies/
     OMP_NUM_THREADS=1 python tools/embedded_runs.py seeds at mat ...    # runs and evaluations, in runs/
 
-The same command goes on where it stopped. What a search found is written into the recipes by hand, before any seed is
-run. `tools/results.py` reads both.
+The same command goes on where it stopped. What a search found is written into the recipes by hand.
+`tools/collect_results.py` gathers both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from matx.cli import main as matx
 
 TRIALS = 6
-"""Of each method: the recipe as it was, which is one of the corners, and the corners."""
+"""Of a first study: the recipe as it was, which is one of the corners, and the corners."""
 SEEDS = range(10, 20)
 NOISY_SEEDS = range(10, 15)
 LINF = ("at", "mat", "trades", "self_distillation", "label_smoothing", "mat_frozen")
@@ -84,7 +84,7 @@ def evaluate(method: str, seed: int) -> None:
 
 
 def confirm(method: str) -> None:
-    """Of the first seed: AutoAttack and the sanity checks, on the first 500 test images."""
+    """Of the first seed: AutoAttack and the sanity checks, on the first test images."""
     path, options = run(method, seeds_of(method)[0]), ("--suite", "autoattack", "--images", CONFIRMED, "--no-ensemble")
     evaluation(method, path, "autoattack", *options, "--checkpoint", "best")
 
