@@ -101,11 +101,11 @@ def _pgd(model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, steps:
 
 
 @pytest.mark.parametrize("form", list(FORMATS))
-def test_the_card_says_what_a_user_needs(folders: dict[str, Path], form: str) -> None:
+def test_the_card_says_what_a_user_needs(run: matx.LoadedRun, folders: dict[str, Path], form: str) -> None:
     card = (folders[form] / "README.md").read_text(encoding="utf-8")
     for needed in (
         "# generalist, l2 of smoke",
-        "Digits()",
+        f"Data: {run.experiment.dataset!r}, images of (1, 8, 8), 10 classes.",
         "Tiny(width=",
         "linf:",
         "union",
