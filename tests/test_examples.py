@@ -74,7 +74,7 @@ def test_it_refuses_bad_options(options: dict[str, float], sentence: str) -> Non
 
 
 def test_gin_reaches_its_options() -> None:
-    experiment = load_experiment([RECIPE], ["attacks.spsa.probes=3"]).experiment
+    experiment = load_experiment([RECIPE], ["attacks.spsa.probes=3"], own=True).experiment
     (spsa,) = [attack for attack in experiment.evaluation.attacks if attacks.name_of(attack) == "spsa"]
     assert (spsa.probes, spsa.steps, spsa.threat.key) == (3, 10, "linf:0.1"), "gin does not reach the plug-in's options"
     assert isinstance(spsa, attacks["spsa"]), "gin built something else than the registered class"

@@ -13,6 +13,7 @@ import pytest
 
 from matx import __version__
 from matx.config import packaged_recipes
+from matx.run.beside import MEASURED
 
 ROOT = Path(__file__).resolve().parent.parent
 SKIPPED = {"__pycache__"}
@@ -108,7 +109,9 @@ def test_the_wheel_works_from_another_directory(elsewhere: tuple[Path, dict[str,
 
 def test_gin_holds_recipes_and_no_python() -> None:
     others = [path.as_posix() for path in sources("gin", "*") if path.suffix != ".gin"]
-    assert others == [], "gin/ holds .gin files alone: a module there would shadow gin-config"
+    assert others == [f"gin/{MEASURED}"], (
+        "gin/ holds recipes and what was measured of them, which travels with them; a module would shadow gin-config"
+    )
 
 
 def test_importing_matx_touches_no_disk_and_loads_no_torch(tmp_path: Path) -> None:

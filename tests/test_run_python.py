@@ -54,9 +54,13 @@ def made(module: Any) -> matx.Experiment:
     )
 
 
-def matx_says(*arguments: object, cwd: Path) -> str:
+def matx_done(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "matx", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=os.environ, timeout=300)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=os.environ, timeout=300)
+
+
+def matx_says(*arguments: object, cwd: Path) -> str:
+    done = matx_done(*arguments, cwd=cwd)
     assert done.returncode == 0, f"matx {arguments[0]} must work on it:\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -76,11 +80,14 @@ def test_a_folder_of_an_experiment_in_python(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(RunError):
             run(loaded_from(experiment, "mine"), out=tmp_path / "first")
     monkeypatch.undo()
-    assert "union" in matx_says("eval", first.path, cwd=elsewhere), "eval finds the attack's module by itself"
-    assert "seed" in matx_says("compare", first.path, second.path, cwd=elsewhere), "compare reads both"
-    assert matx_says("run", "--resume", first.path, cwd=elsewhere), "so does resume"
+    plugin = ["--plugin", Path("..") / "home" / "brightening.py"]
+    refused = matx_done("eval", first.path, cwd=elsewhere)
+    assert refused.returncode == 2, f"nobody has agreed to what the folder asks for:\n{refused.stdout}"
+    assert "would run the code of" in refused.stderr, f"the refusal says what would run:\n{refused.stderr}"
+    assert "union" in matx_says("eval", first.path, *plugin, cwd=elsewhere), "the plug-in that the user names is enough"
+    assert "seed" in matx_says("compare", first.path, second.path, *plugin, cwd=elsewhere), "compare reads both"
+    assert matx_says("run", "--resume", first.path, *plugin, cwd=elsewhere), "so does resume"
     space = "Tune.space={'attacks.brighter.share': ('float', 0.0, 1.0)}"
     tune = ["-s", "Experiment.tune=@Tune()", "-s", space, "-s", "Tune.seeds=(1, 2)", "--trials", 1, "--jobs", 1]
-    plugin = ["--plugin", home / "brightening.py"]
     said = matx_says("tune", first.path / "config.gin", *plugin, *tune, "--study", tmp_path / "study", cwd=elsewhere)
     assert (tmp_path / "study" / "best.gin").is_file(), f"tune searches an option of the module:\n{said}"

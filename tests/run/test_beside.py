@@ -48,7 +48,10 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_the_table_has_baseline_method_and_this_run(straight: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_has_baseline_method_and_this_run(
+    straight: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # narrower terminals fold the cells
     figures = [(0.9, 0.85, 0.95), (0.5, 0.4, 0.6)]
     columns = [("clean", "clean", "clean"), ("robust", "union", "robust")]
     methods = [
