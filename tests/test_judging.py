@@ -58,7 +58,7 @@ def test_the_worst_case_is_the_networks_own() -> None:
     judge = Watched(network(1))
     given = given_of(network(0), judge)
     attacks = [attack("pgd", threat=threat, steps=10) for threat in (LINF, L2, L1)]
-    (view,) = matx.unions["worst_case"]()(attacks, given, {})[0]
+    (view,) = matx.unions["worst_case"]()(attacks, given, {}).views
     assert [len(x) for x in judge.shown] == [120], "the judge is not asked once about all examples"
     views = torch.stack([one(given) for one in attacks])
     values = torch.stack([cross_entropy(judge.inner(x), given.labels) for x in views])
@@ -79,8 +79,9 @@ def test_transferred_examples_are_chosen_by_the_network_itself() -> None:
 def test_adaptive_counts_what_breaks_the_network_itself() -> None:
     judge = network(1)
     given = given_of(network(0), judge)
-    views, state = matx.unions["adaptive"]()([attack("pgd", threat=LINF, steps=3)], given, {})
-    assert state["right.0"] == int((judge(views[0]).argmax(1) == given.labels).sum()), "the copy's answers are counted"
+    made = matx.unions["adaptive"]()([attack("pgd", threat=LINF, steps=3)], given, {})
+    right = int((judge(made.views[0]).argmax(1) == given.labels).sum())
+    assert made.state["right.0"] == right, "the copy's answers are counted"
 
 
 def test_an_objective_of_several_models_is_judged_by_all_of_them() -> None:

@@ -24,7 +24,7 @@ from matx.engine.validation import validate
 
 __all__ = ["Cost", "Estimate", "Flops", "counted", "estimate"]
 
-_WARM_UP = 1
+_WARM_UP = 2
 """Steps before the timed ones, beside the one whose operations are counted."""
 _STEPS = range(3, 10)
 """How many steps are timed at least and at most; between them as many as _SECONDS hold."""
@@ -122,13 +122,22 @@ class _Meter:
 
 @contextmanager
 def counted(training: Training, *, flops: bool = True) -> Iterator[Mapping[str, Cost]]:
-    """{phase: cost} of all steps that are taken inside; counting operations makes them slower."""
+    """{phase: cost} of all steps that are taken inside.
+
+    Where operations are counted, copies run as they are, since those of compiled code cannot be seen: more slowly.
+    """
     meter = _Meter(training, flops)
     training.phase, before = meter, training.phase
+    compiled = {name: copy.compiled for name, copy in training.copies.items()}
+    if flops:
+        for copy in training.copies.values():
+            copy.compiled = None
     try:
         yield meter.costs
     finally:
         training.phase = before
+        for name, copy in training.copies.items():
+            copy.compiled = compiled[name]
 
 
 def estimate(training: Training) -> Estimate:

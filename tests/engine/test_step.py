@@ -165,7 +165,7 @@ def test_needs_are_checked_before_training(launch: Launch) -> None:
         launch(Probe(Needs(train={"a": ("aa",)}), lambda e, p: e.labels.sum()), {"a": peer(LINF)})
 
 
-def test_tf32_is_for_training_passes_alone(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_training_passes_use_tf32(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is allowed is recorded while attacks search and losses are made; a GPU that has TF32 follows it."""
     allowed: dict[str, bool] = {}
 
@@ -182,5 +182,5 @@ def test_tf32_is_for_training_passes_alone(launch: Launch, monkeypatch: pytest.M
     training = launch(Probe(Needs(train={"a": ("a",)}), loss), {"a": one})
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     step(training, first_batch(training))
-    assert allowed == {"crafting": False, "training": True}, "TF32 is for forwards and backwards of training alone"
+    assert allowed == {"crafting": False, "training": True}, "TF32 is for the forwards and backwards of training only"
     assert before == (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32), "it is put back"

@@ -24,7 +24,7 @@ def device() -> Any:
 
 @pytest.fixture(autouse=True)
 def _exact(device: Any) -> Iterator[None]:
-    """fp32 without TF32, and kernels that repeat themselves, so that a GPU can be held against the CPU."""
+    """fp32 without TF32, and kernels that repeat themselves, so that a GPU can be compared with the CPU."""
     import torch
 
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32

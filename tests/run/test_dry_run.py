@@ -77,6 +77,23 @@ def test_operations_of_a_forward_are_those_of_its_layers() -> None:
     assert flops["data"] == flops["updating"] == 0, "augmentation and optimizer have no matrix products"
 
 
+def test_operations_are_counted_on_copies_that_are_not_compiled() -> None:
+    live = training(peers={name: peer() for name in ("a", "b")})
+    plain = training(peers={name: peer() for name in ("a", "b")})
+
+    def compiled(images: Any) -> Any:
+        raise AssertionError("compiled code hides its operations")
+
+    for copy in live.copies.values():
+        copy.compiled = compiled
+    assert live.copies, "both peers have copies"
+    with counted(live) as found, counted(plain) as expected:
+        next(fit(live))
+        next(fit(plain))
+    assert found["crafting"].flops == expected["crafting"].flops > 0, "the copies ran as they are"
+    assert all(copy.compiled is compiled for copy in live.copies.values()), "and are compiled again afterwards"
+
+
 def test_passes_that_are_drawn_are_called_so() -> None:
     mixed = peer(attacks=[pgd(LINF, 1), pgd(L2, 4)], union=matx.unions["random_choice"]())
     found = estimate(training(peers={"a": mixed}, strategy=matx.strategies["independent"](), batch_size=8))

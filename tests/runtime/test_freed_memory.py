@@ -14,8 +14,8 @@ from matx.runtime.environment import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
-        held = [torch.zeros(500_000) for _ in range(8)]
-        del held
+        taken = [torch.zeros(500_000) for _ in range(8)]
+        del taken
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults()
 first, kept = faults(), keep_freed_memory(torch.device("cpu"))

@@ -44,7 +44,7 @@ class PlainMutual:
     def losses(self, examples: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
         """Half the weight on own examples, half on the others': labels, and their owner's logits."""
         with torch.no_grad():
-            taught = [model(own) for model, own in zip(self.models, examples, strict=True)]
+            answers = [model(own) for model, own in zip(self.models, examples, strict=True)]
         losses = []
         for number, model in enumerate(self.models):
             others = [other for other in range(len(examples)) if other != number]
@@ -52,7 +52,7 @@ class PlainMutual:
             loss = 0.5 * F.cross_entropy(own, labels)
             for source, logits in zip(others, theirs, strict=True):
                 share = 0.25 / len(others)
-                loss = loss + share * F.cross_entropy(logits, labels) + share * kl(logits, taught[source])
+                loss = loss + share * F.cross_entropy(logits, labels) + share * kl(logits, answers[source])
             losses.append(loss)
         return losses
 
@@ -70,12 +70,12 @@ class PlainUnion:
         examples = {n: ascended(self.models[n], images, labels, self.threats[n]) for n in self.threats}
         examples["generalist"] = self._worst(images, labels)
         with torch.no_grad():
-            taught = [self.models[norm](examples["generalist"]) for norm in self.threats]
+            answers = [self.models[norm](examples["generalist"]) for norm in self.threats]
         for name, model in self.models.items():
             logits = model(examples[name])
             loss = F.cross_entropy(logits, labels)
             if name == "generalist":
-                loss = 0.5 * loss + 0.5 * sum(kl(logits, t) for t in taught) / len(taught)
+                loss = 0.5 * loss + 0.5 * sum(kl(logits, t) for t in answers) / len(answers)
             self.optimizers[name].zero_grad()
             torch.autograd.backward(loss)
             self.optimizers[name].step()
