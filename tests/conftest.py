@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Where a shell runs the tests in its background, SIGINT arrives ignored, and commands that tests interrupt inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_plug_in_is_left() -> Iterator[None]:
+    """A plug-in that a test leaves loaded changes what later tests print (`isolated_plugins` undoes it)."""
+    from matx.plugins import loaded_modules
+
+    before = loaded_modules()
+    yield
+    assert loaded_modules() == before, "the test left a plug-in loaded"
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from isolation import isolated_plugins
 
-import matx
 from matx.cli import main
-from matx.plugins import import_all
 
 PLUGIN = '''
 """A plug-in of the tests."""
@@ -43,15 +42,10 @@ class StandStill:
 
 @pytest.fixture
 def plugin(home: Path) -> Iterator[Path]:
-    """A plug-in file; its attack leaves the registry afterwards."""
-    import_all()
-    before, path = dict(matx.attacks.components), list(sys.path)
+    """A plug-in file; what it registers is taken back."""
     (home / "stander.py").write_text(PLUGIN)
-    yield home / "stander.py"
-    matx.attacks.components.clear()
-    matx.attacks.components.update(before)
-    sys.modules.pop("stander", None)
-    sys.path[:] = path
+    with isolated_plugins():
+        yield home / "stander.py"
 
 
 def test_a_plug_in_is_remembered_by_the_run(plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from isolation import isolated_plugins
 
 from matx.cli import main
-from matx.plugins import import_all
 from matx.registration import REGISTRIES
 
 PLUGIN = '''
@@ -66,19 +65,13 @@ COMMAND += ["-s", "Evaluation.batch_size=4", "-s", "attacks.pgd.steps=1", "-s", 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Six images, a model and the plug-in; what it registers is taken back."""
-    import_all()
-    before, path = dict(REGISTRIES["metrics"].components), list(sys.path)
     monkeypatch.chdir(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8), np.uint8)
     np.savez("x.npz", x_train=images, y_train=np.arange(6) % 3, x_test=images, y_test=np.arange(6) % 3)
     Path("models.py").write_text(MODEL)
     Path("faulty.py").write_text(PLUGIN)
-    yield tmp_path
-    REGISTRIES["metrics"].components.clear()
-    REGISTRIES["metrics"].components.update(before)
-    for module in ("models", "faulty"):
-        sys.modules.pop(module, None)
-    sys.path[:] = path
+    with isolated_plugins():
+        yield tmp_path
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from isolation import isolated_plugins
 from scored import models, scores
 from torch import nn
 
@@ -22,7 +23,6 @@ import matx
 from matx.cli import main
 from matx.evaluation import ExternalModel, Selection, from_module
 from matx.measure import EvaluationSettings, measure
-from matx.plugins import import_all
 from matx.results import read_flags, read_results
 
 PLUGIN = '''
@@ -86,8 +86,6 @@ MODEL = ["eval", "--model", "models.py:build", "--dataset", "x.npz", "--device",
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working directory with images, models and a suite of its own; what it registers is taken back."""
-    import_all()
-    before, path = dict(matx.attacks.components), list(sys.path)
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     parts = {"train": 6, "test": 12}
@@ -100,12 +98,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     np.savez("x.npz", **images, y_train=np.arange(6) % 3, y_test=answers)
     for name, text in (("models.py", MODELS), ("stopper.py", PLUGIN), ("suite.gin", SUITE)):
         Path(name).write_text(text)
-    yield tmp_path
-    matx.attacks.components.clear()
-    matx.attacks.components.update(before)
-    for module in ("models", "stopper"):
-        sys.modules.pop(module, None)
-    sys.path[:] = path
+    with isolated_plugins():
+        yield tmp_path
 
 
 TIMED = ("seconds", "digest")
