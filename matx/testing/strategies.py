@@ -76,7 +76,8 @@ def declares_what_exists(strategy: Strategy) -> None:
             require(infos[peer].ema, f"{strategy!r} needs the average of {peer!r}, which keeps none")
         for peer in needs.winners:
             require(
-                peer in infos and infos[peer].says_winners, f"{strategy!r} needs the winners of {peer!r}: nobody says them"
+                peer in infos and infos[peer].says_winners,
+                f"{strategy!r} needs the winners of {peer!r}: nobody says them",
             )
         for peer, mix in needs.mix.items():
             require(set(mix.members) <= set(infos), f"{strategy!r} mixes {peer!r} of peers that there are not: {mix}")
