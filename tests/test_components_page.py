@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from matx.config import packaged_recipes
 from matx.registration import REGISTRIES
-from tools import results
 from tools.components import built_in, head, pages
 from tools.paper_heads import recipes
+from tools.results import page
 
 
 def test_the_committed_pages_are_up_to_date() -> None:
@@ -37,5 +37,5 @@ def test_a_head_is_read_by_its_words() -> None:
 
 
 def test_the_committed_results_are_up_to_date() -> None:
-    for path, text in results.files().items():
-        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run python tools/results.py"
+    for path, text in page.files().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run python -m tools.results"

@@ -1,24 +1,18 @@
-"""docs/results.md, and gin/measured.json for the end of `matx run`, from docs/results/embedded.json.
-
-python tools/results.py
-"""
+"""docs/results.md, and gin/measured.json for the end of `matx run`, from docs/results/embedded.json."""
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from matx.compare import Difference, Interval, crossed_bootstrap, paired_t
 from matx.compare.table import ENOUGH_SEEDS
 
-ROOT = Path(__file__).resolve().parents[1]
+from .stored import Method, Right, read
+
+ROOT = Path(__file__).resolve().parents[2]
 MEASURED = Path("gin/measured.json")
 SOURCE, PAGE = Path("docs/results/embedded.json"), Path("docs/results.md")
 WORDS = Path("docs/results/words.md")
@@ -41,53 +35,6 @@ PARTS = {
 """{part: (baseline, methods)}."""
 ALSO = {"linf": ("mat_frozen", ("mat", "trades")), "noisy": ("noisy_labels_at_usual", PARTS["noisy"][1][2:])}
 """{part: (another one, methods that are compared with it, too)}."""
-
-Right = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Method:
-    """A method's runs: for each place and metric (seeds, images), the mean over its scored peers."""
-
-    name: str
-    stored: Mapping[str, Any]
-    seeds: tuple[int, ...]
-
-    def right(self, place: str, metric: str, seeds: Sequence[int] | None = None) -> Right:
-        """(seeds, images) of these seeds, all by default."""
-        runs = {run["seed"]: run for run in self.stored["runs"]}
-        chosen = self.seeds if seeds is None else seeds
-        return np.stack([self._mean(at(runs[seed], place)[metric]) for seed in chosen])
-
-    def _mean(self, packed: Sequence[str]) -> Right:
-        count = self.stored["test"]["n"]
-        peers = [np.unpackbits(np.frombuffer(base64.b64decode(one), np.uint8), count=count) for one in packed]
-        found: Right = np.stack(peers).astype(np.float64).mean(axis=0)
-        return found
-
-    @property
-    def cost(self) -> str:
-        """Passes per training image."""
-        with_teachers = self.stored["passes"] + self.stored["teachers"]
-        more = f" ({with_teachers:g} with the frozen peer's)" if self.stored["teachers"] else ""
-        return f"{self.stored['passes']:g}{more}"
-
-
-def at(run: Mapping[str, Any], place: str) -> Mapping[str, Sequence[str]]:
-    """A run's flags at a place; where the best epoch is the last one, both are stored as the best."""
-    same = run["epochs"]["best"] == run["epochs"]["last"]
-    found: Mapping[str, Sequence[str]] = run["flags"][place.replace("last", "best") if same else place]
-    return found
-
-
-def read() -> tuple[dict[str, Method], dict[str, Any]]:
-    """The methods, and the trials of each search."""
-    found = json.loads((ROOT / SOURCE).read_text(encoding="utf-8"))
-    methods = {
-        name: Method(name=name, stored=stored, seeds=tuple(run["seed"] for run in stored["runs"]))
-        for name, stored in found["methods"].items()
-    }
-    return methods, found["searches"]
 
 
 def figures(methods: Sequence[Method]) -> list[str]:
@@ -177,7 +124,7 @@ def sentence(base: Method, other: Method) -> str:
     )
     return (
         f"{other.name} minus {base.name} over {len(seeds)} seeds, in points: {said}; at {times:.1f} times the passes. "
-        f"A single run shows no difference: `matx run {base.name} {other.name} --seeds 0-4` compares them here, and "
+        f"One run cannot tell the two apart: `matx run {base.name} {other.name} --seeds 0-4` compares them here, and "
         "docs/results.md has all methods."
     )
 
@@ -227,12 +174,12 @@ def words() -> dict[str, str]:
 
 def page() -> str:
     """The whole page."""
-    methods, searches = read()
+    methods, searches = read(ROOT / SOURCE)
     said = words()
     lines = [
         "# Results",
         "",
-        "Written by `python tools/results.py` from docs/results/.",
+        "Written by `python -m tools.results` from docs/results/.",
         "",
     ]
     lines += [said["head"], ""]
@@ -252,10 +199,4 @@ def page() -> str:
 
 def files() -> dict[Path, str]:
     """{file: its text} of all that is written."""
-    return {ROOT / PAGE: page(), ROOT / MEASURED: json.dumps(measured(read()[0]), indent=1) + "\n"}
-
-
-if __name__ == "__main__":
-    for path, text in files().items():
-        path.write_text(text, encoding="utf-8")
-        print(f"{path.relative_to(ROOT)}: written")
+    return {ROOT / PAGE: page(), ROOT / MEASURED: json.dumps(measured(read(ROOT / SOURCE)[0]), indent=1) + "\n"}
