@@ -11,6 +11,7 @@ __all__ = [
     "DamagedError",
     "DataError",
     "ExchangeError",
+    "FormError",
     "LostProcessError",
     "MachineError",
     "MatxError",
@@ -73,6 +74,10 @@ class ExchangeError(MatxError):
 
 class RunError(MatxError):
     """A run folder exists already, is missing, or does not fit."""
+
+
+class FormError(RunError):
+    """A file is in a form of another version of matx, which is not read here: perhaps a newer one's, and whole."""
 
 
 class MachineError(RunError):

@@ -65,7 +65,9 @@ def _main(given: list[str], *, debug: bool, ends: bool) -> int:
         return _stopped(stop.__cause__ or stop)  # click raises its own from what says how to continue
     except BrokenPipeError:
         return 1
-    except (Exception, SystemExit) as error:  # no command of matx ends by SystemExit: a component called sys.exit
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and _raised_in(error) in _PRINTERS:
+            return error.code if isinstance(error.code, int) else 1
         if isinstance(error, OSError) and isinstance(error.__context__, KeyboardInterrupt):
             return _stopped(error.__context__)  # click could not write of it: the terminal is gone
         return _failed(error, 1, debug=debug)
@@ -75,6 +77,17 @@ def _main(given: list[str], *, debug: bool, ends: bool) -> int:
                 signal.signal(number, signal.SIG_IGN)
             _forget_lost_terminal()
     return code if isinstance(code, int) else 0
+
+
+_PRINTERS = ("click", "rich")
+"""They call sys.exit where nobody reads on (`matx list | head -1`) and, as click, after completing a word for a shell;
+any other SystemExit is a component's."""
+
+
+def _raised_in(error: BaseException) -> str:
+    """The package whose code raised an error."""
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def _stopped(stop: BaseException) -> int:

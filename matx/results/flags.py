@@ -24,7 +24,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from matx.errors import RunError
+from matx.errors import FormError, RunError
 from matx.runtime.files import name_unchecked, read_npz, write_npz
 
 __all__ = ["FLAGS", "FlagColumn", "read_flags", "write_flags"]
@@ -56,7 +56,7 @@ def write_flags(path: Path, columns: Mapping[FlagColumn, Array], *, indices: Arr
 
 
 def read_flags(folder: Path) -> dict[FlagColumn, Array]:
-    """The columns of an evaluation; empty where it has none. RunError for a damaged file or another schema."""
+    """The columns of an evaluation; empty where it has none. RunError where damaged, FormError for another schema."""
     file = folder / FLAGS
     if not file.is_file():
         return {}
@@ -69,7 +69,10 @@ def read_flags(folder: Path) -> dict[FlagColumn, Array]:
     if schema == 1:
         return _schema_1(arrays)
     if schema != _SCHEMA:
-        raise RunError(f"{file}: got flags of schema {schema}, allowed: 1 or {_SCHEMA}; evaluate the run again")
+        raise FormError(
+            f"{file}: got flags of schema {schema}, allowed: 1 or {_SCHEMA}; read them with the matx that wrote them, "
+            "or evaluate into another folder"
+        )
     try:
         listed: Sequence[Mapping[str, Any]] = json.loads(str(arrays["columns"]))
         found: dict[FlagColumn, Array] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from matx.digest import checked, with_digest
-from matx.errors import RunError
+from matx.errors import FormError, RunError
 from matx.results.schema_1 import convert
 from matx.results.score import Score
 from matx.runtime.files import name_unchecked, plain, write_json
@@ -177,18 +177,26 @@ def write_results(path: Path, found: Results) -> None:
 
 
 def finished_results(path: Path) -> Results | None:
-    """The results in a file; None where there are none yet, and where it is damaged, which is said."""
+    """The results in a file; None where there are none yet, and where it is damaged, which is said.
+
+    FormError for those of another version: they may be whole, and are not written over.
+    """
     if not path.is_file():
         return None
     try:
         return read_results(path)
+    except FormError:
+        raise
     except RunError as error:
         log.warning("%s; it is made again", error)
         return None
 
 
 def read_results(path: Path | str) -> Results:
-    """The content of a results.json, or of the one in a run folder; RunError where it is missing or of another form."""
+    """The content of a results.json, or of the one in a run folder.
+
+    RunError where it is missing or damaged, FormError where its schema is another version's.
+    """
     file = Path(path)
     file = file / RESULTS if file.is_dir() else file
     try:
@@ -200,8 +208,13 @@ def read_results(path: Path | str) -> Results:
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read as JSON ({error})") from None
     version = content.get("schema") if isinstance(content, dict) else None
-    if version not in (1, SCHEMA) or isinstance(version, bool):
-        raise RunError(f"{file}: got results of schema {version!r}, allowed: 1 or {SCHEMA}; evaluate the run again")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise RunError(f"{file}: damaged: holds no results; evaluate the run again")
+    if version not in (1, SCHEMA):
+        raise FormError(
+            f"{file}: got results of schema {version}, allowed: 1 or {SCHEMA}; read them with the matx that wrote "
+            "them, or evaluate into another folder"
+        )
     if version == 1:
         content = convert(content, str(file))
     _check(content, str(file))

@@ -15,7 +15,7 @@ from matx.config import Loaded
 from matx.consent import consent
 from matx.data import fingerprints, read_through
 from matx.distributed import SINGLE, World, again, broadcast, refuse_differences
-from matx.errors import CheckpointError, LostProcessError, RunError
+from matx.errors import CheckpointError, FormError, LostProcessError, RunError
 from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
 from matx.results import Results, finished_results, read_flags, write_results
 from matx.run.active_run import ActiveRun, train
@@ -167,6 +167,8 @@ def _whole_flags(folder: RunFolder) -> bool:
     """Whether flags.npz is what was written; runs of before may have none."""
     try:
         read_flags(folder.path)
+    except FormError:
+        raise
     except RunError as error:
         log.warning("%s; they are made again", error)
         return False

@@ -192,3 +192,26 @@ def test_ctrl_c_says_how_to_resume(home: Path) -> None:
     assert process.returncode == 130, f"an interrupted run ends with 130: {said}"
     assert "continue with: matx run --resume run" in said, "it says how to continue"
     assert "Traceback" not in said, "and shows no traceback"
+
+
+@pytest.mark.parametrize("verb", [["--help"], ["run", "--resume", "RUN"]])
+def test_whoever_closes_the_pipe_is_told_nothing(finished: Path, verb: list[str]) -> None:
+    """As `matx list | head -1` does: click and rich each end by SystemExit where nobody reads on."""
+    read, write = os.pipe()
+    os.close(read)
+    words = [str(finished) if word == "RUN" else word for word in verb]
+    try:
+        done = subprocess.run([sys.executable, "-m", "matx", *words], stdout=write, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(write)
+    assert done.returncode == 1, f"the exit code of a closed pipe is {done.returncode}"
+    assert "Error" not in done.stderr, f"a closed pipe is no error of the command: {done.stderr}"
+    assert "Exception ignored" not in done.stderr, f"the interpreter complains at its end: {done.stderr}"
+
+
+def test_a_shell_completes_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("_MATX_COMPLETE", "bash_source")
+    assert main([]) == 0, capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "complete" in shown.out, "the shell gets no script"
+    assert shown.err == "", f"completing is no error: {shown.err}"

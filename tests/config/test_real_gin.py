@@ -4,47 +4,17 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import gin
 import pytest
 from gin import config_parser
 
 from matx.config import load_experiment, packaged_recipes
-from matx.config.names import known_names, lookup
 from matx.config.recipes import recipe_root
-from matx.config.writing import resolve
+from tools.faults.real_gin import resolved_by_gin
 
 Write = Callable[[str, str], str]
-REGISTERED: set[str] = set()
-
-
-def build(name: str) -> Callable[..., Any]:
-    def make(**given: Any) -> Any:
-        component = lookup(name)
-        assert component is not None, f"{name} is registered"
-        return component(**given)
-
-    return make
-
-
-@pytest.fixture
-def real_gin() -> Iterator[Callable[[str], Any]]:
-    """gin alone: one file -> the resolved values of the experiment."""
-
-    def load(file: str) -> Any:
-        gin.clear_config()
-        for name in set(known_names()) - REGISTERED:
-            module, _, last = name.rpartition(".")
-            gin.register(last, module=module or "nouns")(build(name))
-            REGISTERED.add(name)
-        gin.parse_config_file(file)
-        return resolve(gin.get_configurable("nouns.Experiment")())
-
-    yield load
-    gin.clear_config()
 
 
 @pytest.fixture
@@ -63,12 +33,12 @@ def recipes(tmp_path: Path) -> Path:
     return copy
 
 
-def test_shipped_recipes_are_what_gin_makes_of_them(recipes: Path, real_gin: Callable[[str], Any]) -> None:
+def test_shipped_recipes_are_what_gin_makes_of_them(recipes: Path) -> None:
     names = packaged_recipes()
     assert len(names) > 100, "the recipes are packaged"
     for name in names:
         ours = load_experiment([name])
-        assert dict(ours.resolved) == real_gin(str(recipes / f"{name}.gin")), f"{name} differs from real gin"
+        assert dict(ours.resolved) == resolved_by_gin(str(recipes / f"{name}.gin")), f"{name} differs from real gin"
 
 
 SCOPES = ("linf", "l2", "generalist", "linf/deep", "l2/deep")
@@ -109,15 +79,15 @@ def generated(seed: int) -> str:
     return "include 'base.gin'\n" + "".join(f"{left} = {value}\n" for left, value in lines.items())
 
 
-def test_generated_files_are_what_gin_makes_of_them(write: Write, real_gin: Callable[[str], Any]) -> None:
+def test_generated_files_are_what_gin_makes_of_them(write: Write) -> None:
     kinds = set()
     for seed in range(300):
         write("part.gin", generated(seed))
         loaded = load_experiment([write("top.gin", "include 'part.gin'\n")])
-        theirs = real_gin("top.gin")
+        theirs = resolved_by_gin("top.gin")
         assert dict(loaded.resolved) == theirs, f"seed {seed} differs from real gin:\n{generated(seed)}"
         write("flat.gin", loaded.text)
-        assert real_gin("flat.gin") == theirs, f"seed {seed}: the flattened text means something else to gin"
+        assert resolved_by_gin("flat.gin") == theirs, f"seed {seed}: the flattened text means something else to gin"
         kinds.add(str(theirs))
     assert len(kinds) > 250, "the generated experiments differ from each other"
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from matx.cli import main
-from matx.errors import RunError
+from matx.errors import FormError, RunError
 from matx.results import read_results
 from matx.run import resume, run
 from matx.runtime import checkpoint
+from matx.runtime.files import write_npz
 from matx.runtime.folder import RunFolder
 from matx.tune.final import read_final
 from matx.tune.study_folder import StudyFolder
@@ -53,6 +54,21 @@ def test_a_run_whose_flags_are_damaged_is_finished_again(
         resume(folder.path, loaded=sample(checkpoint_every=3))
     assert str(folder.flags) in caplog.text, f"the damaged file is not named: {caplog.text}"
     assert_equal_runs(folder, straight)
+
+
+@pytest.mark.parametrize("name", ["results.json", "flags.npz"])
+def test_files_of_another_version_are_not_written_over(tmp_path: Path, straight: RunFolder, name: str) -> None:
+    folder = RunFolder(shutil.copytree(straight.path, tmp_path / "run"))
+    if name == "results.json":
+        folder.results.write_text('{"schema": 7, "all": "otherwise"}')
+    else:
+        write_npz(folder.flags, {"schema": np.array(7)})
+    before = (folder.path / name).read_bytes()
+    with pytest.raises(
+        FormError, match=rf"{name}: got (results|flags) of schema 7, allowed: 1 or 2; .* another folder"
+    ):
+        resume(folder.path, loaded=sample(checkpoint_every=3))
+    assert (folder.path / name).read_bytes() == before, "what a newer version wrote is lost"
 
 
 def test_an_evaluation_falls_back_on_the_checkpoint_before_the_last(

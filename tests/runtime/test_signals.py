@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from matx.consent import consent
 from matx.interfaces import AttackInput
 from matx.run import resume, run
 from matx.runtime import checkpoint
@@ -33,14 +35,15 @@ def test_a_signal_saves_the_step_and_names_the_command(
     def send(given: AttackInput) -> None:
         if given.step == 6 and not sent:
             sent.append(number)
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
     monkeypatch.setattr(Watched, "FATE", staticmethod(send))
     monkeypatch.setattr(Judged, "FATE", staticmethod(nothing))
     with pytest.raises(Interrupted) as stopped:
         run(sample(), out=tmp_path / "run", device="cpu")
     folder = RunFolder(tmp_path / "run")
-    assert str(stopped.value) == f"continue with: matx run --resume {folder.path}", "it does not say how to continue"
+    wanted = shlex.join(["matx", "run", "--resume", str(folder.path), *consent().words()])
+    assert str(stopped.value) == f"continue with: {wanted}", "it does not say how to continue"
     assert stopped.value.number == number, "it does not say which signal it was"
     assert checkpoint.load(folder.last).training["position"] == [1, 3], "the step at hand was not finished and saved"
     resume(folder.path, loaded=sample(checkpoint_every=3))
@@ -54,7 +57,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, monkeypatch: pytest.Monke
     def send(given: AttackInput) -> None:
         if given.step == 6:
             sent.append(number)
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
     monkeypatch.setattr(Watched, "FATE", staticmethod(send))
     with pytest.raises(Interrupted):
@@ -70,13 +73,13 @@ def test_a_signal_that_was_ignored_from_the_start_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with interruptible():
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, "what nohup ignores would stop the command"
     finally:
         signal.signal(signal.SIGHUP, before)
     kept = {number: signal.getsignal(number) for number in STOPS}
     with interruptible(), pytest.raises(Interrupted):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
     assert {number: signal.getsignal(number) for number in STOPS} == kept, "handlers are not put back"
 
 

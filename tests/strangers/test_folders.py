@@ -17,6 +17,7 @@ import matx
 from matx.cli import main
 from matx.errors import DataError, MatxError, OptionError, RunError
 from matx.experiment.tune import Tune
+from matx.results import read_flags
 from matx.runtime.environment import git_state
 from matx.runtime.folder import create, refuse_links
 from matx.runtime.lock import folder_lock
@@ -167,20 +168,32 @@ def test_whatever_timm_loads_is_tensors(home: Path, monkeypatch: pytest.MonkeyPa
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ, "torch is left as it was"
 
 
-@pytest.mark.parametrize("weights", ["theirs/checkpoints/best.pt", "bare.pt"])
-def test_weights_are_tensors(theirs: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+PICKLED = ("checkpoints/best.pt", "checkpoints/last.pt", "flags.npz", "bare.pt")
+OF_A_PICKLE = [
+    (["eval", "theirs"], 2, ["best.pt"]),
+    (["eval", "--weights", "theirs/bare.pt", "--architecture", "tiny", "--dataset", "digits"], 2, ["bare.pt"]),
+    (["compare", "theirs", "theirs"], 2, ["flags.npz"]),
+    (["run", "--resume", "theirs"], 0, ["flags.npz", "last.pt"]),
+]
+
+
+@pytest.mark.parametrize(("command", "code", "named"), OF_A_PICKLE, ids=lambda part: str(part)[:12])
+def test_weights_are_tensors(
+    theirs: Path, command: list[str], code: int, named: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run is finished from the checkpoint before the last one where the files after it are pickles."""
     import torch
 
-    for file in (Path(weights), Path("theirs/checkpoints/last.pt"), Path("theirs/flags.npz")):
-        torch.save(Opener(), file)
-    for command in (
-        ["eval", "theirs", *CPU],
-        ["run", "--resume", "theirs", *CPU],
-        ["compare", "theirs", "theirs"],
-        ["eval", "--weights", weights, "--architecture", "tiny", "--dataset", "digits", *CPU],
-    ):
-        assert main(command) == 2, f"{command[0]} takes a pickle"
-        assert not ran(), f"{command[0]} ran the code of a pickle"
+    before = {column: values.tolist() for column, values in read_flags(theirs).items()}
+    for file in PICKLED:
+        torch.save(Opener(), theirs / file)
+    assert main([*command, *([] if command[0] == "compare" else CPU)]) == code, capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert not ran(), f"{command[0]} ran the code of a pickle"
+    assert all(file in said for file in named), f"{named} are not named: {said}"
+    if code == 0:
+        after = {column: values.tolist() for column, values in read_flags(theirs).items()}
+        assert after == before, "the flags that were made again are others"
 
 
 def git(*words: str) -> None:
