@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import pytest
 import torch
 from sample_runs import Judged, Watched, sample
 
-from matx.consent import consent
 from matx.errors import CheckpointError
 from matx.interfaces import AttackInput
 from matx.run import resume, run
@@ -119,8 +117,7 @@ def test_ctrl_c_saves_the_step_and_resumes(tmp_path: Path, straight: RunFolder, 
     with pytest.raises(Interrupted) as stopped:
         run(sample(), out=tmp_path / "run", device="cpu")
     folder = RunFolder(tmp_path / "run")
-    wanted = shlex.join(["matx", "run", "--resume", str(folder.path), *consent().words()])
-    assert str(stopped.value) == f"continue with: {wanted}", "it does not say how to continue"
+    assert str(stopped.value) == f"continue with: matx run --resume {folder.path}", "it does not say how to continue"
     assert checkpoint.load(folder.last).training["position"] == [1, 3], "the step at hand was finished and saved"
     fates()
     resume(folder.path, loaded=sample(checkpoint_every=3))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from matx.consent import consent
 from matx.interfaces import AttackInput
 from matx.run import resume, run
 from matx.runtime import checkpoint
@@ -42,8 +40,7 @@ def test_a_signal_saves_the_step_and_names_the_command(
     with pytest.raises(Interrupted) as stopped:
         run(sample(), out=tmp_path / "run", device="cpu")
     folder = RunFolder(tmp_path / "run")
-    wanted = shlex.join(["matx", "run", "--resume", str(folder.path), *consent().words()])
-    assert str(stopped.value) == f"continue with: {wanted}", "it does not say how to continue"
+    assert str(stopped.value) == f"continue with: matx run --resume {folder.path}", "it does not say how to continue"
     assert stopped.value.number == number, "it does not say which signal it was"
     assert checkpoint.load(folder.last).training["position"] == [1, 3], "the step at hand was not finished and saved"
     resume(folder.path, loaded=sample(checkpoint_every=3))
