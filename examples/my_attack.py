@@ -1,9 +1,7 @@
 """A plug-in: one file that registers one new attack. Copy it, rename it, change the search.
 
-matx list attacks --plugin examples/my_attack.py
 matx show attacks.spsa --plugin examples/my_attack.py
 matx check attacks.spsa --plugin examples/my_attack.py
-matx run examples/my_attack.gin
 """
 
 from __future__ import annotations
@@ -32,8 +30,12 @@ class SPSA:
     steps (2 probes + 1) forwards, no backward.
     """
 
+    # What becomes of a result outside the threat model. "maximise": it is projected. "minimum_norm": the clean image
+    # takes its place.
     kind: ClassVar[Literal["maximise"]] = "maximise"
 
+    # Every attack has its allowed set. Options are fields; their annotation says what gin files, `matx show` and
+    # `matx tune` allow.
     threat: ThreatModel
     steps: Annotated[int, Range(1)] = 20
     probes: Annotated[int, Range(1)] = 16
@@ -44,8 +46,11 @@ class SPSA:
     """What to maximise unless the strategy supplies it."""
 
     def __call__(self, given: AttackInput) -> Tensor:
+        # given.images (N, C, H, W) fp32 in [0,1], given.labels (N,), given.model: images -> (N, classes) logits, its
+        # parameters frozen. This attack asks for values alone; matx.interfaces.value_and_gradient gives gradients.
         length = 2.5 * self.threat.radius / self.steps
         with torch.no_grad():
+            # What to maximise, (N, C, H, W) -> (N,): the strategy's where it supplies one, else this attack's own.
             objective = given.objective_for(self.objective)
             images = best = given.images
             highest = objective(best)
@@ -56,7 +61,7 @@ class SPSA:
                 higher = value > highest
                 best = torch.where(higher.reshape(-1, 1, 1, 1), images, best)
                 highest = torch.maximum(value, highest)
-        return best
+        return best  # inside ball and box, without a graph
 
     def _guess(self, given: AttackInput, objective: Objective, images: Tensor, step: int) -> Tensor:
         """The gradient, from differences along random signs; draws are keyed by sample, so batches change nothing."""
@@ -69,6 +74,6 @@ class SPSA:
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[SPSA]:
-        """Each norm."""
+        """Each norm: the contracts are tried on these."""
         radii: dict[Norm, float | str] = {"linf": "8/255", "l2": 0.5, "l1": 2.0}
         return [cls(threat=ThreatModel(norm=norm, eps=eps), steps=4) for norm, eps in radii.items()]

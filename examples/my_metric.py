@@ -1,8 +1,8 @@
 """A plug-in: one more metric, in one file. Its column is in every table, results.json, the reports and `matx compare`.
 
-matx run examples/my_metric.gin                                            beside clean and robust accuracy, in a run
-matx eval RUN --plugin examples/my_metric.py --metric top_k                beside what `matx eval` measures
-matx check metrics.top_k --plugin examples/my_metric.py                    its contracts
+matx show metrics.top_k --plugin examples/my_metric.py
+matx check metrics.top_k --plugin examples/my_metric.py
+matx eval RUN --metric top_k --plugin examples/my_metric.py
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class TopK:
         right(x) = #{ c : z_c(x) >= z_y(x) } <= k
     """
 
+    # Options are fields; their annotation says what gin files and `matx show` allow.
     k: Annotated[int, Range(1)] = 2
     """How many answers a model has for each image."""
     table: ClassVar[str] = ""
@@ -39,6 +40,7 @@ class TopK:
     @torch.no_grad()
     def measure(self, models: Mapping[str, Model], batch: Batch, settings: MetricSettings) -> Mapping[Column, Tensor]:
         """{top-k: (N,) bool} of each model."""
+        # One value a sample and model, (N,) bool or floating: they are stored, and joined over all batches.
         return {
             Column(name, f"top-{self.k}"): _place(model(batch.images), batch.labels) <= self.k
             for name, model in models.items()
@@ -46,11 +48,12 @@ class TopK:
 
     def summarise(self, columns: Mapping[Column, Tensor]) -> Sequence[Figure]:
         """Counts with Wilson's interval."""
+        # The columns of all samples at once: a figure is a function of them and of nothing else.
         return [counted(column, flags) for column, flags in columns.items()]
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """One answer, as clean accuracy has; several."""
+        """One answer, as clean accuracy has; several: the contracts are tried on these."""
         return (cls(k=1), cls(k=3))
 
 

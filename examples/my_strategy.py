@@ -28,9 +28,12 @@ class LogitMatching:
     and Caruana 2014 (arXiv 1312.6184).
     """
 
+    # Settings under which the losses are those of another strategy, which a contract checks; None: there are none.
     neutral: ClassVar[Neutral | None] = Neutral(settings={"weight": 0.0}, equals="independent")
+    # True would promise that no peer has a part of its own, so that renaming the peers renames the losses.
     symmetric: ClassVar[bool] = False
 
+    # Options are fields; their annotation says what gin files, `matx show` and `matx tune` allow.
     teacher: str | None = None
     """The teacher's name; None: the only frozen peer."""
     weight: Annotated[float, Range(0)] = 0.1
@@ -40,6 +43,7 @@ class LogitMatching:
         """Own examples of every trained peer, and the teacher's logits on them."""
         teacher, students = roles.teacher("logit_matching", self.teacher, peers), roles.trained(peers)
         roles.check_attacked("logit_matching", students)
+        # The engine runs what is declared here and nothing else; `loss` can read nothing else.
         return Needs(
             train={student.name: (student.name,) for student in students},
             teach=frozenset((teacher, student.name) for student in students if self.weight),
@@ -47,12 +51,14 @@ class LogitMatching:
 
     def loss(self, exchange: Exchange, peer: str) -> PeerLoss:
         """Cross-entropy and the distance to the teacher's logits."""
+        # Each entry is (views, N, classes) fp32. `logits` carry the gradient of `peer` alone; a teacher's are detached.
         logits = exchange.logits(peer, peer)
         label = cross_entropy(logits, exchange.labels).mean()
         if not self.weight:
             return PeerLoss.of(label=label)
         teacher = roles.teacher("logit_matching", self.teacher, exchange.peers)
         distance = mse(logits, exchange.teacher_logits(teacher, peer)).mean()
+        # The loss is the sum of its terms; each is a curve in the run's report under its name.
         return PeerLoss.of(label=label, matching=self.weight * distance)
 
     def example_peers(self) -> Sequence[tuple[PeerInfo, ...]]:
@@ -61,5 +67,5 @@ class LogitMatching:
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:
-        """The default, and a named teacher."""
+        """The default, and a named teacher: the contracts are tried on these."""
         return (cls(), cls(teacher="t", weight=1.0))

@@ -20,7 +20,6 @@ from matx.data import MemorySplit
 from matx.errors import OptionError
 from matx.measure import EvaluationSettings, flags_of
 from matx.plugins import load_plugin
-from matx.testing import check
 from matx.testing.trial import standard_trial
 from matx.threat import ThreatModel
 
@@ -37,18 +36,6 @@ def isolated() -> Iterator[None]:
 def _matx(*words: str) -> int:
     """The exit code of `matx WORDS` in this process."""
     return main(list(words))
-
-
-def test_it_keeps_every_contract() -> None:
-    load_plugin(PLUGIN)
-    failures = [outcome for outcome in check("attacks", "spsa") if not outcome.passed]
-    assert not failures, f"the example breaks its promises: {failures}"
-
-
-def test_the_example_strategy_keeps_every_contract() -> None:
-    load_plugin(EXAMPLES / "my_strategy.py")
-    failures = [outcome for outcome in check("strategies", "logit_matching") if not outcome.passed]
-    assert not failures, f"the example breaks its promises: {failures}"
 
 
 def test_it_finds_what_gradients_find() -> None:

@@ -62,11 +62,13 @@ def test_the_wheel_holds_every_recipe_inside_matx(content: set[str]) -> None:
     assert recipes, "there are recipes"
     missing = [name for name in recipes if f"matx/{name}" not in content]
     assert not missing, "every recipe travels inside matx"
+    examples = [path.as_posix() for path in sources("examples", "*.py")]
+    assert {f"matx/{name}" for name in examples} <= content, "`matx new` copies the examples, which travel inside matx"
 
 
 def test_the_wheel_holds_nothing_else(content: set[str]) -> None:
     tops = {name.split("/")[0] for name in content}
-    assert tops <= {"matx", "registry", f"matx-{__version__}.dist-info"}, "tests, tools and examples are not shipped"
+    assert tops <= {"matx", "registry", f"matx-{__version__}.dist-info"}, "tests and tools are not shipped"
     assert not [name for name in content if "__pycache__" in name or name.endswith((".pt", ".npz", ".png"))], (
         "nothing that was made by running is shipped"
     )
@@ -90,17 +92,19 @@ def test_the_wheel_works_from_another_directory(elsewhere: tuple[Path, dict[str,
         "from matx.cli import main\n"
         "from matx.config import find_recipe, packaged_recipes\n"
         "from matx.plugins import import_all\n"
+        "from matx.scaffold import example_of\n"
         "code = main(['run', 'smoke', '--dry-run', '--device', 'cpu'])\n"
         "print(json.dumps([matx.__file__, registry.__file__, str(find_recipe('mat_union')), import_all(),\n"
-        "                  packaged_recipes(), code]))\n"
+        "                  packaged_recipes(), code, str(example_of('attacks'))]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=home, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"the wheel runs: {done.stderr}"
-    matx_file, registry_file, recipe, plugins, recipes, code_of_run = json.loads(done.stdout.splitlines()[-1])
+    matx_file, registry_file, recipe, plugins, recipes, code_of_run, example = json.loads(done.stdout.splitlines()[-1])
     site = environment["PYTHONPATH"]
     assert matx_file.startswith(site), "matx is the wheel's"
     assert registry_file.startswith(site), "the components are the wheel's"
     assert recipe.startswith(site), "the recipe is the wheel's"
+    assert example.startswith(site), "the example that `matx new` copies is the wheel's"
     assert "builtin" in plugins, "the entry point is found"
     assert recipes == packaged_recipes(), "the wheel knows the same recipes as the checkout"
     assert code_of_run == 0, f"a packaged recipe takes a real step: {done.stderr}"

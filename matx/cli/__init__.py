@@ -19,6 +19,7 @@ from matx.cli.components import listing
 from matx.cli.doctor import doctor
 from matx.cli.eval import evaluate
 from matx.cli.export import export
+from matx.cli.new import new
 from matx.cli.options import say
 from matx.cli.processes import follower_is_silent
 from matx.cli.report import report
@@ -37,7 +38,7 @@ def cli() -> None:
     """Mutual adversarial training, declared in gin: peers that attack themselves and teach each other."""
 
 
-for verb in (run, tune, evaluate, compare, export, report, doctor, listing, show, check):
+for verb in (run, tune, evaluate, compare, export, report, doctor, new, listing, show, check):
     cli.add_command(verb)
 
 
