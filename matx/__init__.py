@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matx.api import LoadedRun, attack, evaluate, load, run_experiment
+    from matx.api import LoadedRun, attack, epochs, evaluate, load, run_experiment
     from matx.data import Data, MemorySplit, Split
     from matx.errors import MatxError
     from matx.exchange import CLEAN, Exchange, Mix, Needs, PeerInfo, PeerLoss, State
@@ -32,6 +32,7 @@ __version__ = "0.1.0"
 _HOME = {
     "LoadedRun": "api",
     "attack": "api",
+    "epochs": "api",
     "evaluate": "api",
     "load": "api",
     "run_experiment": "api",
@@ -87,6 +88,7 @@ __all__ = [
     "attacks",
     "augmentations",
     "datasets",
+    "epochs",
     "evaluate",
     "load",
     "metrics",

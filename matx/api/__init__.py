@@ -3,6 +3,6 @@
 from matx.api.attacking import attack
 from matx.api.loading import LoadedRun, load
 from matx.api.measuring import evaluate
-from matx.api.running import run_experiment
+from matx.api.running import epochs, run_experiment
 
-__all__ = ["LoadedRun", "attack", "evaluate", "load", "run_experiment"]
+__all__ = ["LoadedRun", "attack", "epochs", "evaluate", "load", "run_experiment"]

@@ -17,6 +17,7 @@ from matx.evaluation import ExportedFolder, Selection, exported_peer, find_expor
 from matx.experiment import Experiment
 from matx.measure import by_threat
 from matx.results import Results, read_results
+from matx.runtime.environment import threads_kept
 from matx.runtime.folder import RunFolder, open_folder
 from matx.runtime.stored import load_own, read_environment
 from matx.threat import ThreatModel
@@ -66,7 +67,8 @@ class LoadedRun:
             _refuse_others(exported, checkpoint, weights)
             return exported_peer(exported, self.loaded, name, device)
         selection = Selection(checkpoints=(checkpoint,), peers=(name,), weights=(weights,))
-        target = target_of_folder(self.loaded, self.name, RunFolder(self.path), selection, str(device))
+        with threads_kept():
+            target = target_of_folder(self.loaded, self.name, RunFolder(self.path), selection, str(device))
         (which,) = target.states
         return target.models(which)[name].eval()
 

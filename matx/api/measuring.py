@@ -22,6 +22,7 @@ from matx.evaluation import (
 from matx.evaluation import evaluate as evaluate_target
 from matx.measure.sanity import EFFORTS
 from matx.results import Results
+from matx.runtime.environment import threads_kept
 from matx.threat import ThreatModel
 
 __all__ = ["evaluate"]
@@ -54,18 +55,19 @@ def evaluate(
     """
     if sanity is not None and sanity not in EFFORTS:
         raise OptionError("sanity", got=sanity, allowed=f"{', '.join(EFFORTS)}, or None")
-    loaded, found = _images(data, suite)
-    place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    target = target_of_modules(loaded, found, place, {"model": model}, "model", ensemble=False)
-    asked = Asked(
-        images=images,
-        seed=seed,
-        threats=[ThreatModel.parse(threat) if isinstance(threat, str) else threat for threat in threats],
-        metrics=packaged_metrics("eval"),
-    )
-    return evaluate_target(
-        Evaluator(target, settings_of(target, asked)), effort=None if sanity is None else EFFORTS[sanity]
-    )
+    with threads_kept():
+        loaded, found = _images(data, suite)
+        place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        target = target_of_modules(loaded, found, place, {"model": model}, "model", ensemble=False)
+        asked = Asked(
+            images=images,
+            seed=seed,
+            threats=[ThreatModel.parse(threat) if isinstance(threat, str) else threat for threat in threats],
+            metrics=packaged_metrics("eval"),
+        )
+        return evaluate_target(
+            Evaluator(target, settings_of(target, asked)), effort=None if sanity is None else EFFORTS[sanity]
+        )
 
 
 def _images(data: Split | tuple[Tensor, Tensor] | str, suite: str) -> tuple[Loaded, Data]:

@@ -5,6 +5,7 @@ from matx.evaluation.evaluating import evaluate, evaluate_beside, read_seconds, 
 from matx.evaluation.evaluator import Evaluator
 from matx.evaluation.exported import (
     WEIGHTS_SUFFIX,
+    ZOO,
     ExportedFolder,
     exported_peer,
     find_exported,
@@ -18,6 +19,7 @@ from matx.evaluation.targets import target_of_folder, target_of_run, target_of_t
 
 __all__ = [
     "WEIGHTS_SUFFIX",
+    "ZOO",
     "Asked",
     "EvalFolder",
     "Evaluator",

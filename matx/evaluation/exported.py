@@ -23,7 +23,15 @@ from matx.runtime.environment import find_device
 from matx.text import is_name
 from matx.threat import ThreatModel
 
-__all__ = ["WEIGHTS_SUFFIX", "ExportedFolder", "exported_peer", "find_exported", "read_about", "target_of_exported"]
+__all__ = [
+    "WEIGHTS_SUFFIX",
+    "ZOO",
+    "ExportedFolder",
+    "exported_peer",
+    "find_exported",
+    "read_about",
+    "target_of_exported",
+]
 
 WEIGHTS_SUFFIX = ".safetensors"
 """Of the files that can be read again: plain tensors, which no reader executes."""

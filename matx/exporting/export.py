@@ -36,8 +36,11 @@ def export(
     weights: str = "raw",
     results: Path | None = None,
     out: Path | None = None,
+    address: str | None = None,
 ) -> Path:
     """The new folder: `out`, else exports/<run>-<n>. No peers named: the scored ones.
+
+    `address`: by what the model card's code loads it, else by the folder's name.
 
     `results`: a results.json, or the folder of a later evaluation of the run, whose figures the model card shows; else
     the run's own, which no sanity check has seen. RunError for a peer that is not there, a run that has not finished,
@@ -57,7 +60,7 @@ def export(
         "epoch": found.epochs.get(checkpoint),
         "weights": weights,
     }
-    place = (out or _EXPORTS / run.name).name
+    place = address or (out or _EXPORTS / run.name).name
     loading = {name: how.loading.format(folder=place, file=file, peer=name) for name, file in made.items()}
 
     def fill(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +41,8 @@ class ActiveRun:
     identity: dict[str, str]
     images: dict[str, str]
     display: Display
+    threads: int
+    """Of the processor, in this process while the run is at work."""
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def state(self) -> Mapping[str, Any]:
@@ -68,51 +70,66 @@ class ActiveRun:
         checkpoint.save(self.folder.last, stored, previous=self.folder.previous)
 
 
-def train(parts: ActiveRun, metrics_bytes: int) -> None:
-    """Train from the present position to the end; KeyboardInterrupt after a saved step where the user asks for it.
+def train(parts: ActiveRun, metrics_bytes: int) -> Generator[EpochRecord, None, None]:
+    """Train from the present position to the end, an epoch whenever the next record is asked for.
 
-    Of several processes, rank 0 writes; the others take the same steps.
+    KeyboardInterrupt after a saved step where the user asks for it; between epochs signals are the caller's. Of several
+    processes, rank 0 writes; the others take the same steps.
     """
-    training, display = parts.training, parts.display
+    training, folder = parts.training, parts.folder
     if training.over:
         return
     epochs, first = training.experiment.epochs, training.progress * training.experiment.epochs
-    bar = display.bar("training, epoch", epochs, first)
-    try:
-        with ExitStack() as stack:
-            writing = None
-            if training.places.world.writes:
-                journal = Journal(parts.folder, size=metrics_bytes, steps=training.steps, config=parts.text)
-                stack.callback(journal.close)
-                writing = journal
-            stack.enter_context(parts.stopwatch.measure("training"))
-            stopped = stack.enter_context(deferred_signals(display.say, _STOPPING))
-            _train(parts, writing, stopped, stack.enter_context(bar))
+    with ExitStack() as stack:
+        journal = None
         if training.places.world.writes:
-            parts.folder.not_finite.unlink(missing_ok=True)
+            journal = Journal(folder, size=metrics_bytes, steps=training.steps, config=parts.text)
+            stack.callback(journal.close)
+        draw = stack.enter_context(parts.display.bar("training, epoch", epochs, first))
+        records = fit(training)
+        while not training.over:
+            yield _epoch(parts, records, journal, draw)
+    if training.places.world.writes:
+        folder.not_finite.unlink(missing_ok=True)
+
+
+def _epoch(
+    parts: ActiveRun, records: Iterator[StepRecord | EpochRecord], journal: Journal | None, draw: Bar
+) -> EpochRecord:
+    """The rest of the present epoch."""
+    training, say = parts.training, parts.display.say
+    try:
+        with parts.stopwatch.measure("training"), deferred_signals(say, _STOPPING) as stopped:
+            for record in records:
+                _keep(parts, record, journal, draw, stopping=any_true(training.places.world, stopped()))
+                if isinstance(record, EpochRecord):
+                    if any_true(training.places.world, stopped()):
+                        raise KeyboardInterrupt
+                    return record
     except NotFiniteError as error:
         sentence = _bundled(parts.folder, error) if training.places.world.writes else str(error)
         raise RunError(sentence) from error
+    raise AssertionError("an epoch ends with its record")
 
 
-def _train(parts: ActiveRun, journal: Journal | None, stopped: Callable[[], bool], draw: Bar) -> None:
+def _keep(
+    parts: ActiveRun, record: StepRecord | EpochRecord, journal: Journal | None, draw: Bar, *, stopping: bool
+) -> None:
     """Every process saves, and stops, at the same steps; the one with the journal writes."""
     training, every = parts.training, parts.training.experiment.checkpoint_every
-    for record in fit(training):
-        stop = any_true(training.places.world, stopped())
-        saves = stop or isinstance(record, EpochRecord) or (every and record.step % every == 0)
-        state = parts.state() if saves else None
-        if journal is not None and isinstance(record, EpochRecord):
-            assert state is not None, "an epoch's end is saved"
-            _end_epoch(parts, journal, record, draw, state)
-        elif journal is not None and isinstance(record, StepRecord):
-            journal.step(record)
-            parts.stopwatch.images += record.images
-            draw(training.progress * training.experiment.epochs)
-            if state is not None:
-                parts.save(parts.checkpoint(state, journal.size))
-        if stop:
-            raise KeyboardInterrupt
+    saves = stopping or isinstance(record, EpochRecord) or (every and record.step % every == 0)
+    state = parts.state() if saves else None
+    if journal is not None and isinstance(record, EpochRecord):
+        assert state is not None, "an epoch's end is saved"
+        _end_epoch(parts, journal, record, draw, state)
+    elif journal is not None and isinstance(record, StepRecord):
+        journal.step(record)
+        parts.stopwatch.images += record.images
+        draw(training.progress * training.experiment.epochs)
+        if state is not None:
+            parts.save(parts.checkpoint(state, journal.size))
+    if stopping:
+        raise KeyboardInterrupt
 
 
 def _bundled(folder: RunFolder, error: NotFiniteError) -> str:

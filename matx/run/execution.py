@@ -5,36 +5,36 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import replace
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from matx.config import Loaded
 from matx.consent import consent
-from matx.data import fingerprints, read_through
-from matx.distributed import SINGLE, World, again, broadcast, refuse_differences
+from matx.distributed import SINGLE, World, again, broadcast
+from matx.engine import EpochRecord
 from matx.errors import CheckpointError, FormError, LostProcessError, RunError
 from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
 from matx.results import Results, finished_results, read_flags, write_results
 from matx.run.active_run import ActiveRun, train
-from matx.run.building import built, restored
+from matx.run.beginning import begun, refuse_other_processes
+from matx.run.building import restored
 from matx.run.reporting import write_reports
 from matx.runtime import checkpoint
-from matx.runtime.environment import describe, provenance
+from matx.runtime.environment import threads_kept
 from matx.runtime.faults import machine_faults
-from matx.runtime.files import write_json, write_text
-from matx.runtime.folder import RUNS, RunFolder, create, open_folder, refuse_existing, refuse_unwritable
+from matx.runtime.folder import RunFolder, open_folder
 from matx.runtime.identity import as_it_was, identity_of
 from matx.runtime.interrupt import continued_by
-from matx.runtime.journal import lines
 from matx.runtime.lock import folder_lock
 from matx.runtime.log import logged_to
 from matx.runtime.progress import Display
 from matx.runtime.stored import load_own, read_environment
 
-__all__ = ["resume", "run"]
+__all__ = ["epochs", "resume", "run"]
 
 log = logging.getLogger("matx.run")
 
@@ -48,45 +48,21 @@ def run(
     command: Sequence[str] = (),
     world: World = SINGLE,
 ) -> RunFolder:
-    """Train and evaluate an experiment in a new run folder: `out`, else runs/<name>-<n>. Nothing is overwritten.
+    """Train and evaluate an experiment in a new run folder: `out`, else runs/<name>-<n>. Nothing is overwritten."""
+    parts = begun(loaded, out, device, display or Display(), command, world)
+    with _locked(parts.folder, world):
+        for _ in _epochs(parts, metrics_bytes=0):
+            pass
+    return parts.folder
 
-    The test images are read first, so that one that cannot be is found before anything is trained.
-    """
-    if world.writes:
-        refuse_existing(out)
-        refuse_unwritable(out)
-    training = built(loaded, device, world=world)
-    read_through(training.data.open_test(), loaded.experiment.evaluation.images)
-    images = dict(fingerprints(training.data, test=False))
-    parts = ActiveRun(
-        name=loaded.name,
-        text=loaded.text,
-        training=training,
-        folder=RunFolder(Path()),
-        identity=identity_of(loaded.experiment),
-        images=images,
-        display=display or Display(),
-    )
-    _refuse_differences(parts)
-    state = parts.state()
 
-    def fill(path: Path) -> None:
-        folder = RunFolder(path)
-        environment = describe(
-            device=training.device, seed=loaded.experiment.seed, data=images, command=command, processes=world.size
-        )
-        folder.last.parent.mkdir()
-        write_text(folder.config, loaded.text)
-        write_text(folder.resolved, "".join(f"{line}\n" for line in lines(loaded.resolved)))
-        write_json(folder.resolved.with_suffix(".json"), dict(loaded.resolved))
-        write_json(folder.identity, parts.identity)
-        write_json(folder.environment, {"experiment": loaded.name} | environment)
-        checkpoint.save(folder.last, parts.checkpoint(state, 0))
-
-    with machine_faults((out or RUNS / loaded.name).parent, lambda: "no run was begun", "the same command begins it"):
-        folder = RunFolder(broadcast(world, create(out, loaded.name, fill) if world.writes else None))
-    with _locked(folder, world):
-        return _train_and_evaluate(replace(parts, folder=folder), metrics_bytes=0)
+def epochs(
+    loaded: Loaded, *, out: Path | None = None, device: str = "auto", display: Display | None = None
+) -> Iterator[EpochRecord]:
+    """What `run` does, an epoch whenever the next record is asked for; after the last one it evaluates and reports."""
+    parts = begun(loaded, out, device, display or Display(), (), SINGLE)
+    with _locked(parts.folder, SINGLE):
+        yield from _epochs(parts, metrics_bytes=0)
 
 
 def resume(
@@ -113,7 +89,9 @@ def resume(
         stored = broadcast(world, checkpoint.load_last(folder) if world.writes else None)
         identity = as_it_was(identity, stored.identity)
         checkpoint.refuse_other_experiment(stored, identity, folder.last)
-        training = restored(folder, loaded, stored, device or place, world)
+        with threads_kept():
+            training = restored(folder, loaded, stored, device or place, world)
+            threads = torch.get_num_threads()
         active = ActiveRun(
             name=name,
             text=loaded.text,
@@ -122,9 +100,13 @@ def resume(
             identity=identity,
             images=dict(stored.images),
             display=display,
+            threads=threads,
         )
-        _refuse_differences(active)
-        return _train_and_evaluate(active, metrics_bytes=stored.metrics_bytes)
+        with threads_kept(threads):
+            refuse_other_processes(active)
+        for _ in _epochs(active, metrics_bytes=stored.metrics_bytes):
+            pass
+    return folder
 
 
 def _locked(folder: RunFolder, world: World) -> AbstractContextManager[None]:
@@ -132,35 +114,50 @@ def _locked(folder: RunFolder, world: World) -> AbstractContextManager[None]:
     return folder_lock(folder.path) if world.writes else nullcontext()
 
 
-def _refuse_differences(parts: ActiveRun) -> None:
-    """RunError where the processes do not see the same experiment, images and versions."""
-    versions = {name: str(value) for name, value in provenance(parts.training.device).items()}
-    images = {f"the fingerprint of {name} images": value for name, value in parts.images.items()}
-    refuse_differences(parts.training.places.world, {**parts.identity, **images, **versions})
+def _epochs(parts: ActiveRun, *, metrics_bytes: int) -> Iterator[EpochRecord]:
+    """Train from the present position to the end, evaluate, report.
+
+    Between epochs the process is as it was: its signals, its logger, its number of threads.
+    """
+    with _at_work(parts):
+        log.info("%s in %s on %s", parts.name, parts.folder.path, parts.training.device)
+    with closing(train(parts, metrics_bytes)) as records:
+        while True:
+            with _at_work(parts):
+                record = next(records, None)
+            if record is None:
+                break
+            yield record
+    with _at_work(parts):
+        _finish(parts)
+        parts.write_timing()
+        log.info("finished")
 
 
-def _train_and_evaluate(parts: ActiveRun, *, metrics_bytes: int) -> RunFolder:
-    """Train from the present position to the end, evaluate, report."""
+@contextmanager
+def _at_work(parts: ActiveRun) -> Iterator[None]:
+    """Log into the run's folder, with the run's threads; what ends the run says how it is continued."""
     folder, training = parts.folder, parts.training
     command = shlex.join(["matx", "run", "--resume", str(folder.path), *consent().words()])
     how = f"continue with: {again(command)}"
     kept, often = partial(checkpoint.kept, folder), " (-s Experiment.checkpoint_every=STEPS saves more often)"
     rather = how + ("" if training.experiment.checkpoint_every else often)
     log_file = folder.log_of(training.places.world.rank)
-    with _told(how), machine_faults(folder.path, kept, rather), logged_to(log_file), continued_by(how):
-        log.info("%s in %s on %s", parts.name, folder.path, training.device)
+    with (
+        threads_kept(parts.threads),
+        _told(how),
+        machine_faults(folder.path, kept, rather),
+        logged_to(log_file),
+        continued_by(how),
+    ):
         try:
-            train(parts, metrics_bytes)
-            _finish(parts)
+            yield
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 log.info("stopped by the user")
             with suppress(OSError):  # what is said is why the run ended
                 parts.write_timing()
             raise
-        parts.write_timing()
-        log.info("finished")
-    return folder
 
 
 def _whole_flags(folder: RunFolder) -> bool:

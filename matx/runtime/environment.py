@@ -7,7 +7,8 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
     "provenance",
     "provenance_changes",
     "spare_threads",
+    "threads_kept",
 ]
 
 _WIDE = 1024
@@ -37,6 +39,18 @@ def spare_threads(device: torch.device, image_shape: Sequence[int]) -> None:
     """One thread for small images on a CPU, unless OMP_NUM_THREADS says how many."""
     if device.type == "cpu" and math.prod(image_shape) < _WIDE and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
+
+
+@contextmanager
+def threads_kept(threads: int | None = None) -> Iterator[None]:
+    """So many threads inside, where a number is given; afterwards as many as before, whatever is set inside."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_freed_memory(device: torch.device) -> bool:

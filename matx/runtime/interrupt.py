@@ -63,8 +63,9 @@ def continued_by(how: str) -> Iterator[None]:
 def deferred_signals(say: Callable[[str], None], sentence: str) -> Iterator[Callable[[], bool]]:
     """Defer the first of these signals, saying so: the callable given tells whether there was one.
 
-    The second raises Interrupted, but not in a worker process: its parent kills it where the user insists, and a
-    scheduler sends the first to both. What stops the work inside carries the signal's number.
+    One that stopped nothing inside raises Interrupted in the end. The second raises it at once, but not in a worker
+    process: its parent kills it where the user insists, and a scheduler sends the first to both. What stops the work
+    inside carries the signal's number.
     """
     received: list[int] = []
 
@@ -77,6 +78,8 @@ def deferred_signals(say: Callable[[str], None], sentence: str) -> Iterator[Call
     try:
         with _handled(receive):
             yield lambda: bool(received)
+        if received:
+            raise Interrupted("", received[0])
     except KeyboardInterrupt as stop:
         if received and getattr(stop, "number", None) is None:
             raise Interrupted(str(stop), received[0]) from stop

@@ -1,4 +1,5 @@
-"""Progress with an estimate of the time left: bars on a terminal, plain lines anywhere else, nothing where silent."""
+"""Progress with an estimate of the time left: bars on a terminal and in a notebook that has ipywidgets, plain lines
+anywhere else, nothing where silent."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Protocol
 
 from rich.console import Console, RenderableType
@@ -50,7 +52,7 @@ class Display:
         """A bar for work of so much, with the time left."""
         if self.console is None:
             yield _silent
-        elif self.console.is_terminal or self.console.is_jupyter:
+        elif self.console.is_terminal or (self.console.is_jupyter and find_spec("ipywidgets")):
             with _drawn(self.console) as progress:
                 task = progress.add_task(printable(title, keep=""), total=total, note="")
                 progress.update(task, completed=done)

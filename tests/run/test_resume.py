@@ -177,11 +177,11 @@ def test_a_changed_provenance_is_named(
     stored = checkpoint.load(last)
     threads = torch.get_num_threads()
     checkpoint.save(last, replace(stored, provenance={**stored.provenance, "threads": threads + 1, "torch": "0"}))
-    try:
-        with caplog.at_level("WARNING", logger="matx"):
-            resume(tmp_path / "run", loaded=sample(epochs=1))
-        assert torch.get_num_threads() == threads + 1, "the thread count of the start is restored"
-    finally:
-        torch.set_num_threads(threads)
+    seen: set[int] = set()
+    fates(test=lambda given: seen.add(torch.get_num_threads()))
+    with caplog.at_level("WARNING", logger="matx"):
+        resume(tmp_path / "run", loaded=sample(epochs=1))
+    assert seen == {threads + 1}, "the thread count of the start is restored"
+    assert torch.get_num_threads() == threads, "and afterwards the process has its own again"
     assert "torch: 0 -> " in caplog.text, "what cannot be restored is said"
     assert "threads" not in caplog.text, "what was restored is not complained of"
