@@ -156,7 +156,9 @@ def test_a_plug_in_without_examples_fails_its_check(home: Path, capsys: pytest.C
     )
     with isolated_plugins():
         found = refused(home, capsys, ["check", "attacks.bare_one", "--plugin", "bare_one.py"])
-    assert "attacks.bare_one has no examples" in found, found
+    assert "attacks.bare_one lacks what its kind needs; add to the class: kind: ClassVar" in found, found
+    assert "@classmethod / def examples(cls, tmp_path: Path) -> Sequence[Self]: return [cls()]" in found, found
+    assert "bare_one.py:3)" in found, f"the place of the class is not told: {found}"
 
 
 def cut(name: str, length: int) -> Callable[[Path], None]:

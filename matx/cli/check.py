@@ -13,6 +13,7 @@ from matx.cli.options import common, json_option, load, note, say, settings, sho
 if TYPE_CHECKING:
     from matx.config import Loaded
     from matx.interfaces import Architecture
+    from matx.testing import Outcome
 
 __all__ = ["check"]
 
@@ -76,9 +77,13 @@ def _check_component(kind: str, name: str, *, as_json: bool) -> int:
         if outcome.passed:
             say(f"pass  {outcome.contract}  {outcome.component}")
         else:
-            say(f"FAIL  {outcome.contract}  {outcome.component}: {outcome.failure}")
+            say(f"FAIL  {outcome.contract}  {outcome.component}: {outcome.failure}{_at(outcome)}")
     say(f"{kind}.{name}: {len(outcomes) - failed} of {len(outcomes)} contracts kept")
     return 2 if failed else 0
+
+
+def _at(outcome: Outcome) -> str:
+    return f" ({outcome.where})" if outcome.where else ""
 
 
 def _check_models(loaded: Loaded) -> None:

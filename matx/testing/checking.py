@@ -12,6 +12,7 @@ from typing import Any
 from matx.errors import RegistrationError, did_you_mean
 from matx.registration import KINDS, REGISTRIES, Kind
 from matx.testing import components
+from matx.testing.missing import lacking, line_of
 
 __all__ = ["CONTRACTS", "Contract", "Outcome", "check", "check_component", "examples_of"]
 
@@ -38,6 +39,8 @@ class Outcome:
     """The example's repr, which shows every option."""
     failure: str | None = None
     """None: the promise is kept."""
+    where: str = ""
+    """`FILE:LINE` of a failure: where the component was last at work, else where its class begins."""
 
     @property
     def passed(self) -> bool:
@@ -50,8 +53,8 @@ def examples_of(kind: str, name: str, tmp_path: Path) -> Sequence[Any]:
     if kind not in REGISTRIES:
         raise RegistrationError(f"kind: got {kind!r}, allowed: {', '.join(REGISTRIES)}{did_you_mean(kind, REGISTRIES)}")
     component = REGISTRIES[kind][name]
-    if not callable(getattr(component, "examples", None)):
-        raise AssertionError(f"{kind}.{name} has no examples: declare the classmethod examples(cls, tmp_path)")
+    if lines := lacking(component, next(one.protocol for one in KINDS if one.name == kind)):
+        raise AssertionError(f"{kind}.{name} lacks what its kind needs; add to the class: {'; '.join(lines)}")
     try:
         found = list(component.examples(tmp_path))
     except Exception as error:  # a plug-in may raise anything; it is its failure, not the checker's
@@ -70,7 +73,8 @@ def check(kind: str, name: str) -> list[Outcome]:
         try:
             found = examples_of(kind, name, Path(folder))
         except AssertionError as error:
-            return [Outcome(contract="examples", component=f"{kind}.{name}", failure=str(error))]
+            where = line_of(REGISTRIES[kind][name], error)
+            return [Outcome(contract="examples", component=f"{kind}.{name}", failure=str(error), where=where)]
         return [outcome for component in found for outcome in check_component(kind, component)]
 
 
@@ -80,11 +84,10 @@ def check_component(kind: str, component: object) -> list[Outcome]:
 
 
 def _outcome(contract: Contract, component: object) -> Outcome:
-    failure = None
+    failure, where = None, ""
     try:
         contract(component)
-    except AssertionError as error:
-        failure = str(error)
     except Exception as error:  # a plug-in may raise anything; it is its failure, not the checker's
-        failure = f"raised {type(error).__name__}: {error}"
-    return Outcome(contract=contract.__name__, component=repr(component), failure=failure)
+        failure = str(error) if isinstance(error, AssertionError) else f"raised {type(error).__name__}: {error}"
+        where = line_of(type(component), error)
+    return Outcome(contract=contract.__name__, component=repr(component), failure=failure, where=where)

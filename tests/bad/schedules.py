@@ -15,7 +15,7 @@ class Bad:
     calls: list[float] = field(default_factory=list)
 
     def at(self, epoch: float, epochs: int) -> Any:
-        share = epoch / epochs
+        share = epoch / (0 if self.fault == "raises" else epochs)
         if self.fault == "remembers":
             self.calls.append(epoch)
             return 1.0 / len(self.calls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from bad import components as bad_components
 
 import registry
 from matx.errors import RegistrationError
+from matx.registration import KINDS, REGISTRIES
 from matx.registration import attacks as known
 from matx.testing import CONTRACTS, check, check_component, components, examples_of
 from matx.testing import architectures as architecture_contracts
@@ -25,6 +27,7 @@ from matx.testing import schedules as schedule_contracts
 from matx.testing import strategies as strategy_contracts
 from matx.testing import unions as union_contracts
 from matx.testing.checking import _outcome
+from matx.testing.missing import lacking
 from matx.testing.unions import Ascent
 
 PAIRS: list[tuple[ModuleType, ModuleType]] = [
@@ -98,6 +101,37 @@ def test_check_says_where_there_is_nothing_to_test(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Ascent, "examples", classmethod(lambda cls, tmp_path: [1]))
     (outcome,) = check("attacks", "ascent")
     assert "not of its own class" in str(outcome.failure), "an example of another class passes"
+
+
+def test_what_a_component_lacks_is_said_with_the_lines_to_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ascent, "examples", None)
+    monkeypatch.delattr(Ascent, "examples")
+    monkeypatch.delattr(Ascent, "kind")
+    monkeypatch.setitem(known.components, "ascent", Ascent)
+    (outcome,) = check("attacks", "ascent")
+    assert outcome.failure == (
+        "attacks.ascent lacks what its kind needs; add to the class: "
+        "kind: ClassVar[Literal['maximise', 'minimum_norm']] = 'maximise'; "
+        "@classmethod / def examples(cls, tmp_path: Path) -> Sequence[Self]: return [cls()]"
+    ), "the lines cannot be copied"
+    for kind in KINDS:
+        built_in = [
+            component for component in REGISTRIES[kind.name].components.values() if "registry" in str(component)
+        ]
+        assert all(not lacking(component, kind.protocol) for component in built_in), f"{kind.name}: lines too many"
+
+
+def test_a_failure_says_where_the_component_was_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = Path(str(schedules.__file__)).read_text().splitlines()
+    raises = next(number for number, line in enumerate(lines, 1) if '"raises"' in line)
+    failed = [one for one in check_component("schedules", schedules.Bad(fault="raises")) if not one.passed]
+    assert {one.where for one in failed} == {f"{schedules.__file__}:{raises}"}, "the line that raised is not named"
+    monkeypatch.setitem(known.components, "descending", attacks.Descending)
+    failed = [outcome for outcome in check("attacks", "descending") if not outcome.passed]
+    begins = inspect.getsourcelines(attacks.Descending)[1]
+    assert {outcome.where for outcome in failed} == {f"{attacks.__file__}:{begins}"}, (
+        "no exception, so the class's line"
+    )
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
