@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from queue import Empty, Queue
 
 import torch
 import torch.distributed as dist
@@ -78,6 +79,8 @@ def joined(device: str = "auto") -> Iterator[World]:
     meeting = _meet(_backend(device))
     try:
         yield meeting.world
+        meeting.say("done")
+        meeting.wait_for_all("done")  # none closes its connections while another still reads from them
     except (LostProcessError, KeyboardInterrupt) as stop:
         with _termination_ignored():  # rank 0 says who is lost before the launcher ends it
             sentence = meeting.who_is_lost()
@@ -93,6 +96,9 @@ def joined(device: str = "auto") -> Iterator[World]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+    meeting.say("closed")
+    if meeting.world.writes:
+        meeting.wait_for_all("closed")  # the store may be this process's, and the others still ask it
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +113,13 @@ class _Meeting:
         """Leave a word of this rank for the others."""
         with suppress(RuntimeError):  # the store is gone with the process that kept it
             self.store.set(f"{what}/{self.world.rank}", sentence)
+
+    def wait_for_all(self, what: str) -> None:
+        """Go on when every rank has left this word, or when the store is gone."""
+        end, keys = time.monotonic() + self.timeout, [f"{what}/{rank}" for rank in range(self.world.size)]
+        with suppress(RuntimeError):
+            while time.monotonic() < end and not self.store.check(keys):
+                time.sleep(0.02)
 
     def who_is_lost(self) -> str:
         """One sentence of which rank failed and why, or which does not answer; '' where all are there."""
@@ -139,10 +152,10 @@ def _meet(backend: str) -> _Meeting:
     """Wait for all processes; RunError in one sentence where they cannot meet."""
     timeout = _timeout()
     try:
-        store, rank, size = next(rendezvous("env://", timeout=timedelta(seconds=timeout)))
+        store, rank, size = _store(timeout)
         own = PrefixStore("matx", store)
         dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=timedelta(seconds=timeout))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TimeoutError) as error:
         where = (
             f"{os.environ.get('MASTER_ADDR', '(no MASTER_ADDR)')}:{os.environ.get('MASTER_PORT', '(no MASTER_PORT)')}"
         )
@@ -152,6 +165,29 @@ def _meet(backend: str) -> _Meeting:
             "the first node and reached from the others, and as many processes as WORLD_SIZE says"
         ) from error
     return _Meeting(World(rank, size), PrefixStore("matx/said", store), timeout)
+
+
+def _store(timeout: float) -> tuple[Store, int, int]:
+    """torch's store at MASTER_ADDR and MASTER_PORT, this rank, and how many there are; TimeoutError where none answers.
+
+    In a thread, since torch waits without end for a program that listens at that port and says nothing.
+    """
+    found: Queue[tuple[Store, int, int] | RuntimeError | ValueError] = Queue()
+
+    def ask() -> None:
+        try:
+            found.put(next(rendezvous("env://", timeout=timedelta(seconds=timeout))))
+        except (RuntimeError, ValueError) as error:
+            found.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = found.get(timeout=timeout + _GRACE)
+    except Empty:
+        raise TimeoutError(f"what listens there did not answer within {timeout:g} s ({TIMEOUT})") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _timeout() -> float:

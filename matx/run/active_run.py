@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +43,8 @@ class ActiveRun:
     display: Display
     threads: int
     """Of the processor, in this process while the run is at work."""
+    cautions: Sequence[str] = ()
+    """What is said as warnings before its first step."""
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def state(self) -> Mapping[str, Any]:

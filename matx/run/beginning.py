@@ -12,7 +12,7 @@ from matx.config import Loaded
 from matx.data import fingerprints, read_through
 from matx.distributed import World, broadcast, refuse_differences
 from matx.run.active_run import ActiveRun
-from matx.run.building import built
+from matx.run.building import built, cautions
 from matx.runtime import checkpoint
 from matx.runtime.environment import describe, provenance, threads_kept
 from matx.runtime.faults import machine_faults
@@ -49,6 +49,7 @@ def begun(
         images=images,
         display=display,
         threads=threads,
+        cautions=cautions(loaded, training),
     )
     with threads_kept(threads):
         return _with_folder(parts, loaded, out, command)

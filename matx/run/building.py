@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 
 from matx.config import Loaded
@@ -17,32 +15,42 @@ from matx.runtime.environment import find_device, keep_freed_memory, provenance,
 from matx.runtime.folder import RunFolder
 from matx.runtime.journal import check_metrics
 
-__all__ = ["built", "restored"]
-
-log = logging.getLogger("matx.run")
+__all__ = ["built", "cautions", "changes", "restored"]
 
 
 def built(loaded: Loaded, device: str, *, fresh: bool = True, world: World = SINGLE) -> Training:
-    """The training of an experiment before its first step; warnings of the gin file go to the log.
+    """The training of an experiment before its first step.
 
     Not fresh: weights are not read from where they start, since a checkpoint has them.
     """
-    for warning in loaded.warnings:
-        log.warning("%s", warning)
     found = find_device(device)
     data = loaded.experiment.dataset()
     spare_threads(found, data.image_shape)
     keep_freed_memory(found)
-    training = start(loaded.experiment, data, device=found, fresh=fresh, world=world)
-    for name in normalised_by_parts(loaded.experiment, training.learners):
-        log.warning(
-            "micro_batch: the BatchNorm of peer %r takes its statistics from parts of at most %d images, not from "
-            "batches of %d, so figures are not those of undivided batches",
-            name,
-            loaded.experiment.micro_batch,
-            loaded.experiment.batch_size,
-        )
-    return training
+    return start(loaded.experiment, data, device=found, fresh=fresh, world=world)
+
+
+def cautions(loaded: Loaded, training: Training) -> list[str]:
+    """What a user should know of this training: the warnings of its gin file, and peers normalised by parts."""
+    experiment = loaded.experiment
+    return [
+        *loaded.warnings,
+        *(
+            f"micro_batch: the BatchNorm of peer {name!r} takes its statistics from parts of at most "
+            f"{experiment.micro_batch} images, not from batches of {experiment.batch_size}, so figures are not those "
+            "of undivided batches"
+            for name in normalised_by_parts(experiment, training.learners)
+        ),
+    ]
+
+
+def changes(stored: Checkpoint, training: Training) -> list[str]:
+    """How this process differs from the one that began the run; none: it goes on bit for bit."""
+    now = provenance(training.device, training.places.world.size)
+    return [
+        f"the provenance has changed, so figures may differ in their last bits: {difference}"
+        for difference in provenance_changes(stored.provenance, now)
+    ]
 
 
 def restored(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device: str, world: World) -> Training:
@@ -56,7 +64,4 @@ def restored(folder: RunFolder, loaded: Loaded, stored: Checkpoint, device: str,
     except (KeyError, RuntimeError, TypeError, ValueError) as error:  # torch's own for other names or shapes
         sentence = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{folder.last}: damaged: what it holds does not fit ({sentence})") from error
-    for difference in provenance_changes(stored.provenance, provenance(training.device, world.size)):
-        log.warning("the provenance has changed, so figures may differ in their last bits: %s", difference)
-    log.info("resumed in epoch %d, step %d", training.position.epoch + 1, training.position.step)
     return training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import torch
 
 from matx.config import Loaded
-from matx.run.building import built
+from matx.run.building import built, cautions
 from matx.run.estimate import Estimate, estimate
 from matx.runtime.folder import refuse_existing
 
 __all__ = ["DryRun", "dry_run"]
+
+log = logging.getLogger("matx.run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,8 @@ def dry_run(loaded: Loaded, *, out: Path | None = None, device: str = "auto") ->
     """Build everything, take some real steps, and estimate what the training will cost; nothing is written."""
     refuse_existing(out)
     training = built(loaded, device)
+    for caution in cautions(loaded, training):
+        log.warning("%s", caution)
     return DryRun(
         name=loaded.name,
         device=training.device,

@@ -21,7 +21,7 @@ from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settin
 from matx.results import Results, finished_results, read_flags, write_results
 from matx.run.active_run import ActiveRun, train
 from matx.run.beginning import begun, refuse_other_processes
-from matx.run.building import restored
+from matx.run.building import cautions, changes, restored
 from matx.run.reporting import write_reports
 from matx.runtime import checkpoint
 from matx.runtime.environment import threads_kept
@@ -92,6 +92,7 @@ def resume(
         with threads_kept():
             training = restored(folder, loaded, stored, device or place, world)
             threads = torch.get_num_threads()
+            said = [*cautions(loaded, training), *changes(stored, training)]
         active = ActiveRun(
             name=name,
             text=loaded.text,
@@ -101,6 +102,7 @@ def resume(
             images=dict(stored.images),
             display=display,
             threads=threads,
+            cautions=said,
         )
         with threads_kept(threads):
             refuse_other_processes(active)
@@ -120,7 +122,7 @@ def _epochs(parts: ActiveRun, *, metrics_bytes: int) -> Iterator[EpochRecord]:
     Between epochs the process is as it was: its signals, its logger, its number of threads.
     """
     with _at_work(parts):
-        log.info("%s in %s on %s", parts.name, parts.folder.path, parts.training.device)
+        _say_what_begins(parts)
     with closing(train(parts, metrics_bytes)) as records:
         while True:
             with _at_work(parts):
@@ -158,6 +160,16 @@ def _at_work(parts: ActiveRun) -> Iterator[None]:
             with suppress(OSError):  # what is said is why the run ended
                 parts.write_timing()
             raise
+
+
+def _say_what_begins(parts: ActiveRun) -> None:
+    """In the log of the run, which is open only now."""
+    training = parts.training
+    log.info("%s in %s on %s", parts.name, parts.folder.path, training.device)
+    for caution in parts.cautions:
+        log.warning("%s", caution)
+    if training.position.epoch or training.position.step:
+        log.info("resumed in epoch %d, step %d", training.position.epoch + 1, training.position.step)
 
 
 def _whole_flags(folder: RunFolder) -> bool:

@@ -214,5 +214,5 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all_alike() -> None:
 
 
 def test_batches_that_are_too_small_are_refused() -> None:
-    with pytest.raises(OptionError, match=r"batch_size: got 7 for 4 processes, allowed: 8 or more"):
+    with pytest.raises(OptionError, match=r"batch_size: got 7 for 4 processes that share it, allowed: 8 or more"):
         launched(mutual(batch_size=7), World(1, 4))

@@ -151,19 +151,21 @@ def test_bad_input_is_one_sentence(place: Path) -> None:
     assert "--processes: got 0, allowed: 1 or more" in done.stderr, "no processes were accepted"
 
 
-def pair(place: Path, port: int, *words: str, second: dict[str, str]) -> list[subprocess.CompletedProcess[str]]:
-    """`matx WORDS` as two ranks, the second with more in its environment."""
-    base = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])}
+def pair(
+    place: Path, port: int, *words: str, second: Path | None = None, timeout: int = 60
+) -> list[subprocess.CompletedProcess[str]]:
+    """`matx WORDS` as two ranks in the folder, the second perhaps with plug-ins of another."""
+    base = {**os.environ, "PYTHONSAFEPATH": "1"}  # plug-ins are not taken from the working directory
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "matx", *words],
             cwd=place,
-            env={**base, **environment(rank, 2, port), "MATX_TIMEOUT": "20", **(second if rank else {})},
+            env={**base, **environment(rank, 2, port), "MATX_TIMEOUT": str(timeout), "PYTHONPATH": str(plugins)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(2)
+        for rank, plugins in enumerate((place, second or place))
     ]
     found = []
     for process in started:
@@ -178,7 +180,7 @@ def test_ranks_that_see_other_files_are_refused(place: Path) -> None:
     (other / "saboteur.py").write_text(
         SABOTEUR.replace("threat: matx.ThreatModel", "threat: matx.ThreatModel\n    more: int = 3")
     )
-    first, second = pair(place, free_port(), "run", "quick.gin", "--out", "run", second={"PYTHONPATH": str(other)})
+    first, second = pair(place, free_port(), "run", "quick.gin", "--out", "run", second=other)
     assert (first.returncode, second.returncode) == (2, 2), f"exit codes {first.returncode}, {second.returncode}"
     assert "allowed: the same files, images and versions in every process" in first.stderr, f"rank 0: {first.stderr}"
     assert said_by_matx(second) == [], "rank 1 speaks too"
@@ -189,7 +191,7 @@ def test_a_port_in_use_is_one_sentence(place: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        first, second = pair(place, taken.getsockname()[1], "run", "quick.gin", "--out", "run", second={})
+        first, second = pair(place, taken.getsockname()[1], "run", "quick.gin", "--out", "run", timeout=3)
     assert (first.returncode, second.returncode) == (2, 2), f"exit codes {first.returncode}, {second.returncode}"
     (sentence,) = said_by_matx(first)
     assert "cannot meet at 127.0.0.1" in sentence, f"the port is not named: {sentence}"
