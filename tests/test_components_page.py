@@ -5,7 +5,7 @@ from __future__ import annotations
 from matx.config import packaged_recipes
 from matx.registration import REGISTRIES
 from tools.components import built_in, head, pages
-from tools.paper_heads import recipes
+from tools.paper.heads import recipes
 from tools.results import page
 
 
@@ -16,7 +16,7 @@ def test_the_committed_pages_are_up_to_date() -> None:
 
 def test_the_committed_heads_are_up_to_date() -> None:
     for path, text in recipes().items():
-        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run python tools/paper_heads.py"
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run python -m tools.paper"
 
 
 def test_every_component_and_recipe_is_on_its_page() -> None:

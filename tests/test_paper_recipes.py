@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from matx.config import load_experiment, packaged_recipes
 from matx.config.recipes import find_recipe
 from matx.experiment import Peer
+from tools.paper.costs import image_cost, stored
 
 MAINI = [name for name in packaged_recipes() if name.startswith("paper/maini_")]
 
@@ -60,3 +62,17 @@ def test_the_preset_of_team_wilson_is_their_loss() -> None:
     assert (mat.reading, mat.temperature, mat.clean) == ("clean", 1.0, 0.0), "answers, temperature or a clean term"
     assert all(isinstance(peer, Peer) and peer.teacher_mode is None for peer in experiment.peers.values()), "its modes"
     assert experiment.teacher_mode is None, "peers answer in train mode, as there"
+
+
+@pytest.mark.parametrize("name", ["paper/cifar10_at", "paper/cifar10_mat_2_wrn"])
+def test_what_an_image_costs_is_counted_and_stored(name: str, tmp_path: Path) -> None:
+    counted, known = image_cost(name, tmp_path), stored()
+    assert set(known) == {recipe for recipe in packaged_recipes() if recipe.startswith("paper/")}, "not every recipe"
+    assert counted == known[name], f"{name} costs something else now: python -m tools.paper --count"
+
+
+def test_plain_training_costs_what_its_definition_says(tmp_path: Path) -> None:
+    """Ten steps and the training pass."""
+    counted = image_cost("paper/cifar10_at", tmp_path)
+    assert (counted.forward, counted.backward_input, counted.backward_weights) == (11, 10, 1), "PGD-10, then one pass"
+    assert counted.passes == 23, "a backward to the weights counts two"

@@ -125,7 +125,7 @@ def test_an_evaluation_is_that_of_the_cpu(device: Any) -> None:
 
 @pytest.mark.parametrize("name", packaged_recipes())
 def test_a_recipe_takes_its_first_step(name: str, folder: Path, device: Any) -> None:
-    from tools.paper_costs import small
+    from tools.paper.costs import small
 
     experiment = small(name, folder, lambda peer: matx.architectures["tiny"](width=2))
     record = next(fit(start(experiment, experiment.dataset(), device=device)))

@@ -6,9 +6,11 @@ or a backward of the true one costs is counted on the meta device, which compute
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from matx.engine import fit, start
 from matx.experiment import Experiment, Peer
 from matx.run.estimate import Flops
 
+ROOT = Path(__file__).resolve().parents[2]
+COSTS = Path(__file__).with_name("costs.json")
 SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "image_folder": (3, 64, 100)}
 """{dataset of a recipe: channels, side, classes}."""
 
@@ -35,6 +39,24 @@ class ImageCost:
     backward_input: float
     backward_weights: float
     flops: float
+
+    @property
+    def passes(self) -> float:
+        """Forwards and backwards; one to the weights counts two."""
+        return self.forward + self.backward_input + 2 * self.backward_weights
+
+
+def count() -> None:
+    """Count every recipe anew and store what was found."""
+    names = [f"paper/{path.stem}" for path in sorted((ROOT / "gin" / "paper").glob("*.gin"))]
+    with tempfile.TemporaryDirectory() as folder:
+        costs = {name: asdict(image_cost(name, Path(folder))) for name in names}
+    COSTS.write_text(json.dumps(costs, indent=1) + "\n", encoding="utf-8")
+
+
+def stored() -> dict[str, ImageCost]:
+    """{recipe: its cost} as last counted."""
+    return {name: ImageCost(**cost) for name, cost in json.loads(COSTS.read_text(encoding="utf-8")).items()}
 
 
 def image_cost(name: str, folder: Path) -> ImageCost:

@@ -1,0 +1,1 @@
+"""What gin/paper/*.gin say of themselves: `python -m tools.paper`."""
