@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+
 import pytest
 import torch
+from sample_runs import sample
 
 from matx.data import (
     Data,
@@ -18,6 +21,7 @@ from matx.data import (
     to_unit,
 )
 from matx.errors import DataError
+from matx.experiment import data_of
 
 
 def some_split(count: int = 120, classes: int = 4, *, seed: int = 0) -> MemorySplit:
@@ -158,3 +162,49 @@ def test_fingerprints_tell_changes_and_leave_the_test_split_closed():
     assert reshaped.fingerprint() != first["train"], "another shape must change it"
     rows = torch.arange(5), torch.arange(1, 6)
     assert Subset(split, rows[0]).fingerprint() != Subset(split, rows[1]).fingerprint(), "other rows must change it"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A dataset that gives what it is told to."""
+
+    data: object = field(hash=False)
+
+    def __call__(self) -> object:
+        return self.data
+
+
+def labelled(label: int) -> MemorySplit:
+    """A split in which the eighth sample has this label."""
+    split = some_split()
+    return replace(split, labels=split.labels.index_fill(0, torch.tensor([7]), label))
+
+
+GIVEN = [
+    ((1, 2), "got tuple, allowed: a matx.data.Data"),
+    ({"class_names": ("a", "b")}, "got 2 class names for 4 classes, allowed: one a class"),
+    ({"train": labelled(-1)}, "split train: got the label -1 at sample 7 (1 of 120 are out of range), allowed: 0 to 3"),
+    ({"train": labelled(2_000_000_000)}, "split train: got the label 2000000000 at sample 7"),
+    ({"val": labelled(4)}, "split val: got the label 4 at sample 7"),
+    ({"train": replace(some_split(), labels=torch.zeros(120))}, "got labels as float32 of shape (120,), allowed"),
+    ({"train": replace(some_split(), indices=torch.arange(60))}, "got indices as int64 of shape (60,), allowed"),
+    ({"train": replace(some_split(), labels=[0] * 120)}, "got labels as list, allowed: a tensor of int64"),
+    ({"train": some_split(0)}, "split train: got no images"),
+    ({"train": replace(some_split(), images=torch.full((120, 3, 5, 4), 255.0))}, "split train: images: got values in"),
+    ({"train": replace(some_split(), images=torch.full((120, 3, 5, 4), torch.nan))}, "got values in [nan, nan]"),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), GIVEN, ids=[said for _, said in GIVEN])
+def test_what_a_dataset_gives_is_checked_before_anything_is_made_of_it(given: object, said: str) -> None:
+    found = replace(some_data(), **given) if isinstance(given, dict) else given
+    with pytest.raises(DataError) as refused:
+        data_of(sample(dataset=Given(found)).experiment)
+    assert str(refused.value).startswith("datasets.Given"), f"the dataset is not named: {refused.value}"
+    assert said in str(refused.value), f"it says: {refused.value}"
+
+
+def test_the_test_split_is_checked_when_it_is_opened() -> None:
+    data = data_of(sample(dataset=Given(replace(some_data(), open_test=lambda: labelled(9)))).experiment)
+    with pytest.raises(DataError, match=r"datasets\.Given, split test: got the label 9 at sample 7"):
+        data.open_test()

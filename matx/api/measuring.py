@@ -20,6 +20,7 @@ from matx.evaluation import (
     target_of_modules,
 )
 from matx.evaluation import evaluate as evaluate_target
+from matx.experiment import data_of
 from matx.measure.sanity import EFFORTS
 from matx.results import Results
 from matx.runtime.environment import threads_kept
@@ -74,7 +75,7 @@ def _images(data: Split | tuple[Tensor, Tensor] | str, suite: str) -> tuple[Load
     """The suite, and the images as a dataset whose test split they are."""
     if isinstance(data, str):
         loaded = ExternalModel(dataset=data, suite=suite).loaded()
-        return loaded, loaded.experiment.dataset()
+        return loaded, data_of(loaded.experiment)
     split = MemorySplit.of(data[0].detach().cpu(), data[1].detach().cpu()) if isinstance(data, tuple) else data
     shape = tuple(split.read(torch.arange(1)).shape[1:])
     if len(shape) != 3:

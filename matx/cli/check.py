@@ -58,8 +58,9 @@ def check(what: str, no_data: bool, read: bool, bindings: tuple[str, ...], as_js
 def _read_images(loaded: Loaded) -> dict[str, int]:
     """Read every image of the dataset: how many of each split."""
     from matx.data import read_through
+    from matx.experiment import data_of
 
-    data = loaded.experiment.dataset()
+    data = data_of(loaded.experiment)
     splits = {"train": data.train, "val": data.val, "test": data.open_test()}
     return {name: read_through(split) for name, split in splits.items() if split is not None}
 
@@ -89,11 +90,11 @@ def _at(outcome: Outcome) -> str:
 def _check_models(loaded: Loaded) -> None:
     """Open the data, look for weights, and send two blank images through each architecture."""
     from matx.errors import DataError, ModelError
-    from matx.experiment import check_classes
+    from matx.experiment import check_classes, data_of
     from matx.learner import weights_file
 
     try:
-        data = loaded.experiment.dataset()
+        data = data_of(loaded.experiment)
     except DataError as error:
         raise DataError(
             f"{loaded.name}: every statement is sound, but its data cannot be read: {error}; "

@@ -17,6 +17,7 @@ from matx.errors import CheckpointError, RunError, did_you_mean
 from matx.evaluation.external import target_of_modules
 from matx.evaluation.target import Target
 from matx.evaluation.targets import under_suite
+from matx.experiment import data_of
 from matx.learner import Normalised
 from matx.results import RESULTS
 from matx.runtime.environment import find_device
@@ -134,6 +135,6 @@ def target_of_exported(
     about, place = read_about(folder), find_device(device)
     loaded = load_experiment([str(folder.config)], () if suite else bindings)
     modules = {name: exported_peer(folder, loaded, name, place) for name in peers or about["peers"]}
-    data = loaded.experiment.dataset()
+    data = data_of(loaded.experiment)
     found = target_of_modules(loaded, data, place, modules, str(about["experiment"]), ensemble=len(modules) > 1)
     return found if suite is None else under_suite(found, suite, bindings, threats)

@@ -18,7 +18,7 @@ from matx.data import Data
 from matx.errors import CheckpointError, MatxError, ModelError, OptionError, RunError, did_you_mean
 from matx.evaluation.suites import load_suite
 from matx.evaluation.target import RAW, Selection, Target, WeightSet
-from matx.experiment import Experiment, Peer
+from matx.experiment import Experiment, Peer, data_of
 from matx.interfaces import HasNames
 from matx.learner import build_learner
 from matx.registration import REGISTRIES, architectures, datasets
@@ -87,7 +87,7 @@ def from_module(spec: str, external: ExternalModel, selection: Selection, device
     place = find_device(device)
     module = _imported(spec).to(place)
     name = _identifier(spec.rpartition(":")[2])
-    return target_of_modules(loaded, loaded.experiment.dataset(), place, {name: module}, name, ensemble=False)
+    return target_of_modules(loaded, data_of(loaded.experiment), place, {name: module}, name, ensemble=False)
 
 
 def target_of_modules(
@@ -133,7 +133,7 @@ def _module(name: str, peer: Peer, experiment: Experiment, data: Data, device: t
 
 
 def _data(experiment: Experiment, external: ExternalModel) -> Data:
-    data = experiment.dataset()
+    data = data_of(experiment)
     channels = data.image_shape[0]
     return data if external.normalise else replace(data, mean=(0.0,) * channels, std=(1.0,) * channels)
 

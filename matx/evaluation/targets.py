@@ -16,7 +16,7 @@ from matx.engine import Training
 from matx.errors import CheckpointError, OptionError, RunError, did_you_mean
 from matx.evaluation.suites import load_suite
 from matx.evaluation.target import RAW, Selection, Target, WeightSet
-from matx.experiment import Evaluation, Experiment
+from matx.experiment import Evaluation, Experiment, data_of
 from matx.learner import build_learner
 from matx.measure import aimed, by_threat
 from matx.runtime import checkpoint
@@ -77,7 +77,7 @@ def target_of_folder(loaded: Loaded, name: str, folder: RunFolder, selection: Se
         _refuse_other_models(found, experiment, folder)
         stored[which] = found.training
     _refuse_other_epoch(folder, stored, identity)
-    data = experiment.dataset()
+    data = data_of(experiment)
     checkpoint.refuse_other_images(found, images_of(experiment, data), file)
     spare_threads(place, data.image_shape)
     keep_freed_memory(place)

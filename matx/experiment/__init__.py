@@ -19,6 +19,7 @@ from matx.experiment.checks import (
     check_teacher_modes,
     crafting_order,
 )
+from matx.experiment.opening import data_of
 from matx.experiment.tune import Tune
 from matx.interfaces import (
     Architecture,
@@ -43,6 +44,7 @@ __all__ = [
     "check_needs",
     "check_placement",
     "crafting_order",
+    "data_of",
     "peer_infos",
     "splits_of",
     "teacher_mode",

@@ -15,6 +15,7 @@ from torch import nn
 from matx.api import LoadedRun
 from matx.errors import OptionError, did_you_mean
 from matx.evaluation import ExportedFolder
+from matx.experiment import data_of
 from matx.exporting.card import card
 from matx.exporting.formats import FORMATS, Format
 from matx.results import read_results, write_results
@@ -85,7 +86,7 @@ def _write(how: Format, module: nn.Module, image_shape: tuple[int, int, int], fi
 
 def _about(run: LoadedRun) -> dict[str, Any]:
     """What a reader must know of the data to build the networks and to read their answers."""
-    data = run.experiment.dataset()
+    data = data_of(run.experiment)
     return {
         "experiment": run.name,
         "image_shape": data.image_shape,

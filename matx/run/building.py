@@ -9,6 +9,7 @@ from matx.data import fingerprints
 from matx.distributed import SINGLE, World
 from matx.engine import Training, normalised_by_parts, start
 from matx.errors import CheckpointError
+from matx.experiment import data_of
 from matx.runtime import checkpoint
 from matx.runtime.checkpoint import Checkpoint
 from matx.runtime.environment import find_device, keep_freed_memory, provenance, provenance_changes, spare_threads
@@ -24,7 +25,7 @@ def built(loaded: Loaded, device: str, *, fresh: bool = True, world: World = SIN
     Not fresh: weights are not read from where they start, since a checkpoint has them.
     """
     found = find_device(device)
-    data = loaded.experiment.dataset()
+    data = data_of(loaded.experiment)
     spare_threads(found, data.image_shape)
     keep_freed_memory(found)
     return start(loaded.experiment, data, device=found, fresh=fresh, world=world)

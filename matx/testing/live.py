@@ -17,7 +17,7 @@ from matx.data import Data, MemorySplit, batches, order
 from matx.engine import start, step
 from matx.engine.averaging import average_weights
 from matx.exchange import Crafted, PeerInfo, State
-from matx.experiment import Evaluation, Experiment, Peer
+from matx.experiment import Evaluation, Experiment, Peer, data_of
 from matx.interfaces import Attack, AttackInput, Strategy, run_attack
 from matx.testing.trial import device
 from matx.testing.unions import Ascent
@@ -121,7 +121,7 @@ def trains(strategy: Strategy, peers: Sequence[PeerInfo], **options: Any) -> Eng
     """Two steps of the engine on these peers and what follows an epoch; `options` go to the Experiment."""
     with tempfile.TemporaryDirectory() as folder:
         experiment = experiment_of(strategy, peers, Path(folder), **options)
-        data = experiment.dataset()
+        data = data_of(experiment)
         training = start(experiment, data, device=device())
     before = {name: _parameters(learner.module) for name, learner in training.learners.items()}
     rows = order(len(training.data.train.labels), seed=0, epoch=0)[: 2 * experiment.batch_size]

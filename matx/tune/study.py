@@ -17,6 +17,7 @@ from matx.config import Loaded
 from matx.consent import consent
 from matx.data import fingerprints
 from matx.errors import RunError
+from matx.experiment import data_of
 from matx.experiment.tune import Tune
 from matx.runtime.files import plain, write_json, write_text
 from matx.runtime.folder import refuse_links
@@ -177,6 +178,6 @@ def _identity(loaded: Loaded) -> dict[str, Any]:
         "schema": _SCHEMA,
         "settings": identity_of(experiment),
         "search": identity_of(experiment.tune, "Tune"),
-        "data": dict(fingerprints(experiment.dataset(), test=False)),
+        "data": dict(fingerprints(data_of(experiment), test=False)),
         "tune": plain(tune),
     }

@@ -119,10 +119,12 @@ _DATA: dict[str, Any] = {}
 
 def _data(experiment: Experiment) -> Any:
     """The data of an experiment, read once for all trials of a worker."""
+    from matx.experiment import data_of
+
     key = repr(experiment.dataset)
     if key not in _DATA:
         _DATA.clear()
-        _DATA[key] = experiment.dataset()
+        _DATA[key] = data_of(experiment)
     return _DATA[key]
 
 
