@@ -119,7 +119,10 @@ class ThreatModel:
         rows = (length > self.radius + rounding).nonzero().squeeze(1)  # waits for the device: the others are done
         if len(rows) > 0:
             onto = _onto_l2 if self.norm == "l2" else _onto_l1
-            moved[rows] = onto(flat[rows] - base[rows], base[rows], self.radius)
+            if len(rows) == len(flat):  # as in most steps of an attack: nothing is gathered and put back
+                moved = onto(flat - base, base, self.radius)
+            else:
+                moved[rows] = onto(flat[rows] - base[rows], base[rows], self.radius)
         return moved.reshape(images.shape)
 
     def steepest(self, gradient: Tensor, images: Tensor | None = None, *, sparsity: float | Tensor = 0.05) -> Tensor:
@@ -189,17 +192,18 @@ def _caps(delta: Tensor, base: Tensor) -> Tensor:
 def _onto_l2(delta: Tensor, base: Tensor, eps: float) -> Tensor:
     """clip(base + s delta) with the largest s <= 1 of norm <= eps, for samples that do not fit as they are.
 
-    With the entries beyond s |delta| = cap clipped, s = sqrt((eps^2 - clipped cap^2) / (free delta^2)); each round
-    clips more of them and raises s, so it ends after finitely many rounds (few in practice).
+    With the entries beyond s |delta| = cap clipped, s = sqrt((eps^2 - clipped cap^2) / (free delta^2)); the first s
+    clips none, each round clips more of them and raises s, so it ends after finitely many rounds (few in practice).
     """
     cap, size = _caps(delta, base), delta.abs()
     caps, sizes = cap.square(), size.square()
-    scale = torch.zeros_like(size[:, :1])
+    tiny = torch.finfo(size.dtype).tiny
+    scale = (size.new_tensor(eps**2) / sizes.sum(1, keepdim=True).clamp_min(tiny)).sqrt().clamp_max(1.0)
     for _ in range(size.shape[1] + 1):
         clipped = (scale * size).sub_(cap).gt_(0.0)  # numbers 0 and 1: masks take several times as long on CPUs
         used = (caps * clipped).sum(1, keepdim=True)
         free = clipped.neg_().add_(1.0).mul_(sizes).sum(1, keepdim=True)
-        raised = ((eps**2 - used).clamp_min(0.0) / free.clamp_min(torch.finfo(free.dtype).tiny)).sqrt().clamp_max(1.0)
+        raised = ((eps**2 - used).clamp_min(0.0) / free.clamp_min(tiny)).sqrt().clamp_max(1.0)
         raised = torch.maximum(scale, raised)
         if torch.equal(raised, scale):  # waits for the device, as the number of rounds depends on the images
             break
