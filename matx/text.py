@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["in_markdown", "is_name", "printable"]
+__all__ = ["in_markdown", "in_table", "is_name", "printable"]
 
 _LONGEST = 200
 
@@ -24,6 +24,18 @@ def in_markdown(text: str) -> str:
     """
     plain = printable(text, keep="").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return plain.replace("`", "\\`").replace("](", "]\\(").replace("|", "\\|")
+
+
+def in_table(cell: object) -> object:
+    """A cell of a CSV file: a text that a spreadsheet would compute as a formula begins with an apostrophe.
+
+    >>> in_table("=1+1"), in_table(-0.5)
+    ("'=1+1", -0.5)
+    """
+    if not isinstance(cell, str):
+        return cell
+    plain = printable(cell, keep="")
+    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain
 
 
 def is_name(text: object) -> bool:

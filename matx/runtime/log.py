@@ -12,6 +12,7 @@ from pathlib import Path
 from matx.errors import MatxError
 from matx.registration import REGISTRIES
 from matx.runtime.faults import fault_of
+from matx.text import printable
 
 __all__ = ["explained", "logged_to"]
 
@@ -44,6 +45,10 @@ class _LogFile(logging.FileHandler):
     """A log whose disk may fail: what writes elsewhere fails too, and says so; nothing is printed from here."""
 
     failed = False
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As text: whoever reads the log on a terminal is commanded by no name in it."""
+        return printable(super().format(record), keep="\n\t")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, logging's own name
         self.failed = True

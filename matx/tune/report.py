@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from matx.experiment.tune import Tune
 from matx.pages import Page, Part, Sheet, render
 from matx.runtime.files import write_text
+from matx.text import in_table
 from matx.tune.charts import Point, drawn_front, drawn_objective
 from matx.tune.final import FinalComparison, mean_objective
 from matx.tune.importance import importance_in_words, importances
@@ -103,12 +104,13 @@ def _csv(over: Sequence[FrozenTrial], tune: Tune) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     extra = ["epochs", "seconds", "start", "retry_of", "duplicate_of", "reason"]
-    table.writerow(["trial", "state", *tune.objectives, *tune.space, *extra])
+    table.writerow(map(in_table, ["trial", "state", *tune.objectives, *tune.space, *extra]))
     for trial, point in zip(over, _points(over, tune), strict=True):
         known: dict[str, Any] = {**trial.user_attrs, **trial.user_attrs.get("outcome", {})}
         values = [*point.values, *[""] * (len(tune.objectives) - len(point.values))]
         params = [trial.params.get(name, "") for name in tune.space]
-        table.writerow([trial.number, point.state, *values, *params, *(known.get(name, "") for name in extra)])
+        row = [trial.number, point.state, *values, *params, *(known.get(name, "") for name in extra)]
+        table.writerow(map(in_table, row))
     return text.getvalue()
 
 

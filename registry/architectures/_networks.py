@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 __all__ = ["ACTIVATIONS", "Activation", "ConvClassifier", "preact_resnet", "small_resnet", "tiny_net", "wide_resnet"]
 
@@ -61,6 +61,9 @@ def _pooled(x: Tensor, size: int) -> Tensor:
     step = (x.shape[2] // size, x.shape[3] // size)
     window = (x.shape[2] - (size - 1) * step[0], x.shape[3] - (size - 1) * step[1])
     return F.avg_pool2d(x, window, step)
+
+
+fx.wrap("_pooled")  # traced as one operation: older torch cannot trace a pooling whose window depends on the images
 
 
 def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:

@@ -1,9 +1,8 @@
-"""Single flipped bits in what a run leaves: each is named with its file, or changes no content; none is believed."""
+"""Checksums over content: what a damaged file, or one without, leads to. Single flipped bits: `tests/faults`."""
 
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,50 +17,13 @@ from sample_runs import sample
 from matx.digest import checked, digest_of, with_digest
 from matx.errors import CheckpointError, MatxError
 from matx.learner import read_weights
-from matx.results import read_flags, read_results
 from matx.run import resume
 from matx.runtime import checkpoint
 from matx.runtime.files import keep_as, read_npz, write_npz, write_torch
 from matx.runtime.folder import RunFolder
 from matx.runtime.journal import as_line, read_rows
 from tests.run.test_resume import assert_equal_runs
-
-FLIPS = 40
-
-
-def content_of(name: str, folder: RunFolder) -> str:
-    """A digest of everything that a reader gets from a file."""
-    readers: dict[str, Callable[[], object]] = {
-        "checkpoints/last.pt": lambda: vars(checkpoint.load(folder.last)),
-        "results.json": lambda: read_results(folder.results).content(),
-        "flags.npz": lambda: {str(column): values for column, values in read_flags(folder.path).items()},
-        "metrics.jsonl": lambda: read_rows(folder.metrics),
-    }
-    return digest_of(readers[name]())
-
-
-@pytest.mark.parametrize("name", ["checkpoints/last.pt", "results.json", "flags.npz", "metrics.jsonl"])
-def test_no_flipped_bit_is_believed(
-    tmp_path: Path, straight: RunFolder, caplog: pytest.LogCaptureFixture, name: str
-) -> None:
-    folder = RunFolder(tmp_path / "run")
-    shutil.copytree(straight.path, folder.path)
-    file, wanted = folder.path / name, content_of(name, folder)
-    whole, draw, outcomes = file.read_bytes(), random.Random(name), dict.fromkeys(("named", "same", "silent"), 0)
-    for _ in range(FLIPS):
-        damaged, at = bytearray(whole), draw.randrange(8 * len(whole))
-        damaged[at // 8] ^= 1 << at % 8
-        file.write_bytes(damaged)
-        caplog.clear()
-        try:
-            found = content_of(name, folder)
-        except MatxError as error:
-            outcomes["named" if file.name in str(error) else "silent"] += 1
-        else:
-            outcomes["same" if found == wanted or file.name in caplog.text else "silent"] += 1
-    print(f"{name}: {outcomes}")
-    assert outcomes["silent"] == 0, f"flipped bits of {name} were believed: {outcomes}"
-    assert outcomes["named"] > FLIPS / 2, f"hardly any flipped bit of {name} was noticed: {outcomes}"
+from tools.faults.flips import content
 
 
 def flip(file: Path) -> None:
@@ -94,19 +56,21 @@ def test_files_of_before_are_read_and_named(
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(straight.path, folder.path)
-    wanted = {name: content_of(name, folder) for name in ("results.json", "flags.npz", "metrics.jsonl")}
+    wanted = {name: content(folder.path, name) for name in ("results.json", "flags.npz")}
+    rows = read_rows(folder.metrics)
     results = json.loads(folder.results.read_text())
     del results["digest"]
     folder.results.write_text(json.dumps(results))
     arrays, _ = read_npz(folder.flags)
     np.savez(folder.flags, **arrays)
-    folder.metrics.write_text("".join(f"{json.dumps(row)}\n" for row in read_rows(folder.metrics)))
+    folder.metrics.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     stored = torch.load(folder.last, weights_only=True)
     del stored["digest"]
     torch.save(stored, folder.last)
     assert not caplog.text, f"files with a checksum are complained of: {caplog.text}"
-    for name, content in wanted.items():
-        assert content_of(name, folder) == content, f"{name} of before is read as something else"
+    for name, before in wanted.items():
+        assert content(folder.path, name) == before, f"{name} of before is read as something else"
+    assert read_rows(folder.metrics) == rows, "metrics.jsonl of before is read as something else"
     assert checkpoint.load(folder.last).training["position"] == [3, 0], "a checkpoint of before is not read"
     for name in ("results.json", "flags.npz", "metrics.jsonl", "last.pt"):
         assert f"{name}: unchecked" in caplog.text, f"{name} is not named as unchecked"

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import logging
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import optuna
 import pytest
 from rich.console import Console
 
 from matx.cli import main
 from matx.cli.tables import show_table, text_table
+from matx.experiment import Tune
 from matx.report import html, markdown, tables
 from matx.results import Results, read_results, write_results
+from matx.runtime.log import logged_to
 from matx.runtime.progress import Display
 from matx.text import in_markdown, is_name, printable
+from matx.tune.report import write_reports
+from matx.tune.study_folder import StudyFolder
 
 NAMES = [
     "[/x]",
@@ -99,3 +106,38 @@ def test_what_text_is() -> None:
     assert printable("a\nb\x1b\u202e\x7f") == "a\nb\\x1b\\u202e\\x7f", "what a terminal obeys is spelled out"
     assert in_markdown("a\nb") == "a\\nb", "a name stays on its line"
     assert [is_name(x) for x in ("mat_union", "été 1", "a/b", "..", "")] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_text_in_a_log(name: str, home: Path) -> None:
+    with logged_to(home / "log.txt"):
+        logging.getLogger("matx.run").warning("peer %r of %s: damaged", name, name)
+    written = (home / "log.txt").read_text()
+    assert not any(bad in written for bad in ("\x1b", "\x07", "\u202e")), "whoever reads the log is commanded by it"
+    assert written.count("\n") == 1, "a line of the log became several"
+
+
+def test_a_spreadsheet_computes_nothing_of_a_study(home: Path) -> None:
+    tune = Tune(space={"Peer.optimizer": ("categorical", ["@a()", "@b()"]), "x": ("float", -1.0, 1.0)}, seeds=[1, 2])
+    study = optuna.create_study()
+    spaces = {
+        "Peer.optimizer": optuna.distributions.CategoricalDistribution(["@a()", "@b()"]),
+        "x": optuna.distributions.FloatDistribution(-1, 1),
+    }
+    outcome = {"epochs": 1, "reason": '=HYPERLINK("http://a/b")\x1b[2J'}
+    for state, value in ((optuna.trial.TrialState.COMPLETE, -0.5), (optuna.trial.TrialState.FAIL, None)):
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                value=value,
+                params={"Peer.optimizer": "@a()", "x": -0.25},
+                distributions=spaces,
+                user_attrs={"outcome": outcome},
+            )
+        )
+    write_reports(StudyFolder(home), study, tune)
+    with (home / "trials.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert row["Peer.optimizer"] == "'@a()", "a setting is a formula"
+    assert row["reason"] == '\'=HYPERLINK("http://a/b")\\x1b[2J', "a reason is a formula, or commands a terminal"
+    assert float(row["x"]) == -0.25, "a negative number is no number any more"

@@ -21,8 +21,8 @@ from pathlib import Path
 
 __all__ = ["FILE_CHANGES", "PATIENCE", "Command", "Ended", "Trigger", "matx", "start"]
 
-PATIENCE = 180.0
-"""Seconds after which a command counts as hung."""
+PATIENCE = 900.0
+"""Seconds after which a command counts as hung: many times what one takes, also on a machine that is busy."""
 FILE_CHANGES = "open|os.rename|os.link|os.remove|os.mkdir|os.rmdir|os.truncate"
 
 

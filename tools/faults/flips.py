@@ -21,7 +21,7 @@ from .bench import Bench, different
 from .commands import matx
 from .outcomes import Case, Found, Outcome
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "content"]
 
 READ = ("checkpoints/last.pt", "checkpoints/best.pt", "results.json", "flags.npz", "metrics.jsonl")
 _FORMS = (b"", b"[]", b"{}", b"null", b"\x00" * 64, b'{"schema": 2}', b"PK\x05\x06" + bytes(18))
@@ -47,7 +47,7 @@ Damage = Callable[[bytes, random.Random], bytes]
 def _read(name: str, damage: Damage, bench: Bench, folder: Path, number: int) -> Found:
     """Damage a file of a finished run, and read it as every later command does."""
     whole = bench.run()
-    wanted = bench.kept(f"content of {name}", lambda: _content(whole, name))
+    wanted = bench.kept(f"content of {name}", lambda: content(whole, name))
     target = folder / "run" / name
     (folder / "run" / "checkpoints").mkdir(parents=True)
     shutil.copy(whole / "checkpoints" / "last.pt", folder / "run" / "checkpoints" / "last.pt")
@@ -55,7 +55,7 @@ def _read(name: str, damage: Damage, bench: Bench, folder: Path, number: int) ->
     target.write_bytes(damage((whole / name).read_bytes(), draw))
     with _said() as said:
         try:
-            found = _content(folder / "run", name)
+            found = content(folder / "run", name)
         except MatxError as error:
             named = Path(name).name in str(error)
             return Found(Outcome.REFUSED if named else Outcome.UNNAMED, str(error))
@@ -67,7 +67,7 @@ def _read(name: str, damage: Damage, bench: Bench, folder: Path, number: int) ->
     return Found(Outcome.NAMED, "; ".join(said)) if named else Found(Outcome.SILENT, f"{name} is believed")
 
 
-def _content(run: Path, name: str) -> str:
+def content(run: Path, name: str) -> str:
     """A digest of everything that a reader gets from a file of a run."""
     folder = RunFolder(run)
     readers: dict[str, Callable[[], object]] = {
@@ -134,7 +134,7 @@ CASES = [
         Case(
             section="Damaged files",
             fault=f"one bit of `{name}` flipped, then read",
-            short=6,
+            short=40,
             long=200,
             attempt=partial(_read, name, flipped),
         )

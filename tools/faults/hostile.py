@@ -177,7 +177,7 @@ def _tried(prepare: Callable[[Path], Sequence[Words]], refused: bool, bench: Ben
     (folder / "quick.gin").write_text(recipe())
     commands = prepare(folder)
     words = commands[number % len(commands)]
-    ended = matx(*words, folder=folder, patience=60)
+    ended = matx(*words, folder=folder)
     precious = folder / "precious"
     if any(folder.parent.glob(_MARK)) or any(folder.rglob(_MARK)):
         return Found(Outcome.ESCAPED, f"{' '.join(words)}: {ended.error}")
