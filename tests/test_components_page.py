@@ -1,4 +1,4 @@
-"""docs/components.md, docs/recipes.md, docs/results.md and the heads of gin/paper are what the tools write."""
+"""docs/components.md, docs/components/, docs/recipes.md, docs/results.md and the heads of gin/paper are what the tools write."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def test_the_committed_pages_are_up_to_date() -> None:
 def test_the_committed_heads_are_up_to_date() -> None:
     for path, text in recipes().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run python -m tools.paper"
+
+
+def test_the_committed_pages_of_kinds_are_up_to_date() -> None:
+    for path, text in writing.pages().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run python -m tools.writing"
 
 
 def test_every_component_and_recipe_is_on_its_page() -> None:
