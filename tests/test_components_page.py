@@ -1,9 +1,10 @@
-"""docs/components.md, docs/components/, docs/recipes.md, docs/results.md and the heads of gin/paper are what the tools write."""
+"""docs/components.md, docs/components/, docs/recipes.md, docs/results.md, heads of gin/paper: what the tools write."""
 
 from __future__ import annotations
 
 from matx.config import packaged_recipes
 from matx.registration import REGISTRIES
+from tools import writing
 from tools.components import built_in, head, pages
 from tools.paper.heads import recipes
 from tools.results import page
