@@ -23,7 +23,17 @@ from matx.errors import ConfigError, OptionError
 from matx.experiment import Experiment
 from matx.plugins import import_all, load_plugin, plugin_of
 
-__all__ = ["NOUNS", "Loaded", "Row", "describe", "find_recipe", "load_experiment", "loaded_from", "packaged_recipes"]
+__all__ = [
+    "NOUNS",
+    "Loaded",
+    "Row",
+    "describe",
+    "find_recipe",
+    "load_experiment",
+    "loaded_from",
+    "lookup",
+    "packaged_recipes",
+]
 
 
 log = logging.getLogger("matx")

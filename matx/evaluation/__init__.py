@@ -13,6 +13,7 @@ from matx.evaluation.exported import (
     target_of_exported,
 )
 from matx.evaluation.external import ExternalModel, from_module, from_weights, target_of_modules
+from matx.evaluation.illustrating import illustrate
 from matx.evaluation.suites import Asked, load_suite, named_metrics, packaged_metrics, settings_of
 from matx.evaluation.target import Selection, Target, WeightSet
 from matx.evaluation.targets import target_of_folder, target_of_run, target_of_training
@@ -35,6 +36,7 @@ __all__ = [
     "from_module",
     "from_weights",
     "identity_of_evaluation",
+    "illustrate",
     "load_suite",
     "named_metrics",
     "open_evaluation",

@@ -9,6 +9,7 @@ from matx.measure.records import MeasuredColumns, Records, SearchRecord
 from matx.measure.rounding import towards_clean
 from matx.measure.settings import EvaluationSettings, metric_name
 from matx.measure.threats import aimed, by_threat, in_order
+from matx.measure.transferring import crafted_on
 from matx.measure.verify import Verified, verify
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "by_threat",
     "correct",
     "counted",
+    "crafted_on",
     "distances",
     "flags_of",
     "in_order",

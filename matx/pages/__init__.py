@@ -2,5 +2,23 @@
 
 from matx.pages.figures import Figure, bars, intervals, lines, matrix, paths, points
 from matx.pages.page import Page, Part, Sheet, render
+from matx.pages.pictures import PALETTE, Gallery, Picture, coloured, picture
 
-__all__ = ["Figure", "Page", "Part", "Sheet", "bars", "intervals", "lines", "matrix", "paths", "points", "render"]
+__all__ = [
+    "PALETTE",
+    "Figure",
+    "Gallery",
+    "Page",
+    "Part",
+    "Picture",
+    "Sheet",
+    "bars",
+    "coloured",
+    "intervals",
+    "lines",
+    "matrix",
+    "paths",
+    "picture",
+    "points",
+    "render",
+]

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from matx.pages.figures import Figure
+from matx.pages.pictures import Gallery
 
 __all__ = ["Page", "Part", "Sheet", "render"]
 
@@ -33,13 +34,14 @@ class Sheet:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part of a page under a heading: sentences, a list, tables, figures, and text in a fixed font."""
+    """A part of a page under a heading: sentences, a list, tables, figures, pictures, and text in a fixed font."""
 
     heading: str
     says: Sequence[str] = ()
     items: Sequence[str] = ()
     sheets: Sequence[Sheet] = ()
     figures: Sequence[Figure] = ()
+    galleries: Sequence[Gallery] = ()
     code: str = ""
     folded: bool = False
     """True: shown when asked for."""

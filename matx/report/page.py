@@ -7,9 +7,11 @@ from typing import Any
 
 from matx.pages import Page, Part, render
 from matx.report.drawn import drawn_scores, drawn_training
+from matx.report.illustrated import illustrated
+from matx.report.settings import settings_sheet
 from matx.report.sheets import Seconds, sections
-from matx.report.summary import how, reasons, summary
-from matx.results import Results, models_of
+from matx.report.summary import how, in_words, reasons, summary
+from matx.results import Illustrations, Results, models_of
 
 __all__ = ["html", "training_page"]
 
@@ -20,11 +22,15 @@ def html(
     seconds: Seconds | None = None,
     *,
     config: str = "",
+    resolved: Mapping[str, Any] | None = None,
     commands: Sequence[str] = (),
+    illustrations: Illustrations | None = None,
 ) -> str:
-    """The page. `config` is the flattened gin text, `commands` what makes it again and goes on from here."""
+    """The page. `config` is the flattened gin text and `resolved` what every setting came to, `commands` what makes it
+    again and goes on from here.
+    """
     parts = [
-        Part(heading="What was attacked, and how", items=how(found)),
+        Part(heading="What was attacked, and how", says=in_words(found), items=how(found)),
         *(
             Part(
                 heading=section.heading,
@@ -37,20 +43,24 @@ def html(
     failing = reasons(found)
     if failing:
         parts.append(Part(heading="What does not pass", items=failing))
+    if illustrations is not None:
+        parts += illustrated(illustrations, found.scored)
     parts += _training(metrics, models_of(found.scores), found.epochs.get("best"))
-    parts += _configuration(config)
+    parts += _configuration(config, resolved)
     if commands:
         parts.append(Part(heading="Commands", code="\n".join(commands)))
     return render(Page(title=found.experiment, says=summary(found), parts=parts))
 
 
-def training_page(name: str, metrics: Iterable[Mapping[str, Any]], *, config: str) -> str:
+def training_page(
+    name: str, metrics: Iterable[Mapping[str, Any]], *, config: str, resolved: Mapping[str, Any] | None = None
+) -> str:
     """The page of a run that has no scores yet."""
     rows = list(metrics)
     peers = dict.fromkeys(peer for row in rows for peer in row.get("train", {}))
     epochs = max((row["epoch"] for row in rows if "step" not in row and "epoch" in row), default=0)
     says = [f"Not finished: {epochs} epochs are done, and nothing was evaluated on test images."]
-    parts = [*_training(rows, list(peers), None), *_configuration(config)]
+    parts = [*_training(rows, list(peers), None), *_configuration(config, resolved)]
     return render(Page(title=name, says=says, parts=parts))
 
 
@@ -59,5 +69,7 @@ def _training(metrics: Iterable[Mapping[str, Any]], peers: Sequence[str], best: 
     return [Part(heading="Training", figures=charts)] if charts else []
 
 
-def _configuration(config: str) -> list[Part]:
-    return [Part(heading="Configuration", code=config, folded=True)] if config else []
+def _configuration(config: str, resolved: Mapping[str, Any] | None) -> list[Part]:
+    sheet = settings_sheet(resolved or {})
+    parts = [Part(heading="Settings", sheets=[sheet], folded=True)] if sheet is not None else []
+    return [*parts, Part(heading="Configuration", code=config, folded=True)] if config else parts

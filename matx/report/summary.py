@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from matx.report.sheets import label
-from matx.results import NOT_CHECKED, UNION, AttackUsed, Results
+from matx.results import NOT_CHECKED, UNION, AttackUsed, Results, threat_of
 
-__all__ = ["failed", "how", "reasons", "same_epochs", "summary"]
+__all__ = ["failed", "how", "in_words", "reasons", "same_epochs", "summary"]
 
 
 def summary(found: Results) -> list[str]:
@@ -51,6 +51,25 @@ def same_epochs(found: Results) -> list[str]:
         f"Checkpoint {name} is the same as {other}: epoch {found.epochs[name]}."
         for name, other in same.items()
         if other != name
+    ]
+
+
+def in_words(found: Results) -> list[str]:
+    """What was attacked, with what, up to which radii, and what counts as robust; nothing where nobody recorded it."""
+    reported = [attack for attack in found.attacks or () if attack.reported]
+    if not reported:
+        return []
+    names = dict.fromkeys(attack.name for attack in reported)
+    parts = []
+    for name in names:
+        threats = [threat for a in reported if a.name == name and (threat := threat_of(a.threat)) is not None]
+        radii = ", ".join(f"{threat.norm} up to {threat.eps}" for threat in dict.fromkeys(threats))
+        parts.append(f"{name} in {radii}")
+    several = len({attack.threat for attack in reported}) > 1
+    return [
+        f"Every model was attacked on {found.dataset['n']} images of {found.dataset['name']} for itself, by "
+        f"{'; by '.join(parts)}. An image counts as robust in a threat model where the model is right on the clean "
+        f"image and on everything that was found{', and in the union where that is so in each' if several else ''}."
     ]
 
 

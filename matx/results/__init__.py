@@ -1,6 +1,12 @@
 """Results: scores as rows, how they were made, and the per-sample columns behind them; written and read as files."""
 
 from matx.results.flags import FLAGS, FlagColumn, read_flags, write_flags
+from matx.results.illustrations import (
+    ILLUSTRATIONS,
+    Illustrations,
+    read_illustrations,
+    write_illustrations,
+)
 from matx.results.results import (
     RESULTS,
     SCHEMA,
@@ -29,12 +35,14 @@ __all__ = [
     "CLEAN",
     "ENSEMBLE",
     "FLAGS",
+    "ILLUSTRATIONS",
     "NOT_CHECKED",
     "RESULTS",
     "SCHEMA",
     "UNION",
     "AttackUsed",
     "FlagColumn",
+    "Illustrations",
     "MetricUsed",
     "Results",
     "SanityReason",
@@ -44,9 +52,11 @@ __all__ = [
     "mean_of",
     "models_of",
     "read_flags",
+    "read_illustrations",
     "read_results",
     "scores_at",
     "threat_of",
     "write_flags",
+    "write_illustrations",
     "write_results",
 ]

@@ -17,8 +17,8 @@ from matx.consent import consent
 from matx.distributed import SINGLE, World, again, broadcast
 from matx.engine import EpochRecord
 from matx.errors import CheckpointError, FormError, LostProcessError, RunError
-from matx.evaluation import Asked, Evaluator, evaluate, packaged_metrics, settings_of, target_of_training
-from matx.results import Results, finished_results, read_flags, write_results
+from matx.evaluation import Asked, Evaluator, evaluate, illustrate, packaged_metrics, settings_of, target_of_training
+from matx.results import Results, finished_results, read_flags, write_illustrations, write_results
 from matx.run.active_run import ActiveRun, train
 from matx.run.beginning import begun, refuse_other_processes
 from matx.run.building import cautions, changes, restored
@@ -226,6 +226,9 @@ def _evaluated(parts: ActiveRun) -> Results:
     target = target_of_training(parts.name, training, best)
     settings = settings_of(target, Asked(metrics=packaged_metrics("run")))
     date = read_environment(folder).get("date")
-    return evaluate(
-        Evaluator(target, settings, parts.display, world=training.places.world), flags=folder.flags, date=date
-    )
+    evaluator = Evaluator(target, settings, parts.display, world=training.places.world)
+    found = evaluate(evaluator, flags=folder.flags, date=date)
+    illustrations = illustrate(target, settings) if training.places.world.writes else None
+    if illustrations is not None:
+        write_illustrations(folder.path, illustrations)
+    return found

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
+from typing import Any
 
 from matx.errors import RunError
 from matx.evaluation import EvalFolder, read_seconds
 from matx.report import html, markdown, training_page
-from matx.results import Results, read_results
+from matx.results import Results, read_illustrations, read_results
 from matx.runtime.files import write_text
 from matx.runtime.folder import RunFolder, open_folder
 from matx.runtime.journal import read_rows
@@ -16,7 +19,7 @@ from matx.runtime.stored import read_environment
 __all__ = ["report", "write_reports"]
 
 _COMMANDS = (
-    "# in this folder",
+    "# in the folder of the run",
     "matx run config.gin        # the same run again",
     "matx eval .                # every score with its sanity checks",
     "matx compare . OTHER_RUN   # differences with intervals",
@@ -30,7 +33,9 @@ def write_reports(folder: RunFolder, found: Results) -> list[Path]:
         found,
         read_rows(folder.metrics),
         config=folder.config.read_text(encoding="utf-8"),
-        commands=_COMMANDS,
+        resolved=_resolved(folder),
+        commands=(*_made_by(folder), *_COMMANDS),
+        illustrations=read_illustrations(folder.path),
     )
     written = {"report.md": markdown(found), "report.html": page}
     for name, text in written.items():
@@ -56,6 +61,25 @@ def report(path: Path) -> list[Path]:
     if not folder.metrics.is_file():
         raise RunError(f"{path}: holds neither results nor metrics yet; allowed: a run that has begun")
     name = str(read_environment(folder)["experiment"])
-    page = training_page(name, read_rows(folder.metrics), config=folder.config.read_text(encoding="utf-8"))
+    config = folder.config.read_text(encoding="utf-8")
+    page = training_page(name, read_rows(folder.metrics), config=config, resolved=_resolved(folder))
     write_text(folder.path / "report.html", page)
     return [folder.path / "report.html"]
+
+
+def _resolved(folder: RunFolder) -> dict[str, Any]:
+    """What every setting came to; runs of before did not write it down."""
+    try:
+        found = json.loads(folder.resolved.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _made_by(folder: RunFolder) -> tuple[str, ...]:
+    """The command that began the run, but for its folder, which may have been moved since."""
+    words = [str(word) for word in read_environment(folder).get("command") or ()]
+    if "--out" in words:
+        at = words.index("--out")
+        words = [*words[:at], *words[at + 2 :]]
+    return (f"{shlex.join(words)}   # made this run",) if words else ()

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from matx.pages import Figure, Page, Part, Sheet, bars, intervals, lines, matrix, paths, points, render
+from matx.pages import (
+    Figure,
+    Gallery,
+    Page,
+    Part,
+    Sheet,
+    bars,
+    coloured,
+    intervals,
+    lines,
+    matrix,
+    paths,
+    picture,
+    points,
+    render,
+)
 
 _HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -46,12 +66,23 @@ def _page() -> Page:
         rows=[["generalist", *["80.0 [58.4, 91.9] pass"] * 19], [_HOSTILE, *["not checked"] * 19]],
         bold=frozenset({"generalist"}),
     )  # fmt: skip
+    shown = picture(
+        np.full((1, 8, 8), 7, dtype=np.uint8), f"a {_HOSTILE}", [(_HOSTILE, False), ("two: 3 (99 %)", True)]
+    )
+    gallery = Gallery(
+        caption=f"Examples of {_HOSTILE}", head=["true", *(f"l{n}" for n in range(9))], key=[("#1b6ca8", _HOSTILE)],
+        rows=[(_HOSTILE, [shown] * 9)],
+    )  # fmt: skip
     parts = [
         Part(heading="Figures", figures=_figures()),
+        Part(heading="Pictures", galleries=[gallery, replace(gallery, folded=True)]),
         Part(heading="Tables", says=[_HOSTILE], items=["one", "two"], sheets=[sheet]),
         Part(heading="Configuration", code="x = 1\n" + "y" * 300, folded=True),
     ]
     return Page(title=_HOSTILE, says=["A sentence."], parts=parts)
+
+
+_INSIDE = "data:image/png;base64,"
 
 
 class _Elements(HTMLParser):
@@ -75,7 +106,8 @@ def test_everything_is_inside() -> None:
     text = render(_page())
     outside = [
         (tag, attributes) for tag, attributes in _elements(text)
-        if "src" in attributes or not (attributes.get("href") or "#").startswith("#")
+        if not (attributes.get("src") or _INSIDE).startswith(_INSIDE)
+        or not (attributes.get("href") or "#").startswith("#")
     ]  # fmt: skip
     assert not outside, f"the page reads something from elsewhere: {outside}"
     assert len(text) < 1_200_000, f"a page with six figures weighs {len(text):,} characters"
@@ -85,7 +117,9 @@ def test_everything_is_inside() -> None:
 def test_names_are_text() -> None:
     text = render(_page())
     assert _HOSTILE not in text, "a name became markup"
-    assert not [tag for tag, _ in _elements(text) if tag == "img"], "a name became an element"
+    pictures = [attributes for tag, attributes in _elements(text) if tag == "img"]
+    assert {str(p["alt"]) for p in pictures} == {f"a {_HOSTILE}"}, "a name became an element, or lost its text"
+    assert len(pictures) == 18, "two galleries of nine pictures each"
     specs = re.findall(r'<script type="application/json">(.*?)</script>', text)
     assert len(specs) == 7, "a name ended the element of a specification"
     assert _HOSTILE in {row["series"] for row in json.loads(specs[0])["data"]["values"]}, "the data keep the name"
@@ -100,6 +134,21 @@ def test_who_does_not_see_is_told() -> None:
     regions = [attributes for _, attributes in found if attributes.get("role") == "region"]
     assert all(region["tabindex"] == "0" for region in regions), "a wide table is scrolled by keyboard, too"
     assert ("html", {"lang": "en"}) in found, "the language is told"
+
+
+def test_pictures_are_what_was_given() -> None:
+    pixels = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
+    for given, mode in ((pixels, "RGB"), (pixels[:1], "L"), (np.repeat(pixels[:1], 5, 0), "L")):
+        data = base64.b64decode(picture(given, "").data.removeprefix(_INSIDE))
+        read = Image.open(io.BytesIO(data))
+        assert read.mode == mode, f"{len(given)} channels become {read.mode}"
+        again = np.asarray(read)
+        wanted = given.transpose(1, 2, 0) if mode == "RGB" else given[0]
+        assert (again == wanted).all(), "every pixel is as it was"
+    colours = coloured(np.array([[0, 1], [20, -1]]))
+    assert (colours[:, 0, 0] == colours[:, 1, 0]).all(), "the colours begin anew after twenty classes"
+    assert colours[:, 1, 1].tolist() == [0, 0, 0], "what is no class is black"
+    assert colours[:, 0, 0].tolist() == [0x1B, 0x6C, 0xA8], "the first colour of the palette"
 
 
 def test_bytes_repeat() -> None:

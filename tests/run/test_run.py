@@ -35,6 +35,7 @@ def test_the_folder_describes_the_run(straight: RunFolder) -> None:
         "tensorboard",
     }
     wanted |= {"checkpoints", "results.json", "report.md", "report.html", "timing.json", "log.txt", "flags.npz"}
+    wanted |= {"illustrations.npz"}
     assert names == wanted, "the folder holds what is promised and nothing else"
     environment = json.loads(straight.environment.read_text())
     assert environment["seed"] == 0, "the seed is recorded"
