@@ -6,6 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -24,3 +26,14 @@ def test_the_python_versions_are_those_that_were_run() -> None:
     versions = [one.rpartition(" ")[2] for one in project["classifiers"] if re.search(r":: 3\.\d+$", one)]
     assert versions == ["3.11"], "CI runs Python 3.11 alone"
     assert project["requires-python"] == f">={versions[0]}", "the oldest Python is the one that is run"
+
+
+def test_a_workflow_runs_the_oldest_versions_and_python_without_a_classifier() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "versions.yml").read_text(encoding="utf-8"))["jobs"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    steps, tried = jobs["oldest"]["steps"], jobs["newest"]["strategy"]["matrix"]["python"]
+    assert {"run": "tools/oldest.sh"} in steps, "nothing runs the oldest versions"
+    (python,) = (step["with"]["python-version"] for step in steps if "with" in step)
+    assert project["requires-python"] == f">={python}", "the oldest versions are run on another Python than the oldest"
+    announced = [one for one in tried if f"Programming Language :: Python :: {one}" in project["classifiers"]]
+    assert announced == [], "a Python that only the workflow tries has a classifier"
