@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Where a shell runs the tests in its background, SIGINT arrives ignored, and commands that tests interrupt inherit it.
+# Where a shell runs the tests in its background, SIGINT arrives ignored, and SIGHUP behind nohup; commands that tests
+# interrupt would inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
