@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from isolation import isolated_plugins
 
-import matx
 from matx.cli import main
 from tune.conftest import RECIPE
 
@@ -47,14 +47,11 @@ Tune.seeds = [1001, 1002]
 
 @pytest.fixture
 def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The plug-in beside the recipe; it leaves the process and the registry afterwards."""
+    """The plug-in beside the recipe; what it registers is taken back."""
     monkeypatch.chdir(tmp_path)
-    path = list(sys.path)
     (tmp_path / "guarded.py").write_text(NO_TEST)
-    yield
-    matx.datasets.components.pop("guarded", None)
-    sys.modules.pop("guarded", None)
-    sys.path[:] = path
+    with isolated_plugins():
+        yield
 
 
 @pytest.mark.usefixtures("guarded")
