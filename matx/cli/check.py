@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from matx.cli import completing
 from matx.cli.components import named_component, nouns
 from matx.cli.options import common, json_option, load, note, say, settings, show_json
 
@@ -19,7 +20,7 @@ __all__ = ["check"]
 
 
 @click.command()
-@click.argument("what", metavar="FILE|KIND.NAME")
+@click.argument("what", metavar="FILE|KIND.NAME", shell_complete=completing.things)
 @click.option("--no-data", is_flag=True, help="Of a gin file: leave its data and its networks out.")
 @click.option("--data", "read", is_flag=True, help="Of a gin file: also read every image, the test images too.")
 @settings

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from matx.cli import completing
 from matx.cli.options import common, json_option, say, show_json
 from matx.cli.results import show_comparison
 
@@ -13,7 +14,14 @@ __all__ = ["compare"]
 
 
 @click.command("compare")
-@click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "runs",
+    metavar="RUN RUN...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    shell_complete=completing.runs,
+)
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
 @click.option(
     "--format", "form", type=click.Choice(["text", "markdown", "json", "html"]), default="text", show_default=True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from matx.cli import completing
 from matx.cli.options import grouped, settings
 
 if TYPE_CHECKING:
@@ -62,14 +63,23 @@ class Models:
 models_options: Decorator = grouped(
     "models",
     Models,
-    click.argument("run", metavar="[RUN]", type=click.Path(path_type=Path), required=False),
+    click.argument(
+        "run", metavar="[RUN]", type=click.Path(path_type=Path), required=False, shell_complete=completing.runs
+    ),
     click.option("--weights", type=click.Path(path_type=Path), metavar="PATH", help="A weights file, or a folder."),
     click.option("--architecture", metavar="NAME", help="What the weights are for: registered, or of timm."),
     click.option("--model", metavar="MODULE:NAME", help="A torch module, or a callable that makes one; takes [0,1]."),
     click.option("--dataset", metavar="NAME", help="With --weights or --model: registered, or an .npz file."),
     click.option("--normalise", type=click.Choice(["dataset", "none"]), help="What precedes --weights' networks."),
     click.option("--checkpoint", type=click.Choice(["best", "last"]), help="One of the two; otherwise both."),
-    click.option("--peer", "peers", multiple=True, metavar="NAME", help="This peer alone; may be repeated."),
+    click.option(
+        "--peer",
+        "peers",
+        multiple=True,
+        metavar="NAME",
+        help="This peer alone; may be repeated.",
+        shell_complete=completing.peers,
+    ),
     click.option("--ema", is_flag=True, help="Also the averages of the weights (Peer.ema, Peer.swa_from), a row each."),
     click.option("--ema-only", is_flag=True, help="The averages of the weights alone."),
 )
@@ -113,7 +123,12 @@ measured_options: Decorator = grouped(
     "measured",
     Measured,
     click.option("--threat", "threats", multiple=True, metavar="NORM:EPS", help="As in linf:8/255; may be repeated."),
-    click.option("--suite", metavar="NAME", help="The attacks: pgd, autoattack, maini, or a gin file."),
+    click.option(
+        "--suite",
+        metavar="NAME",
+        help="The attacks: pgd, autoattack, maini, or a gin file.",
+        shell_complete=completing.suites,
+    ),
     click.option("--grid", "grids", multiple=True, metavar="NORM:EPS,EPS,...", help="Accuracy at these radii, too."),
     click.option("-n", "--images", type=click.IntRange(min=1), help="At most so many test images."),
     click.option(

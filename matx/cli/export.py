@@ -6,15 +6,21 @@ from pathlib import Path
 
 import click
 
+from matx.cli import completing
 from matx.cli.options import common, json_option, say, show_json
 
 __all__ = ["export"]
 
 
 @click.command("export")
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path), shell_complete=completing.runs)
 @click.option(
-    "--peer", "peers", multiple=True, metavar="NAME", help="This peer; may be repeated. Else the scored ones."
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="NAME",
+    help="This peer; may be repeated. Else the scored ones.",
+    shell_complete=completing.peers,
 )
 @click.option("--format", "form", default="safetensors", show_default=True, help="safetensors, torch or onnx.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from matx.cli import completing
 from matx.cli.options import common, json_option, show_json
 
 __all__ = ["report"]
 
 
 @click.command("report")
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path), shell_complete=completing.runs)
 @json_option
 @common
 def report(folder: Path, as_json: bool) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from matx.cli import completing
 from matx.cli.dry_run import show_dry_run
 from matx.cli.options import common, device, display, load, say, settings
 from matx.cli.processes import joined, launched, processes
@@ -22,10 +23,16 @@ __all__ = ["run"]
 
 
 @click.command()
-@click.argument("files", nargs=-1, metavar="FILE...")
+@click.argument("files", nargs=-1, metavar="FILE...", shell_complete=completing.files)
 @settings
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run folder; it must not exist.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue the run in this folder.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Continue the run in this folder.",
+    shell_complete=completing.runs,
+)
 @click.option("--dry-run", is_flag=True, help="Take some real steps, estimate the run's cost, write nothing.")
 @click.option("--peak", type=float, metavar="FLOPS", help="Of a dry run: the time on a device of this peak, too.")
 @click.option(

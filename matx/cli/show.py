@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from matx.cli import completing
 from matx.cli.components import named_component, nouns
 from matx.cli.options import common, json_option, load, say, settings, show_json
 
@@ -18,22 +19,34 @@ __all__ = ["show"]
 
 
 @click.command()
-@click.argument("what", metavar="KIND.NAME|NOUN|FILE|RUN")
+@click.argument("what", metavar="KIND.NAME|NOUN|FILE|RUN", shell_complete=completing.things)
+@click.option(
+    "--diff",
+    "other",
+    metavar="OTHER",
+    help="Of a FILE or RUN: what OTHER, another FILE or RUN, has otherwise.",
+    shell_complete=completing.things,
+)
 @settings
 @json_option
 @common
-def show(what: str, bindings: tuple[str, ...], as_json: bool) -> int:
+def show(what: str, other: str | None, bindings: tuple[str, ...], as_json: bool) -> int:
     """Show a component or noun (source, options, defaults), or the experiment of a gin FILE or a RUN folder.
 
-    An experiment is shown flattened, with every value behind it; that of a RUN as it was run.
+    An experiment is shown flattened, with every value behind it; that of a RUN as it was run. --diff shows the values
+    in which two experiments differ.
     """
     component = _class(what)
+    if other is not None and (component is not None or _class(other) is not None):
+        raise click.UsageError("--diff compares experiments, FILE or RUN, not components")
     if bindings and (component is not None or Path(what).is_dir()):
         raise click.UsageError("-s belongs to a gin file, not to a component or a run")
     if component is not None:
         document, text = _described(what, component), _class_text
+    elif other is not None:
+        document, text = _difference(_experiment(what, bindings), _experiment(other, bindings)), _difference_text
     else:
-        document, text = _run(Path(what)) if Path(what).is_dir() else _file(what, bindings), _experiment_text
+        document, text = _experiment(what, bindings), _experiment_text
     if as_json:
         show_json(document)
     else:
@@ -75,6 +88,32 @@ def _class_text(document: Mapping[str, Any]) -> None:
         say(f"  {name}.{option['parameter']}: {option['type']}{default}")
         if option["doc"]:
             say(f"      {option['doc']}")
+
+
+def _experiment(what: str, bindings: Sequence[str]) -> dict[str, Any]:
+    return _run(Path(what)) if Path(what).is_dir() else _file(what, bindings)
+
+
+def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """The values in which two experiments differ, by path; None: the other has no such setting."""
+    from matx.runtime.journal import lines
+
+    sides = [dict(line.split(" = ", 1) for line in lines(side["resolved"])) for side in (first, second)]
+    paths = [path for path in dict.fromkeys([*sides[0], *sides[1]]) if sides[0].get(path) != sides[1].get(path)]
+    return {
+        "first": first["name"],
+        "second": second["name"],
+        "differences": {path: [side.get(path) for side in sides] for path in paths},
+    }
+
+
+def _difference_text(document: Mapping[str, Any]) -> None:
+    if not document["differences"]:
+        say(f"{document['first']} and {document['second']} are the same experiment")
+    for path, (first, second) in document["differences"].items():
+        say(path)
+        say(f"  - {'(no such setting)' if first is None else first}")
+        say(f"  + {'(no such setting)' if second is None else second}")
 
 
 def _file(file: str, bindings: Sequence[str]) -> dict[str, Any]:

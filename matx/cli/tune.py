@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from matx.cli import completing
 from matx.cli.options import common, device, display, load, results_console, say, settings
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _ROWS = 10
 
 
 @click.command()
-@click.argument("files", nargs=-1, metavar="[FILE...]")
+@click.argument("files", nargs=-1, metavar="[FILE...]", shell_complete=completing.files)
 @settings
 @click.option(
     "--trials", type=int, default=50, show_default=True, help="The total, those of earlier commands included."
@@ -41,6 +42,10 @@ def tune(
     device: str | None,
 ) -> int:
     """Search the space that a gin FILE declares (mat_union unless said) and end with best.gin for `matx run`.
+
+    After the trials come final runs, beyond --trials: the best trial's values, the recipe's own and the first corner's,
+    each on every one of Tune.seeds (five unless the FILE says otherwise: 10 runs, or 15 with a corner). They decide
+    whether best.gin takes the best trial's values. Tune.seeds = [] leaves them away.
 
     The same command continues a study that was stopped or killed. Several machines share one by --storage.
     """

@@ -95,3 +95,16 @@ def test_check(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert main(["check", "paper/cifar10_mat_2", "--no-data"]) == 0, "without its data it is sound"
     assert "sound" in capsys.readouterr().out, "and it is said to be so"
+
+
+def test_two_experiments_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "at_union", "--diff", "mat_union", "--json"]) == 0, "two recipes have differences"
+    found = json.loads(capsys.readouterr().out)
+    assert (found["first"], found["second"]) == ("at_union", "mat_union"), "which is which"
+    assert found["differences"]["strategy"] == ["strategies.independent", "strategies.specialists"], "what differs"
+    assert found["differences"]["strategy.temperature"] == [None, "3.0"], "a setting that one alone has"
+    assert "epochs" not in found["differences"], "what is alike is left out"
+    assert main(["show", "mat", "--diff", "mat"]) == 0, "nothing differs"
+    assert capsys.readouterr().out == "mat and mat are the same experiment\n", "and that is said"
+    assert main(["show", "attacks.pgd", "--diff", "mat"]) == 2, "a component is no experiment"
+    assert "--diff compares experiments, FILE or RUN, not components" in capsys.readouterr().err, "in one sentence"
