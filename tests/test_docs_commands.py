@@ -12,6 +12,8 @@ import pytest
 from isolation import isolated_plugins
 
 from matx.cli import cli, main
+from matx.plugins import import_all
+from matx.registration import REGISTRIES
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "SECURITY.md", *(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
@@ -82,6 +84,23 @@ def test_every_command_is_one_that_matx_has(command: str) -> None:
     verb, *words = words_of(command)
     assert verb in cli.commands, f"matx has no verb {verb!r}"
     assert cli.commands[verb].make_context(verb, words).params, f"{command}: an unknown option raises"
+
+
+def test_the_readme_s_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = [piece for piece in pieces((ROOT / "README.md").read_text(encoding="utf-8")) if piece.what == "python"]
+    assert len(blocks) == 1, "README.md shows one block of Python"
+    exec(compile(blocks[0].text, f"README.md:{blocks[0].line}", "exec"), {})
+    columns = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert columns[:3] == ["clean", "linf:0.15", "union"], f"it prints a line a column: {columns}"
+
+
+def test_the_readme_names_what_the_registries_hold() -> None:
+    import_all()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for kind, registry in REGISTRIES.items():
+        names = [name for name in registry if registry[name].__module__.startswith("registry.")]
+        row = f"| {kind} | {len(names)} | {', '.join(f'`{name}`' for name in names)} |"
+        assert row in text, f"README.md is out of date, it should hold: {row}"
 
 
 @pytest.mark.parametrize("page", RUN)
