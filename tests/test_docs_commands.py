@@ -17,7 +17,8 @@ from matx.registration import REGISTRIES
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "SECURITY.md", *(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
-RUN = ["tutorial", "howto/own_data", "howto/own_attack", "howto/own_strategy", "howto/tune", "howto/evaluate"]
+RUN = ["tutorial", "howto/own_data", "howto/own_attack", "howto/own_strategy", "howto/tune"]
+RUN += ["howto/evaluate", "howto/ci"]
 """Pages of docs that are done from top to bottom, in an empty folder, quickly."""
 TRAINING = ("Experiment.epochs=1", "Experiment.train_limit=40", "Experiment.batch_size=40", "Evaluation.images=20")
 TRAINING += ("Evaluation.validation_images=20", "Evaluation.every=1")
@@ -103,6 +104,16 @@ def test_the_readme_names_what_the_registries_hold() -> None:
         assert row in text, f"README.md is out of date, it should hold: {row}"
 
 
+def pass_tests(text: str, where: str) -> None:
+    """Call the test functions of a file that a page shows."""
+    namespace: dict[str, object] = {}
+    exec(compile(text, where, "exec"), namespace)
+    tests = [value for name, value in namespace.items() if name.startswith("test_") and callable(value)]
+    assert tests, f"{where}: a file of tests holds none"
+    for test in tests:
+        test()
+
+
 @pytest.mark.parametrize("page", RUN)
 def test_a_page_is_gone_through(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -115,6 +126,8 @@ def test_a_page_is_gone_through(page: str, tmp_path: Path, monkeypatch: pytest.M
                 exec(compile(piece.text, where, "exec"), namespace)
             elif piece.what != "command":
                 (tmp_path / piece.what).write_text(piece.text, encoding="utf-8")
+                if piece.what.startswith("test_"):
+                    pass_tests(piece.text, where)
             elif not re.search(LEFT_OUT, piece.text):
                 verb, *words = words_of(piece.text)
                 quick = [] if "--show" in words else QUICK.get(verb, [])
