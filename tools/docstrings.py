@@ -10,8 +10,8 @@ import griffe
 _EXAMPLE = re.compile(r"^(?P<indent> *)>>> .*(?:\n(?P=indent).*\S.*)*", flags=re.M)
 
 
-class Fenced(griffe.Extension):
-    """An extension of griffe, which reads the docstrings for mkdocstrings."""
+class Fenced(griffe.Extension):  # type: ignore[misc, unused-ignore]
+    """An extension of griffe, which reads the docstrings for mkdocstrings; it is installed with the extra `docs` alone."""
 
     def on_instance(self, *, obj: Any, **_: Any) -> None:
         """Griffe's event, once an object."""
