@@ -11,7 +11,7 @@ _EXAMPLE = re.compile(r"^(?P<indent> *)>>> .*(?:\n(?P=indent).*\S.*)*", flags=re
 
 
 class Fenced(griffe.Extension):  # type: ignore[misc, unused-ignore]
-    """An extension of griffe, which reads the docstrings for mkdocstrings; it is installed with the extra `docs` alone."""
+    """An extension of griffe, which reads the docstrings for mkdocstrings, of the extra `docs`."""
 
     def on_instance(self, *, obj: Any, **_: Any) -> None:
         """Griffe's event, once an object."""
