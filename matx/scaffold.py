@@ -14,7 +14,7 @@ from matx.plugins import import_all
 from matx.registration import KINDS, REGISTRIES, place
 from matx.runtime.files import write_text
 
-__all__ = ["Scaffold", "example_of", "kind_of", "scaffold", "write"]
+__all__ = ["Scaffold", "example_of", "kind_of", "scaffold", "words", "write"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _TEST = '''"""{kind}.{name} keeps every contract of its kind. Tests of what it promises beyond them belong below.
@@ -53,12 +53,17 @@ class Scaffold:
 
 def kind_of(word: str) -> str:
     """The kind that a word names: its own (`attacks`) or that of one component (`attack`)."""
-    words = {_one(kind.name): kind.name for kind in KINDS}
+    known = words()
     if word in REGISTRIES:
         return word
-    if word not in words:
-        raise RegistrationError(f"new: got the kind {word!r}, allowed: {', '.join(words)}{did_you_mean(word, words)}")
-    return words[word]
+    if word not in known:
+        raise RegistrationError(f"new: got the kind {word!r}, allowed: {', '.join(known)}{did_you_mean(word, known)}")
+    return known[word]
+
+
+def words() -> dict[str, str]:
+    """{word for one component: its kind}, as in {attack: attacks}."""
+    return {_one(kind.name): kind.name for kind in KINDS}
 
 
 def example_of(kind: str) -> Path:

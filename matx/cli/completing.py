@@ -1,4 +1,4 @@
-"""What a shell offers for a word: gin files and recipes, components, runs, suites, peers. Nothing is built for it."""
+"""What a shell offers for a word: gin files, recipes, components, kinds, runs, suites, peers; nothing is built."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-__all__ = ["files", "peers", "runs", "suites", "things"]
+__all__ = ["files", "kinds", "peers", "runs", "suites", "things"]
 
 Offered = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 _HOMES = ("runs", "evals", "exports", "studies")
@@ -24,6 +24,13 @@ def files(context: click.Context, parameter: click.Parameter, incomplete: str) -
     from matx.config import packaged_recipes
 
     return _offered(incomplete, _paths(incomplete, "*.gin"), packaged_recipes())
+
+
+def kinds(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The words for one component of each kind."""
+    from matx.scaffold import words
+
+    return _offered(incomplete, words())
 
 
 def things(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from matx.cli import completing
 from matx.cli.options import common, json_option, say, show_json
 
 __all__ = ["new"]
 
 
 @click.command("new")
-@click.argument("kind", metavar="KIND")
+@click.argument("kind", metavar="KIND", shell_complete=completing.kinds)
 @click.argument("name", metavar="NAME")
 @click.option("--out", type=click.Path(path_type=Path), default=Path(), metavar="FOLDER", help="Otherwise here.")
 @json_option

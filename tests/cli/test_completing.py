@@ -43,6 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["eval", "runs/"], ["runs/mine-1"]),
         (["compare", "./runs/m"], ["./runs/mine-1"]),
         (["report", "ru"], ["runs/mine-1"]),
+        (["new", "a"], ["architecture", "attack", "augmentation"]),
         (["export", "zoo:"], ["zoo:mat_union"]),
         (["eval", "runs/mine-1", "--suite", "auto"], ["autoattack"]),
         (["eval", "runs/mine-1", "--peer", ""], ["linf", "generalist"]),
