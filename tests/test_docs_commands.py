@@ -18,14 +18,14 @@ from matx.registration import REGISTRIES
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "SECURITY.md", *(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
 RUN = ["tutorial", "howto/own_data", "howto/own_attack", "howto/own_strategy", "howto/tune"]
-RUN += ["howto/evaluate", "howto/ci"]
+RUN += ["howto/evaluate", "howto/ci", "howto/read_the_report"]
 """Pages of docs that are done from top to bottom, in an empty folder, quickly."""
 TRAINING = ("Experiment.epochs=1", "Experiment.train_limit=40", "Experiment.batch_size=40", "Evaluation.images=20")
-TRAINING += ("Evaluation.validation_images=20", "Evaluation.every=1")
+TRAINING += ("Evaluation.validation_images=20", "Evaluation.every=1", "*/attacks.pgd.steps=2")
 QUICK: dict[str, Sequence[str]] = {
     "run": [word for setting in TRAINING for word in ("-s", setting)],
     "tune": [word for setting in TRAINING for word in ("-s", setting)],
-    "eval": ["-n", "10", "--no-sanity"],
+    "eval": ["-n", "10", "--no-sanity", "-s", "*/attacks.pgd.steps=5"],
 }
 """What is added to the page's commands, so that they take seconds."""
 LEFT_OUT = r"w\.pt|models/cifar10|photos"
