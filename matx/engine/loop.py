@@ -180,7 +180,7 @@ def _end_epoch(training: Training) -> EpochRecord:
     refuse_drift(training)
     training.share_passes()
     average_weights(training, done)
-    due = done % experiment.evaluation.every == 0 or done == experiment.epochs
+    due = experiment.evaluation.due(done, experiment.epochs)
     scores, score, alarms = validate(training) if due else (None, None, ())
     best = score is not None and (training.best is None or score > training.best[1])
     if best and score is not None:

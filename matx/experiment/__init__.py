@@ -117,7 +117,9 @@ class Evaluation:
     """The weights that are validated, and by whose score the best epoch is chosen: 'raw', or their averages ('average':
     Peer.ema or Peer.swa_from, of every scored peer), which are then reported beside the raw ones."""
     every: Annotated[int, Range(1)] = 1
-    """Validate every so many epochs (and after the last)."""
+    """Validate every so many epochs (and after the last) ..."""
+    first: Annotated[int, Range(1)] = 1
+    """... but none before this one, so that no earlier epoch is the best."""
     validation_images: Annotated[int, Range(1)] = 1000
     """At most so many validation images, the same in every epoch."""
     scored: Sequence[str] = ()
@@ -129,6 +131,10 @@ class Evaluation:
     def __post_init__(self) -> None:
         for name in ("attacks", "metrics", "validation_attacks", "scored"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    def due(self, epoch: int, epochs: int) -> bool:
+        """Whether an epoch of so many, counted from 1, ends in a validation."""
+        return epoch == epochs or (epoch >= self.first and epoch % self.every == 0)
 
     @property
     def best_by(self) -> Literal["raw", "ema"]:

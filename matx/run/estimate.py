@@ -250,7 +250,8 @@ def _validation_seconds(training: Training) -> float:
     began = _now(training)
     validate(short)
     spent = _now(training) - began
-    return spent * whole / some * math.ceil(experiment.epochs / experiment.evaluation.every)
+    epochs = range(1, experiment.epochs + 1)
+    return spent * whole / some * sum(experiment.evaluation.due(epoch, experiment.epochs) for epoch in epochs)
 
 
 def _now(training: Training) -> float:

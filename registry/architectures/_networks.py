@@ -8,7 +8,16 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-__all__ = ["ACTIVATIONS", "Activation", "ConvClassifier", "preact_resnet", "small_resnet", "tiny_net", "wide_resnet"]
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "ConvClassifier",
+    "preact_resnet",
+    "small_preact_resnet",
+    "small_resnet",
+    "tiny_net",
+    "wide_resnet",
+]
 
 Activation = Literal["relu", "softplus", "silu"]
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "softplus": nn.Softplus, "silu": nn.SiLU}
@@ -146,6 +155,16 @@ def preact_resnet(
     if final_norm:
         layers += [nn.BatchNorm2d(8 * width), act()]
     return ConvClassifier(nn.Sequential(*layers), 8 * width, num_classes)
+
+
+def small_preact_resnet(
+    *, num_classes: int = 10, in_chans: int = 3, width: int = 32, blocks: int = 1, stem_stride: int = 2
+) -> ConvClassifier:
+    """Three stages of so many pre-activation blocks, width w, 2w, 4w; norm and ReLU."""
+    shapes = _stage_shapes((width, 2 * width, 4 * width), width, blocks)
+    layers: list[nn.Module] = [_conv3x3(in_chans, width, stem_stride), *(PreActBlock(*s, nn.ReLU) for s in shapes)]
+    layers += [nn.BatchNorm2d(4 * width), nn.ReLU()]
+    return ConvClassifier(nn.Sequential(*layers), 4 * width, num_classes)
 
 
 def wide_resnet(

@@ -43,11 +43,12 @@ PUBLISHED = {
     "wrn_34_10": ({}, 46_160_474, "46.2", 4),
     "small_resnet": ({"depth": 20}, 272_474, "0.27", 4),
 }
+OURS = {"small_preact_resnet": ({}, 308_266, "0.31", 8)}
 
 
-@pytest.mark.parametrize("case", PUBLISHED)
+@pytest.mark.parametrize("case", [*PUBLISHED, *OURS])
 def test_sizes_and_strides_are_the_published_ones(case: str):
-    options, count, millions, expected_stride = PUBLISHED[case]
+    options, count, millions, expected_stride = {**PUBLISHED, **OURS}[case]
     model = on_meta(case.split()[0], **options)
     assert parameters(model) == count, f"{case} must have {count} parameters"
     decimals = len(millions.split(".")[1])
