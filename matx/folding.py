@@ -96,7 +96,8 @@ def _fold_norms(traced: fx.GraphModule) -> dict[str, str]:
             continue
         convolution, norm = parts[str(before.target)], parts[str(node.target)]
         only_use = len(before.users) == 1 and _uses(traced, before) == 1 and _uses(traced, node) == 1
-        if only_use and type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d and norm.track_running_stats:
+        kinds = type(convolution) is nn.Conv2d and type(norm) in (nn.BatchNorm2d, nn.SyncBatchNorm)
+        if only_use and kinds and norm.track_running_stats:
             if convolution.bias is None:
                 convolution.bias = nn.Parameter(convolution.weight.new_zeros(len(convolution.weight)), False)
             node.replace_all_uses_with(before)

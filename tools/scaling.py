@@ -1,8 +1,10 @@
 """Speed and traffic of several processes: 1, 2 and 4 on this machine, in both placements, against one process.
 
     python tools/scaling.py [--repeats 5] [--steps 4]        # prints a table of docs/scaling.md; minutes on two cores
+    python tools/scaling.py --architecture small_resnet --steps 10      # a network on which it takes seconds
 
 Every way is run in turn, `repeats` times; the best run of each counts, since other work on the machine only slows.
+The processor time of a process is shown beside, with its spread: other work takes none of it.
 """
 
 from __future__ import annotations
@@ -56,12 +58,12 @@ class Noise:
         return [cls()]
 
 
-def experiment(placement: str, shards: int) -> Experiment:
+def experiment(architecture: str, placement: str, shards: int) -> Experiment:
     """Two peers that teach each other, PGD of 10 steps: 54 passes a training image."""
     made: Any = matx.attacks["pgd"]
     sgd: Any = matx.optimizers["sgd"]
     peer = Peer(
-        architecture=matx.architectures["preact_resnet18"](),
+        architecture=matx.architectures[architecture](),
         attacks=[made(threat=ThreatModel(norm="linf", eps="8/255"), steps=10)],
         optimizer=sgd(lr=0.01),
     )
@@ -71,11 +73,11 @@ def experiment(placement: str, shards: int) -> Experiment:
     )  # fmt: skip
 
 
-def worker(steps: int, placement: str, shards: int) -> None:
+def worker(steps: int, architecture: str, placement: str, shards: int) -> None:
     """In each process: some steps, and from rank 0 one JSON line of what they took."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     with joined("cpu") as world:
-        declared = experiment(placement, shards)
+        declared = experiment(architecture, placement, shards)
         training = start(declared, declared.dataset(), world=world)
         records = fit(training)
         next(records)
@@ -104,9 +106,9 @@ def _counted() -> list[int]:
     return sizes
 
 
-def once(way: dict[str, Any], steps: int) -> dict[str, float]:
+def once(way: dict[str, Any], steps: int, architecture: str) -> dict[str, float]:
     """One run of a way; what rank 0 says."""
-    words = [__file__, "--worker", "--steps", str(steps)]
+    words = [__file__, "--worker", "--steps", str(steps), "--architecture", architecture]
     words += ["--placement", str(way.get("placement", "samples")), "--shards", str(way.get("shards", 1))]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(way["processes"])]
     command = [sys.executable, *(launcher if way["processes"] > 1 else []), *words]
@@ -120,29 +122,38 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--steps", type=int, default=4)
+    options.add_argument("--architecture", default="preact_resnet18")
     options.add_argument("--ways", default=",".join(map(str, range(len(WAYS)))), help="positions, such as 0,1,2")
     options.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options.add_argument("--placement", default="samples", help=argparse.SUPPRESS)
     options.add_argument("--shards", type=int, default=1, help=argparse.SUPPRESS)
     given = options.parse_args()
     if given.worker:
-        worker(given.steps, given.placement, given.shards)
+        worker(given.steps, given.architecture, given.placement, given.shards)
         return
     names = [list(WAYS)[int(place)] for place in given.ways.split(",")]
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(given.repeats):
         for name in names:
-            runs[name].append(once(WAYS[name], given.steps))
+            runs[name].append(once(WAYS[name], given.steps, given.architecture))
+    show(runs, given.steps)
+
+
+def show(runs: dict[str, list[dict[str, float]]], steps: int) -> None:
+    """The table: the best run of each way by the clock, and its processor times."""
     best = {name: min(some, key=lambda run: run["seconds"]) for name, some in runs.items()}
-    base = best[names[0]]["seconds"]
-    load = os.getloadavg()[0]
-    print(f"best of {given.repeats}, {given.steps} steps of {BATCH} images; load average at the end {load:.1f}")
-    print("| way | s a step | speed | passes a process and image | MB a step | collectives a step |")
-    print("|---|---|---|---|---|---|")
+    first = next(iter(best.values()))
+    repeats, load = len(next(iter(runs.values()))), os.getloadavg()[0]
+    print(f"best of {repeats}, {steps} steps of {BATCH} images, {first['weights']:,.0f} weights; load {load:.1f}")
+    print(
+        "| way | s a step | speed | processor s a step | passes a process and image | MB a step | collectives a step |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for name, run in best.items():
-        seconds, images = run["seconds"] / given.steps, given.steps * BATCH
-        row = [f"{seconds:.3f}", f"{base / run['seconds']:.2f}x", f"{run['passes'] / images:.1f}"]
-        row += [f"{run['sent'] / given.steps / 1e6:.2f}", f"{run['calls'] / given.steps:.0f}"]
+        cpu = sorted(one["cpu"] / steps for one in runs[name])
+        row = [f"{run['seconds'] / steps:.3f}", f"{first['seconds'] / run['seconds']:.2f}x"]
+        row += [f"{cpu[0]:.3f} to {cpu[-1]:.3f}", f"{run['passes'] / steps / BATCH:.1f}"]
+        row += [f"{run['sent'] / steps / 1e6:.4g}", f"{run['calls'] / steps:.0f}"]
         print(f"| {name} | {' | '.join(row)} |")
 
 

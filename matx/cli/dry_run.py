@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["show_dry_run"]
 
 _HEAD = ("phase", "forwards", "to images", "to weights", "GFLOP", "ms")
+_WORTH = 0.9
+"""What is within 10 % is not said."""
 
 
 def show_dry_run(done: DryRun, peak: float | None, utilisation: float) -> None:
@@ -35,6 +37,9 @@ def show_dry_run(done: DryRun, peak: float | None, utilisation: float) -> None:
         f"here, an estimate: {_time(found.seconds)} at {found.images_per_second:,.1f} images a second, validations "
         f"{found.validation_seconds / found.seconds:.0%} of it; peak memory {found.memory / 2**30:.2f} GiB"
     )
+    faster = _two_processes(done)
+    if faster:
+        say(faster)
     if peak is not None:
         seconds = found.total.flops / (peak * utilisation)
         say(
@@ -42,6 +47,19 @@ def show_dry_run(done: DryRun, peak: float | None, utilisation: float) -> None:
             f"{found.images / seconds:,.1f} images a second"
         )
     say("dry run: nothing was written")
+
+
+def _two_processes(done: DryRun) -> str:
+    """Where two processes would be faster than this one: how much."""
+    now, two = done.estimate.total.seconds / done.estimate.steps, done.seconds_in_two
+    if two is None or two > _WORTH * now:
+        return ""
+    threads = f"{done.threads} thread{'s' if done.threads > 1 else ''}"
+    return (
+        f"two processes of one thread would take a step in {two:.3g} s, this one with {threads} in "
+        f"{now:.3g} s: --processes 2 is {now / two:.1f} times as fast (an estimate from half of a batch, without "
+        "what crosses between them)"
+    )
 
 
 def _row(phase: str, cost: Cost, images: int) -> tuple[str, ...]:

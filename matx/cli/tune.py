@@ -25,7 +25,8 @@ _ROWS = 10
 @click.option(
     "--trials", type=int, default=50, show_default=True, help="The total, those of earlier commands included."
 )
-@click.option("--jobs", type=int, help="Processes on this machine; unless said one a core, or one a GPU.")
+@click.option("--jobs", type=int, help="Trials at a time on this machine; unless said one a core, or one a GPU.")
+@click.option("--processes", type=int, default=1, metavar="N", help="Train each trial in so many processes.")
 @click.option("--study", type=click.Path(path_type=Path), metavar="DIR", help="The study folder (studies/<recipe>).")
 @click.option("--storage", metavar="URL", help="Where the trials are stored: a journal file, or postgresql://...")
 @click.option("--show", type=click.Path(path_type=Path), metavar="STUDY", help="Show a study; nothing is run.")
@@ -36,6 +37,7 @@ def tune(
     bindings: tuple[str, ...],
     trials: int,
     jobs: int | None,
+    processes: int,
     study: Path | None,
     storage: str | None,
     show: Path | None,
@@ -61,7 +63,9 @@ def tune(
     from matx.runtime.stored import with_run_name
     from matx.tune import tuning
 
-    request = tuning.Request(trials=trials, folder=study, storage=storage, jobs=jobs, device=device or "auto")
+    request = tuning.Request(
+        trials=trials, folder=study, storage=storage, jobs=jobs, processes=processes, device=device or "auto"
+    )
     folder, _ = tuning.tune(with_run_name(loaded, recipes[0]), request, display=display())
     from matx.tune.show import show_study
 

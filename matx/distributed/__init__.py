@@ -19,6 +19,7 @@ from matx.distributed.collectives import (
     refuse_differences,
     total,
 )
+from matx.distributed.following import followed
 from matx.distributed.joining import again, device_of_process, joined
 from matx.distributed.launching import launch
 
@@ -33,6 +34,7 @@ __all__ = [
     "device_of_process",
     "divided",
     "exchange",
+    "followed",
     "gather",
     "in_order",
     "joined",

@@ -2,7 +2,8 @@
 
 from matx.engine.finite import refuse_weights
 from matx.engine.loop import EpochRecord, StepRecord, fit, step
-from matx.engine.training import PHASES, Position, Training, normalised_by_parts, start
+from matx.engine.normalising import normalised_by_parts
+from matx.engine.training import PHASES, Position, Training, start
 
 __all__ = [
     "PHASES",

@@ -14,7 +14,7 @@ from matx.exchange import State
 from matx.experiment import Experiment
 from matx.learner import Learner
 
-__all__ = ["Places", "collected_learners", "collected_states", "places_of"]
+__all__ = ["Places", "check_processes", "collected_learners", "collected_states", "places_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,30 +35,35 @@ class Places:
         return self.owners.get(peer, self.peers.rank) == self.peers.rank
 
 
-def places_of(experiment: Experiment, world: World) -> Places:
-    """The places of an experiment's peers; OptionError where processes cannot be divided so."""
-    by_peers, parts = experiment.placement == "peers", experiment.shards
-    if world.size % parts:
+def check_processes(experiment: Experiment, processes: int) -> None:
+    """OptionError where so many processes cannot be divided as the experiment says; one process does everything."""
+    by_peers, parts = experiment.placement == "peers", experiment.shards if processes > 1 else 1
+    if processes % parts:
         raise OptionError(
-            f"Experiment.shards: got {parts} for {world.size} processes, allowed: a number that divides them"
+            f"Experiment.shards: got {parts} for {processes} processes, allowed: a number that divides them"
         )
-    shards = parts if by_peers else world.size
+    shards = parts if by_peers else processes
     if experiment.batch_size < 2 * shards:
         raise OptionError(
             f"Experiment.batch_size: got {experiment.batch_size} for {shards} processes that share it, allowed: "
             f"{2 * shards} or more, two images for each (batch statistics need two)"
         )
-    if not by_peers or world.size == 1:
-        return Places(world=world, shards=world)
-    names = sorted(experiment.peers, key=lambda name: experiment.peers[name].frozen)
-    owning = world.size // parts
-    if owning > len(names):
+    owning, peers = processes // parts, len(experiment.peers)
+    if by_peers and owning > peers:
         raise OptionError(
-            f"Experiment.placement: got 'peers' for {owning} processes and {len(names)} peers, allowed: at most one "
+            f"Experiment.placement: got 'peers' for {owning} processes and {peers} peers, allowed: at most one "
             "process a peer; Experiment.shards says how many share each batch"
         )
-    columns, rows = divided(world, parts)
-    owners = {name: place % owning for place, name in enumerate(names)}
+
+
+def places_of(experiment: Experiment, world: World) -> Places:
+    """The places of an experiment's peers; OptionError where processes cannot be divided so."""
+    check_processes(experiment, world.size)
+    if experiment.placement != "peers" or world.size == 1:
+        return Places(world=world, shards=world)
+    names = sorted(experiment.peers, key=lambda name: experiment.peers[name].frozen)
+    columns, rows = divided(world, experiment.shards)
+    owners = {name: place % rows.size for place, name in enumerate(names)}
     return Places(world=world, shards=columns, peers=rows, owners=owners)
 
 

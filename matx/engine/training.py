@@ -10,22 +10,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from matx.copies import CraftingCopy, crafting_copy
 from matx.craft import Passes
 from matx.data import Data, batches
 from matx.distributed import SINGLE, World, total
+from matx.engine.normalising import refuse_small_parts, synchronise
 from matx.engine.places import Places, collected_learners, collected_states, places_of
 from matx.engine.teacher_passes import teacher_passes
-from matx.errors import OptionError
 from matx.exchange import CLEAN, Needs, State
 from matx.experiment import Experiment, check_classes, check_needs, peer_infos, splits_of
 from matx.interfaces import Stateful
 from matx.learner import Learner, build_learner, precision_type, resolved_precision
 from matx.randomness import seed_for
 
-__all__ = ["PHASES", "Position", "Training", "canonical", "normalised_by_parts", "start"]
+__all__ = ["PHASES", "Position", "Training", "canonical", "start"]
 
 log = logging.getLogger("matx")
 
@@ -196,7 +195,9 @@ def start(
         for name, peer in experiment.peers.items()
     }
     _share_starts(learners, needs)
-    _refuse_small_parts(experiment, learners)
+    refuse_small_parts(experiment, learners)
+    if experiment.sync_batch_norm:
+        synchronise(learners, torch.device(device))
     unions = {f"union.{name}": peer.union for name, peer in experiment.peers.items()}
     components: dict[str, object] = {**unions, "strategy": experiment.strategy}
     states = {name: component.start() for name, component in components.items() if isinstance(component, Stateful)}
@@ -230,22 +231,6 @@ def crafting_copies(training: Training) -> dict[str, CraftingCopy]:
         for copy in found.values():
             copy.compile(training.experiment.batch_size)
     return found
-
-
-def normalised_by_parts(experiment: Experiment, learners: Mapping[str, Learner]) -> tuple[str, ...]:
-    """The trained peers whose BatchNorm takes its statistics from parts of the batch, by `Experiment.micro_batch`."""
-    if experiment.micro_batch is None or experiment.micro_batch >= experiment.batch_size:
-        return ()
-    trained = {name: learner.module for name, learner in learners.items() if not learner.peer.frozen}
-    return tuple(name for name, module in trained.items() if any(isinstance(m, _BatchNorm) for m in module.modules()))
-
-
-def _refuse_small_parts(experiment: Experiment, learners: Mapping[str, Learner]) -> None:
-    """Refuse parts of which one could be a single image, of which there are no statistics."""
-    names, parts = normalised_by_parts(experiment, learners), experiment.micro_batch
-    if names and parts is not None and parts < 3:
-        allowed = f"3 or more, since peer {names[0]!r} has BatchNorm"
-        raise OptionError("Experiment.micro_batch", got=str(parts), allowed=allowed)
 
 
 def _share_starts(learners: dict[str, Learner], needs: Needs) -> None:

@@ -16,6 +16,7 @@ from matx.experiment.checks import (
     check_needs,
     check_peers,
     check_placement,
+    check_sync_batch_norm,
     check_teacher_modes,
     crafting_order,
 )
@@ -177,6 +178,9 @@ class Experiment:
     """'joint': all sources of a peer in one training forward; 'separate': a forward each, running statistics from its
     own alone; 'sequential': a forward each, own first and clean last, and each updates running statistics, as in most
     published codes."""
+    sync_batch_norm: bool = False
+    """Of several processes that share batches, on GPUs: whether BatchNorm takes the statistics of training forwards of
+    the whole batch (torch's SyncBatchNorm), instead of each process's part."""
     teacher_mode: Literal["eval", "train"] | None = None
     """The mode in which peers that are trained teach: 'train' (the statistics of the batch that is asked about, one
     source at a time; running statistics untouched) or 'eval'. None: 'train', but averages of weights 'eval'."""
@@ -202,6 +206,7 @@ class Experiment:
             check_needs(needs, self)
         check_teacher_modes(needs, self)
         check_placement(needs, self)
+        check_sync_batch_norm(self)
 
     @property
     def augmentations(self) -> tuple[Augmentation, ...]:

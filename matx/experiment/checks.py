@@ -15,7 +15,15 @@ from matx.options import concerning, one_of
 if TYPE_CHECKING:
     from matx.experiment import Experiment, Peer
 
-__all__ = ["check_classes", "check_needs", "check_peers", "check_placement", "check_teacher_modes", "crafting_order"]
+__all__ = [
+    "check_classes",
+    "check_needs",
+    "check_peers",
+    "check_placement",
+    "check_sync_batch_norm",
+    "check_teacher_modes",
+    "crafting_order",
+]
 
 
 def check_classes(experiment: Experiment, classes: int) -> None:
@@ -93,6 +101,21 @@ def check_placement(needs: Needs, experiment: Experiment) -> None:
     for what, crosses in crossing.items():
         if crosses:
             raise OptionError("placement", got=f"'peers' with {what}", allowed="'samples'")
+
+
+def check_sync_batch_norm(experiment: Experiment) -> None:
+    """Refuse statistics over processes where these would wait for each other in an attack, or take other forwards."""
+    if not experiment.sync_batch_norm:
+        return
+    crafting = next((name for name, p in experiment.peers.items() if p.attacks and p.attack_mode == "train"), None)
+    obstacles = {
+        f"peer {crafting!r} of attack_mode 'train', whose attacks would wait for other processes": crafting is not None,
+        "micro_batch, as processes may have other numbers of parts": experiment.micro_batch is not None,
+        "placement 'peers', whose processes take whole batches": experiment.placement == "peers",
+    }
+    for what, stands_in_the_way in obstacles.items():
+        if stands_in_the_way:
+            raise OptionError("sync_batch_norm", got=f"True with {what}", allowed="False there")
 
 
 def check_needs(needs: Needs, experiment: Experiment) -> None:

@@ -12,6 +12,7 @@ import torch
 from matx.config import Loaded
 from matx.run.building import built, cautions
 from matx.run.estimate import Estimate, estimate
+from matx.run.two_processes import seconds_in_two
 from matx.runtime.folder import refuse_existing
 
 __all__ = ["DryRun", "dry_run"]
@@ -28,6 +29,10 @@ class DryRun:
     parameters: Mapping[str, int]
     """Per peer, how many weights are trained."""
     estimate: Estimate
+    threads: int
+    """With which it was estimated."""
+    seconds_in_two: float | None
+    """An estimate of a step in two processes of one thread; None where they cannot share it."""
 
 
 def dry_run(loaded: Loaded, *, out: Path | None = None, device: str = "auto") -> DryRun:
@@ -44,4 +49,6 @@ def dry_run(loaded: Loaded, *, out: Path | None = None, device: str = "auto") ->
             for name, learner in training.learners.items()
         },
         estimate=estimate(training),
+        threads=torch.get_num_threads(),
+        seconds_in_two=seconds_in_two(training),
     )

@@ -182,7 +182,8 @@ def _rerun(
 
         def task(trial: Trial, position: int) -> Task:
             label = trial.user_attrs["start"]
-            whole = opened.task(trial.user_attrs["fixed"], opened.folder.rerun(label), resources.device_of(position))
+            params, device = trial.user_attrs["fixed"], resources.device_of(position)
+            whole = opened.task(params, opened.folder.rerun(label), device, resources.processes)
             return replace(whole, seed=int(label.rpartition(" ")[2]), epochs=opened.tune.final_epochs or opened.epochs)
 
         StudyWorker(queue, resources.pool, task, on_end, opened.epochs, stopped=resources.stopped).work()

@@ -63,7 +63,7 @@ class OpenStudy:
         """So many epochs of a trial between two validations."""
         return self.tune.every or self.loaded.experiment.evaluation.every
 
-    def task(self, params: Mapping[str, Any], folder: Path, device: str) -> Task:
+    def task(self, params: Mapping[str, Any], folder: Path, device: str, processes: int) -> Task:
         """The training of a configuration as a trial."""
         return Task(
             recipe=str(self.folder.recipe),
@@ -75,6 +75,7 @@ class OpenStudy:
             every=self.every,
             train_limit=self.tune.train_limit,
             plugins=(*consent().plugins, *self.loaded.imports),
+            processes=processes,
         )
 
 
@@ -87,10 +88,13 @@ class Resources:
     display: Display
     stopped: Callable[[], bool]
     lease: float = LEASE
+    processes: int = 1
+    """So many train each trial together."""
 
     def device_of(self, position: int) -> str:
-        """The device of a worker: the GPUs in turn."""
-        return f"cuda:{position % torch.cuda.device_count()}" if self.device == "cuda" else self.device
+        """The device of a worker: the GPUs in turn; the first of several, where a trial has several processes."""
+        first = position * self.processes % max(1, torch.cuda.device_count())
+        return f"cuda:{first}" if self.device == "cuda" else self.device
 
 
 def open_study(loaded: Loaded, folder: StudyFolder, storage: str | None) -> OpenStudy:

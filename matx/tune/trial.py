@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matx.errors import OptionError, did_you_mean
+from matx.errors import LostProcessError, OptionError, did_you_mean
 
 if TYPE_CHECKING:
+    from matx.distributed import World
     from matx.experiment import Experiment
 
 __all__ = ["Task", "bindings_for", "check_objectives", "shortened", "train"]
@@ -32,6 +34,8 @@ class Task:
     train_limit: int | None = None
     plugins: tuple[str, ...] = ()
     """Those that the user has named, and those that the recipe needs, which opening the study has loaded."""
+    processes: int = 1
+    """So many train it together: this one, and others that it starts; on GPUs, one each from that of `device` on."""
 
 
 def bindings_for(params: Mapping[str, Any]) -> tuple[str, ...]:
@@ -56,18 +60,36 @@ def train(task: Task, report: Callable[[Any], Any]) -> dict[str, Any]:
     The values are those of the run's one best epoch, or of the last one where it was stopped. The test split is not
     opened.
     """
-    from matx.runtime.log import logged_to
+    from matx.distributed import followed
 
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with logged_to(folder / "log.txt"):
-        return _train(task, report, folder)
+    try:
+        with followed(task.processes, task.device, _follow, task) as world:
+            return _logged(task, report, world)
+    except LostProcessError as error:
+        raise SystemExit(1) from error  # as if this process itself had crashed: the trial is tried again
 
 
-def _train(task: Task, report: Callable[[Any], Any], folder: Path) -> dict[str, Any]:
+def _follow(world: World, task: Task) -> None:
+    """What another process than rank 0 does; whether the trial goes on is told by rank 0."""
+    _logged(task, lambda _: True, world)
+
+
+def _logged(task: Task, report: Callable[[Any], Any], world: World) -> dict[str, Any]:
+    from matx.runtime.log import logged_to
+
+    folder = Path(task.folder)
+    with logged_to(folder / (f"log-rank{world.rank}.txt" if world.rank else "log.txt")):
+        return _train(task, report, world)
+
+
+def _train(task: Task, report: Callable[[Any], Any], world: World) -> dict[str, Any]:
+    """The same steps in every process; rank 0 writes, reports, and says whether the trial goes on."""
     import torch
 
     from matx.config import load_experiment
+    from matx.distributed import broadcast
     from matx.engine import EpochRecord, fit, start
     from matx.plugins import load_plugin
     from matx.runtime.environment import find_device
@@ -78,25 +100,33 @@ def _train(task: Task, report: Callable[[Any], Any], folder: Path) -> dict[str, 
         load_plugin(plugin)
     experiment = shortened(load_experiment([task.recipe], task.bindings).experiment, task)
     began = time.monotonic()
-    training = start(experiment, _data(experiment), device=find_device(task.device))
+    training = start(experiment, _data(experiment), device=find_device(_device(task, world)), world=world)
     values: tuple[float, ...] = ()
     epoch, stopped = 0, False
-    with (folder / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
+    metrics = (Path(task.folder) / "metrics.jsonl") if world.writes else Path(os.devnull)
+    with metrics.open("w", encoding="utf-8") as written:
         for record in fit(training):
             if not isinstance(record, EpochRecord):
                 continue
             epoch = record.epoch
-            metrics.write(as_line(epoch_row(record)))
-            metrics.flush()
+            written.write(as_line(epoch_row(record)))
+            written.flush()
             if record.validation is None:
                 continue
             now = tuple(_value(record, objective, experiment.scored) for objective in task.objectives)
             finite = all(map(math.isfinite, now))
             values = now if record.best or not values or not finite else values
-            if not report({"epoch": epoch, "values": now}) or not finite:
+            goes_on = report({"epoch": epoch, "values": now}) if world.writes else None
+            if not broadcast(world, goes_on) or not finite:
                 values, stopped = now, True
                 break
     return {"values": values, "epochs": epoch, "stopped": stopped, "seconds": time.monotonic() - began}
+
+
+def _device(task: Task, world: World) -> str:
+    """The device of this process: of several, each has the GPU that many places after the trial's first."""
+    kind, _, first = task.device.partition(":")
+    return f"{kind}:{int(first) + world.rank}" if first else task.device
 
 
 def check_objectives(experiment: Experiment) -> None:

@@ -15,6 +15,7 @@ import torch
 from optuna.trial import Trial, TrialState
 
 from matx.config import Loaded
+from matx.engine.places import check_processes
 from matx.errors import OptionError
 from matx.experiment import Experiment
 from matx.experiment.tune import Tune
@@ -48,7 +49,9 @@ class Request:
     folder: Path | None = None
     storage: str | None = None
     jobs: int | None = None
-    """Processes on this machine; None: one a core, or one on a GPU."""
+    """Trials at a time on this machine; None: one a core or GPU, or for as many of these as a trial has processes."""
+    processes: int = 1
+    """Of each trial."""
     device: str = "auto"
     lease: float = LEASE
 
@@ -71,7 +74,12 @@ def tune(
     with _quiet(), deferred_signals(display.say, _STOPPING) as stopped, storage_errors(where):
         opened = open_study(loaded, folder, request.storage)
         resources = Resources(
-            pool=WorkerPool(work, jobs), device=device, display=display, stopped=stopped, lease=request.lease
+            pool=WorkerPool(work, jobs),
+            device=device,
+            display=display,
+            stopped=stopped,
+            lease=request.lease,
+            processes=request.processes,
         )
         queue = TrialQueue(
             opened.study,
@@ -100,6 +108,8 @@ def _check(experiment: Experiment, request: Request) -> tuple[str, int]:
         raise OptionError(f"--trials: got {request.trials}, allowed: 1 or more")
     if request.jobs is not None and request.jobs < 1:
         raise OptionError(f"--jobs: got {request.jobs}, allowed: 1 or more")
+    if request.processes < 1:
+        raise OptionError(f"--processes: got {request.processes}, allowed: 1 or more")
     if not declared.space:
         raise OptionError(
             "Tune.space: got nothing to search, allowed: ranges in the gin file, such as Experiment.tune = @Tune() and "
@@ -110,9 +120,16 @@ def _check(experiment: Experiment, request: Request) -> tuple[str, int]:
             f"Tune.seeds: got {experiment.seed}, on which the trials train (Experiment.seed), allowed: fresh seeds"
         )
     check_objectives(experiment)
+    check_processes(experiment, request.processes)
     device = find_device(request.device)
     cores = usable_cores() if device.type == "cpu" else max(1, torch.cuda.device_count())
-    return str(device), request.jobs or cores
+    jobs = request.jobs or max(1, cores // request.processes)
+    if request.processes > 1 and device.type == "cuda" and jobs * request.processes > cores:
+        raise OptionError(
+            f"--processes: got {request.processes} for each of {jobs} trials at a time on {cores} GPUs, allowed: one "
+            "process a GPU"
+        )
+    return str(device), jobs
 
 
 def _total(trials: int, opened: OpenStudy, starts: int, display: Display) -> int:
@@ -136,7 +153,8 @@ def _search(opened: OpenStudy, resources: Resources, queue: TrialQueue) -> None:
             _show_end(opened.tune, queue, bar, end)
 
         def task(trial: Trial, position: int) -> Task:
-            return opened.task(trial.params, opened.folder.trial(trial.number), resources.device_of(position))
+            device = resources.device_of(position)
+            return opened.task(trial.params, opened.folder.trial(trial.number), device, resources.processes)
 
         worker = StudyWorker(queue, resources.pool, task, on_end, opened.epochs, stopped=resources.stopped)
         try:

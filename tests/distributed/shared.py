@@ -107,16 +107,23 @@ class Replayed:
 
 
 class Collectives:
-    """How many collectives this process has called, once `watch` has been."""
+    """How many collectives this process has called, and bytes of tensors it gave to them, once `watch` has been."""
 
     count = 0
+    sent = 0
+    watched = False
 
     @classmethod
     def watch(cls) -> None:
-        real = collectives._collective
+        cls.count = 0
+        Watched.COLLECTIVES.clear()
+        if cls.watched:
+            return
+        cls.watched, real = True, collectives._collective
 
         def counted(*arguments: Any) -> None:
             cls.count += 1
+            cls.sent += sum(value.numel() * value.element_size() for value in arguments if isinstance(value, Tensor))
             real(*arguments)
 
         collectives._collective = counted

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 import matx
 from matx.data import batches, order
-from matx.distributed import SINGLE, World
+from matx.distributed import World, gather
 from matx.engine import Training, start, step
 from matx.engine.compose import groups
 from matx.engine.sharding import Shard, shards
@@ -24,29 +25,26 @@ Change = dict[str, Tensor]
 """{parameter: gradient, or buffer: value} of a peer, when it steps."""
 
 
-def cases() -> Iterator[tuple[str, Any, Any]]:
-    """(what, strategy, peers): every example of every registered strategy, on the first peers that it admits."""
+def cases(every_example: bool) -> Iterator[tuple[str, Any, Any]]:
+    """(what, strategy, peers): the first or every example of every registered strategy, on peers that it admits."""
     for name in sorted(matx.strategies):
         with tempfile.TemporaryDirectory() as folder:
-            for number, strategy in enumerate(matx.strategies[name].examples(Path(folder))):
+            examples = matx.strategies[name].examples(Path(folder))
+            for number, strategy in enumerate(examples if every_example else examples[:1]):
                 yield f"{name}[{number}]", strategy, next(iter(strategy.example_peers()))
 
 
-def compared(world: World) -> dict[str, float]:
+def compared(world: World, every_example: bool = False) -> dict[str, float]:
     """{strategy and update order: the largest difference of a gradient or statistic, relative to the largest}."""
     found = {}
-    for update_order in ORDERS:
-        for what, strategy, peers in cases():
+    for what, strategy, peers in cases(every_example):
+        for update_order in ORDERS:
             with tempfile.TemporaryDirectory() as folder:
                 declared = experiment_of(strategy, peers, Path(folder), update_order=update_order, batch_size=BATCH)
                 data = declared.dataset()
-
-                def fresh(world: World, declared: Any = declared, data: Any = data) -> Training:
-                    return start(declared, data, world=world)
-
-                shared = fresh(world)
+                shared = start(declared, data, world=world)
                 own = _step(shared, next(shards(world, _rows(shared), BATCH)), {})
-                found[f"{what} {update_order}"] = _apart(own, _plainly(fresh, world.size))
+                found[f"{what} {update_order}"] = _apart(own, _plainly(partial(start, declared, data), world))
     return found
 
 
@@ -54,21 +52,24 @@ def _rows(training: Training) -> Tensor:
     return order(len(training.data.train.labels), seed=0, epoch=0)[:BATCH]
 
 
-def _plainly(fresh: Any, size: int) -> dict[str, Change]:
-    """What every peer steps with, where it is the average over the shards, each computed by itself.
+def _plainly(fresh: Callable[[], Training], world: World) -> dict[str, Change]:
+    """What every peer steps with, where it is the average over the shards, each computed by one process by itself.
 
     In alternating order a later peer sees those that have stepped, so its shards are computed again once the averages
-    of the earlier ones are known.
+    of the earlier ones are known; where all step at once, there is nothing to see.
     """
     known: dict[str, Change] = {}
-    for group in groups(fresh(SINGLE).needs):
-        parts = []
-        for rank in range(size):
-            single = fresh(SINGLE)
-            shard = next(shards(World(rank, size), _rows(single), BATCH))
-            parts.append((shard.share, _step(single, Shard(shard.rows, 1.0, len(shard.rows)), known)))
+    single = fresh()
+    stages = groups(single.needs) if single.experiment.update_order == "alternating" else [tuple(single.needs.train)]
+    for group in stages:
+        single = single if not known else fresh()
+        shard = next(shards(world, _rows(single), BATCH))
+        change = _step(single, Shard(shard.rows, 1.0, len(shard.rows)), known)
+        parts = gather(world, (shard.share, {name: change[name] for name in group}))
         for name in group:
-            known[name] = {key: sum(share * change[name][key] for share, change in parts) for key in parts[0][1][name]}
+            known[name] = {
+                key: torch.stack([share * one[name][key] for share, one in parts]).sum(0) for key in change[name]
+            }
     return known
 
 

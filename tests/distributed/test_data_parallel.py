@@ -119,6 +119,13 @@ def test_gradients_on_replayed_examples_are_those_of_one_process_in_fp32() -> No
             assert apart <= 1e-5, f"rank {rank}: the gradient of {key} differs by {apart:.1e}"
 
 
+@pytest.mark.slow
+def test_gradients_on_ranks_are_plain_averages_in_every_example() -> None:
+    for rank, found in enumerate(together(strategies.compared, 2, True)):
+        worst = max(found, key=lambda what: found[what])
+        assert found[worst] <= 1e-5, f"rank {rank}, {worst}: differs by {found[worst]:.1e} of the largest gradient"
+
+
 @pytest.fixture(scope="module")
 def differences() -> dict[str, float]:
     first, second = together(strategies.compared, 2)
@@ -172,17 +179,17 @@ def test_a_state_of_weights_is_averaged(tmp_path: Any) -> None:
 
 
 def too_few(world: World) -> Any:
-    """Three processes and a last batch of four images: the third repeats another's, and they count nothing."""
-    training = launched(mutual(batch_size=8, train_limit=12), world)
+    """A last batch of three images, of which no two processes get two each: the second repeats them, for nothing."""
+    training = launched(mutual(batch_size=8, train_limit=11), world)
     records = steps(training, 2)
     return {"weights": weights(training), "images": [r.images for r in records], "share": training.share}
 
 
 def test_a_batch_that_is_too_small_for_all_processes_leaves_some_without_a_share() -> None:
-    single, all_three = too_few(World()), together(too_few, 3)
-    assert [found["share"] for found in all_three] == [0.5, 0.5, 0.0], "four images make two shards"
-    for found in all_three:
-        assert found["images"] == [8, 4], "images are counted once"
+    single, both = too_few(World()), together(too_few, 2)
+    assert [found["share"] for found in both] == [1.0, 0.0], "three images make one shard"
+    for found in both:
+        assert found["images"] == [8, 3], "images are counted once"
         for key, value in found["weights"].items():
             assert torch.allclose(value, single["weights"][key], atol=1e-9, rtol=0), f"{key} differs from one process"
 
@@ -216,3 +223,17 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all_alike() -> None:
 def test_batches_that_are_too_small_are_refused() -> None:
     with pytest.raises(OptionError, match=r"batch_size: got 7 for 4 processes that share it, allowed: 8 or more"):
         launched(mutual(batch_size=7), World(1, 4))
+
+
+def test_statistics_over_processes_are_refused_where_they_cannot_be() -> None:
+    once = mutual(sync_batch_norm=True)
+    with pytest.raises(OptionError, match=r"sync_batch_norm: got True on cpu, allowed: True on CUDA, or False"):
+        launched(once)
+    for options, wanted in (
+        ({"micro_batch": 8}, "got True with micro_batch"),
+        ({"placement": "peers"}, "got True with placement 'peers'"),
+    ):
+        with pytest.raises(OptionError, match=wanted):
+            mutual(sync_batch_norm=True, **options)
+    with pytest.raises(OptionError, match="got True with peer 'a' of attack_mode 'train', whose attacks would wait"):
+        experiment(matx.strategies["independent"](), {"a": peer(attack_mode="train")}, sync_batch_norm=True)

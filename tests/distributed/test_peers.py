@@ -144,6 +144,36 @@ def places_of_four(world: World) -> list[World]:
     return [World(one.rank, one.size, one.ranks) for one in divided(world, 2)]
 
 
+def sent(world: World, placement: str) -> dict[str, int]:
+    """The bytes of one full step, and the sizes of what is trained."""
+    Collectives.watch()
+    chosen = declared("mutual", placement=placement)
+    training = start(chosen, chosen.dataset(), world=world)
+    records = fit(training)
+    next(records)
+    Collectives.sent = 0
+    next(records)
+    module = training.learners["a"].module
+    running = [value for key, value in module.named_buffers() if key.endswith(("running_mean", "running_var"))]
+    return {
+        "bytes": Collectives.sent,
+        "weights": sum(parameter.numel() for parameter in module.parameters()),
+        "statistics": sum(value.numel() for value in running),
+        "values": int(training.data.train.read(torch.arange(1)).numel()),
+        "classes": training.data.num_classes,
+    }
+
+
+def test_a_step_sends_what_the_cost_model_says() -> None:
+    """docs/scaling.md: batches of 30, two peers that ask each other on their examples."""
+    for found in together(sent, 2, "samples"):
+        wanted = 4 * 2 * (found["weights"] + found["statistics"])
+        assert 0 <= found["bytes"] - wanted < 1000, f"placement 'samples' gives {found['bytes']} bytes, not {wanted}"
+    for found in together(sent, 2, "peers"):
+        wanted = 4 * 30 * 2 * (found["values"] + found["classes"])
+        assert 0 <= found["bytes"] - wanted < 1000, f"placement 'peers' gives {found['bytes']} bytes, not {wanted}"
+
+
 def attacked(world: World) -> list[int]:
     Collectives.watch()
     trained(world, "mutual", placement="peers")

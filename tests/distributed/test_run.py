@@ -1,4 +1,8 @@
-"""Runs of several processes by command line: who writes, what happens where one is lost, and how it goes on."""
+"""Runs of several processes by command line: who writes, what happens where one is lost, and how it goes on.
+
+`pytest tests/distributed -m "slow or not slow"` also kills the other ranks, lets one hang, and tries every example of
+every strategy.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from sample_runs import QUICK
 
+from matx.cli import main
+from matx.distributed.joining import _backend
+from matx.errors import RunError
 from tests.distributed.together import environment, free_port
 
 SABOTEUR = """
@@ -95,8 +103,15 @@ def test_only_rank_0_writes_and_the_run_is_that_of_one_process(place: Path) -> N
     assert passes[0] == passes[1], "the passes of two processes are not those of one"
 
 
-@pytest.mark.parametrize("launcher", [None, TORCHRUN], ids=["processes", "torchrun"])
-@pytest.mark.parametrize("victim", ["0", "1"])
+@pytest.mark.parametrize(
+    ("launcher", "victim"),
+    [
+        pytest.param(None, "0", id="processes-0"),
+        pytest.param(None, "1", id="processes-1", marks=pytest.mark.slow),
+        pytest.param(TORCHRUN, "0", id="torchrun-0", marks=pytest.mark.slow),
+        pytest.param(TORCHRUN, "1", id="torchrun-1"),
+    ],
+)
 def test_a_killed_rank_stops_all_and_the_run_is_resumed(place: Path, launcher: list[str] | None, victim: str) -> None:
     """Whoever is killed; the run goes on with another number of processes."""
     words = ["run", "quick.gin", "--out", "run", *([] if launcher else ["--processes", "2"])]
@@ -120,6 +135,7 @@ def test_a_killed_rank_stops_all_and_the_run_is_resumed(place: Path, launcher: l
     assert json.loads((place / "run" / "results.json").read_text())["schema"] == 2, "there are no results"
 
 
+@pytest.mark.slow
 def test_a_hanging_rank_is_named(place: Path) -> None:
     done = command(
         place, "run", "quick.gin", "--out", "run", "--processes", "3",
@@ -139,16 +155,16 @@ def test_the_error_of_another_rank_is_said_by_rank_0(place: Path) -> None:
 
 
 def test_bad_input_is_one_sentence(place: Path) -> None:
-    for words, wanted in (
-        (["quick.gin", "-s", "Experiment.batch_size=3"], "Experiment.batch_size: got 3 for 2 processes"),
-        (["nowhere.gin"], "nowhere.gin"),
-    ):
-        done = command(place, "run", *words, "--processes", "2", "--out", "run")
-        assert done.returncode == 2, f"the exit code is {done.returncode}"
-        assert [wanted in line for line in said_by_matx(done)] == [True], f"not one sentence: {done.stderr}"
-        assert not (place / "run").exists(), "a folder was begun"
-    done = command(place, "run", "quick.gin", "--processes", "0")
-    assert "--processes: got 0, allowed: 1 or more" in done.stderr, "no processes were accepted"
+    done = command(place, "run", "quick.gin", "-s", "Experiment.batch_size=3", "--processes", "2", "--out", "run")
+    assert done.returncode == 2, f"the exit code is {done.returncode}"
+    wanted = "Experiment.batch_size: got 3 for 2 processes"
+    assert [wanted in line for line in said_by_matx(done)] == [True], f"not one sentence: {done.stderr}"
+    assert not (place / "run").exists(), "a folder was begun"
+
+
+def test_no_processes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "mat", "--processes", "0"]) == 2, "no processes were accepted"
+    assert "--processes: got 0, allowed: 1 or more" in capsys.readouterr().err, "what is allowed is not said"
 
 
 def pair(
@@ -196,3 +212,10 @@ def test_a_port_in_use_is_one_sentence(place: Path) -> None:
     (sentence,) = said_by_matx(first)
     assert "cannot meet at 127.0.0.1" in sentence, f"the port is not named: {sentence}"
     assert "allowed: a port that is free" in sentence, f"what is allowed is not said: {sentence}"
+
+
+def test_a_torch_without_nccl_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: False)
+    with pytest.raises(RunError, match="this torch was built without NCCL, allowed: a torch with it, or --device cpu"):
+        _backend("cuda")
+    assert _backend("cpu") == "gloo", "CPUs need no NCCL"

@@ -56,3 +56,18 @@ def test_a_step_ends_with_the_same_weights_everywhere(world: World) -> None:
     steps(training, 2)
     sums = [float(value.double().sum()) for value in training.learners["a"].module.state_dict().values() if value.ndim]
     assert gather(world, sums) == [sums] * world.size, "the ranks' weights differ"
+
+
+def test_batch_norm_over_processes_has_the_statistics_of_the_whole_batch(world: World) -> None:
+    """And its networks are folded into crafting copies as ordinary ones are."""
+    experiment = Experiment(
+        dataset=Digits(), peers={"a": peer(LINF)}, strategy=matx.strategies["independent"](), batch_size=64,
+        sync_batch_norm=True,
+    )  # fmt: skip
+    training = start(experiment, experiment.dataset(), device=device_of_process("cuda"), world=world)
+    norms = [part for part in training.learners["a"].module.modules() if isinstance(part, torch.nn.SyncBatchNorm)]
+    assert norms, "the network was not converted"
+    assert "a" in training.copies, "a network with synchronised norms has no crafting copy"
+    steps(training, 2)
+    means = [norm.running_mean.tolist() for norm in norms]
+    assert gather(world, means) == [means] * world.size, "the ranks have other statistics"

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sample_runs import sample
 
 import matx
+from matx.cli.dry_run import show_dry_run
 from matx.data import Data, Split
-from matx.engine import PHASES, Training, fit, start
+from matx.engine import PHASES, StepRecord, Training, fit, start
 from matx.errors import OptionError
 from matx.experiment import Peer
-from matx.run import dry_run
-from matx.run.estimate import Cost, counted, estimate
+from matx.run import DryRun, dry_run
+from matx.run.estimate import Cost, Estimate, counted, estimate
+from matx.runtime.workers import usable_cores
 from matx.threat import ThreatModel
 
 LINF, L2 = ThreatModel(norm="linf", eps=0.1), ThreatModel(norm="l2", eps=0.6)
@@ -121,8 +124,27 @@ def test_nothing_is_written_and_the_test_split_stays_closed(tmp_path: Path, monk
     opened = digits.__call__
     monkeypatch.setattr(digits, "__call__", closed)
     found = dry_run(sample(), device="cpu")
+    shareable = usable_cores() > 1
+    assert (found.seconds_in_two is not None) == shareable, "two processes are estimated where there are two cores"
     assert found.estimate.steps == 12, "it knows how many steps the run would take"
     assert set(found.estimate.record.losses) == {"one", "two"}, "a real step was taken by every peer"
     assert list(tmp_path.iterdir()) == [], "nothing was written"
     with pytest.raises(OptionError, match="allowed here: auto, cpu"):
         dry_run(sample(), device="quantum")
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.5, True), (0.95, False), (None, False)])
+def test_two_processes_are_named_where_they_are_faster(
+    seconds: float | None, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cost = Cost(forward=8, flops=10, seconds=2.0)
+    found = Estimate(
+        phases={"training": cost}, images=8, steps=2, validation_seconds=0.0, memory=1, varies=False,
+        record=StepRecord(epoch=1, step=1, images=4, losses={}, lr={}),
+    )  # fmt: skip
+    done = DryRun(
+        name="x", device=torch.device("cpu"), parameters={}, estimate=found, threads=2, seconds_in_two=seconds
+    )
+    show_dry_run(done, None, 0.05)
+    wanted = "two processes of one thread would take a step in 0.5 s, this one with 2 threads in 1 s"
+    assert (wanted in capsys.readouterr().out) == said, "two processes are named where they are 10 % faster, only"
