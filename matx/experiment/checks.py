@@ -113,8 +113,8 @@ def check_sync_batch_norm(experiment: Experiment) -> None:
         "micro_batch, as processes may have other numbers of parts": experiment.micro_batch is not None,
         "placement 'peers', whose processes take whole batches": experiment.placement == "peers",
     }
-    for what, stands_in_the_way in obstacles.items():
-        if stands_in_the_way:
+    for what, hinders in obstacles.items():
+        if hinders:
             raise OptionError("sync_batch_norm", got=f"True with {what}", allowed="False there")
 
 
