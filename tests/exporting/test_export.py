@@ -11,11 +11,13 @@ from pathlib import Path
 import onnxruntime
 import pytest
 import torch
+import torchattacks
 from torch import Tensor, nn
 
 import matx
 from matx.errors import CheckpointError, MatxError, RunError
 from matx.exporting import FORMATS, export
+from matx.measure import Rate
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,41 @@ def test_an_attack_from_outside_agrees_with_the_report(run: matx.LoadedRun, fold
     assert score.low is not None
     assert score.high is not None
     assert score.low <= share <= score.high, f"{share:.3f} from outside, {score.low:.3f} to {score.high:.3f} reported"
+
+
+class _Program(nn.Module):
+    """An exported program as a module that others may set to eval mode."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.program = (torch.export.load(file).module(),)  # not a submodule: it refuses eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.program[0](images)
+
+
+def test_torchattacks_gives_the_figure_of_the_zoo(tmp_path: Path) -> None:
+    """On 300 of its images, by a library that knows nothing of matx, on a program that needs none of it."""
+    zoo = matx.load("zoo:mat_union")
+    model = _Program(export(zoo, ["generalist"], form="torch", out=tmp_path / "out") / "generalist.pt2").eval()
+    shown = zoo.results.checkpoint_of("best")
+    score = next(
+        s for s in zoo.results.scores
+        if (s.model, s.checkpoint, s.column) == ("generalist", shown, "linf:0.15")
+    )  # fmt: skip
+    assert score.correct is not None
+    test, rows = zoo.experiment.dataset().test, torch.arange(300)
+    images, labels = test.read(rows), test.labels[rows]
+    attack = torchattacks.PGD(model, eps=0.15, alpha=0.15 / 8, steps=20, random_start=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = attack(images, labels)
+    assert (found - images).abs().max() <= 0.15 + 1e-6, "inside the threat model"
+    right = int((model(found).argmax(1) == labels).sum())
+    here = Rate(correct=right, n=len(rows))
+    assert here.low <= score.value <= here.high, (
+        f"torchattacks finds {here.accuracy:.3f} [{here.low:.3f}, {here.high:.3f}], the report says {score.value:.3f}"
+    )
 
 
 def _pgd(model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, steps: int) -> Tensor:
