@@ -175,8 +175,11 @@ def _draw_galleries(training: Training, journal: Journal) -> None:
     evaluation, split = training.experiment.evaluation, training.data.val or training.data.train
     attacks = evaluation.validation_attacks or evaluation.attacks
     for name, learner in training.learners.items():
-        picture = gallery(learner, split, attacks, seed=training.experiment.seed, device=training.device)
-        journal.picture(f"adversarial/{name}", picture)
+        picture = gallery(
+            learner, split, attacks,
+            classes=training.data.class_names, seed=training.experiment.seed, device=training.device,
+        )  # fmt: skip
+        journal.picture("adversarial", name, picture)
 
 
 def _note(record: EpochRecord) -> str:

@@ -18,11 +18,12 @@ from matx.distributed import SINGLE, World, again, broadcast
 from matx.engine import EpochRecord
 from matx.errors import CheckpointError, FormError, LostProcessError, RunError
 from matx.evaluation import Asked, Evaluator, evaluate, illustrate, packaged_metrics, settings_of, target_of_training
-from matx.results import Results, finished_results, read_flags, write_illustrations, write_results
+from matx.results import Results, finished_results, read_flags, read_illustrations, write_illustrations, write_results
 from matx.run.active_run import ActiveRun, train
 from matx.run.beginning import begun, refuse_other_processes
 from matx.run.building import cautions, changes, restored
-from matx.run.reporting import write_reports
+from matx.run.outcome import write_outcome
+from matx.run.reporting import resolved_of, write_reports
 from matx.runtime import checkpoint
 from matx.runtime.environment import threads_kept
 from matx.runtime.faults import machine_faults
@@ -202,6 +203,7 @@ def _finish(parts: ActiveRun) -> None:
     if not parts.training.places.world.writes:
         return
     write_reports(folder, found)
+    write_outcome(folder, found, resolved_of(folder), read_illustrations(folder.path), parts.training.steps)
     write_results(folder.results, found)
 
 

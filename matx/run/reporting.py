@@ -16,7 +16,7 @@ from matx.runtime.folder import RunFolder, open_folder
 from matx.runtime.journal import read_rows
 from matx.runtime.stored import read_environment
 
-__all__ = ["report", "write_reports"]
+__all__ = ["report", "resolved_of", "write_reports"]
 
 _COMMANDS = (
     "# in the folder of the run",
@@ -33,7 +33,7 @@ def write_reports(folder: RunFolder, found: Results) -> list[Path]:
         found,
         read_rows(folder.metrics),
         config=folder.config.read_text(encoding="utf-8"),
-        resolved=_resolved(folder),
+        resolved=resolved_of(folder),
         commands=(*_made_by(folder), *_COMMANDS),
         illustrations=read_illustrations(folder.path),
     )
@@ -62,12 +62,12 @@ def report(path: Path) -> list[Path]:
         raise RunError(f"{path}: holds neither results nor metrics yet; allowed: a run that has begun")
     name = str(read_environment(folder)["experiment"])
     config = folder.config.read_text(encoding="utf-8")
-    page = training_page(name, read_rows(folder.metrics), config=config, resolved=_resolved(folder))
+    page = training_page(name, read_rows(folder.metrics), config=config, resolved=resolved_of(folder))
     write_text(folder.path / "report.html", page)
     return [folder.path / "report.html"]
 
 
-def _resolved(folder: RunFolder) -> dict[str, Any]:
+def resolved_of(folder: RunFolder) -> dict[str, Any]:
     """What every setting came to; runs of before did not write it down."""
     try:
         found = json.loads(folder.resolved.with_suffix(".json").read_text(encoding="utf-8"))

@@ -12,12 +12,12 @@ from matx.digest import checked, with_digest
 from matx.engine import EpochRecord, StepRecord
 from matx.errors import RunError
 from matx.measure import Rate
+from matx.runtime.board import Board
 from matx.runtime.files import name_unchecked, plain
 from matx.runtime.folder import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["STEPS", "Journal", "as_line", "check_metrics", "epoch_row", "lines", "read_rows"]
 
@@ -38,16 +38,14 @@ def lines(value: Any, path: str = "") -> Iterator[str]:
 
 
 class Journal:
-    """The open metrics.jsonl and TensorBoard writer of a run; `size` tells a checkpoint how much it may rely on."""
+    """The open metrics.jsonl and TensorBoard events of a run; `size` tells a checkpoint how much it may rely on."""
 
     def __init__(self, folder: RunFolder, *, size: int, steps: int, config: str) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self.steps = steps
         self._metrics = _reopened(folder.metrics, size)
-        self.board: SummaryWriter = SummaryWriter(str(folder.tensorboard), purge_step=steps + 1 if steps else None)
+        self.board = Board(folder.tensorboard, steps=steps)
         if not steps:
-            self.board.add_text("config", "\n".join(f"    {line}" for line in config.splitlines()), 0)
+            self.board.text("config", "\n".join(f"    {line}" for line in config.splitlines()), 0)
 
     @property
     def size(self) -> int:
@@ -64,22 +62,22 @@ class Journal:
         self._line(
             {"kind": "step", "epoch": record.epoch, "step": record.step, "losses": record.losses, "lr": record.lr}
         )
-        self._scalars("step", record.losses)
-        self._scalars("lr", {peer: {"": rate} for peer, rate in record.lr.items()})
+        self.board.scalars("step", record.losses, self.steps)
+        self.board.scalars("lr", {peer: {"": rate} for peer, rate in record.lr.items()}, self.steps)
 
     def epoch(self, record: EpochRecord, *, images_per_second: float) -> None:
         """Write an epoch down."""
         row = epoch_row(record)
         self._line(row)
-        self._scalars("epoch", record.train)
-        self._scalars("validation", row["validation"] or {})
+        self.board.scalars("epoch", record.train, self.steps)
+        self.board.scalars("validation", row["validation"] or {}, self.steps)
         if record.score is not None:
-            self.board.add_scalar("validation/score", record.score, self.steps)
-        self.board.add_scalar("time/images_per_second", images_per_second, self.steps)
+            self.board.scalar("validation/score", record.score, self.steps)
+        self.board.scalar("time/images_per_second", images_per_second, self.steps)
 
-    def picture(self, name: str, grid: Tensor) -> None:
-        """Write a (C, H, W) picture down."""
-        self.board.add_image(name, grid, self.steps)
+    def picture(self, name: str, peer: str, grid: Tensor) -> None:
+        """Write a (C, H, W) picture of a peer down."""
+        self.board.picture(name, peer, grid, self.steps)
 
     def close(self) -> None:
         """Close both files."""
@@ -88,12 +86,6 @@ class Journal:
 
     def _line(self, record: Mapping[str, Any]) -> None:
         self._metrics.write(as_line(record).encode())
-
-    def _scalars(self, group: str, values: Mapping[str, Mapping[str, float]]) -> None:
-        for peer, terms in values.items():
-            for term, value in terms.items():
-                tag = f"{group}/{peer}/{term}".rstrip("/").replace(":", "_")
-                self.board.add_scalar(tag, value, self.steps)
 
 
 def as_line(row: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from matx.errors import CheckpointError, RunError
 from matx.evaluation import Asked, Evaluator, Selection, evaluate, packaged_metrics, settings_of, target_of_folder
 from matx.results import Results, read_results
 from matx.run import resume, run
+from matx.runtime.board import Board
 from matx.runtime.folder import RunFolder, open_folder
 from matx.runtime.progress import Display
 
@@ -74,19 +76,54 @@ def test_metrics_hold_epochs_and_steps(straight: RunFolder) -> None:
     assert sum(record["best"] for record in epochs) >= 1, "some epoch is the best so far"
 
 
-def test_tensorboard_holds_scalars_pictures_and_the_config(straight: RunFolder) -> None:
+def _events(folder: Path) -> Any:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(straight.tensorboard))
+    events = EventAccumulator(str(folder))
     events.Reload()
-    tags = events.Tags()
-    assert {"epoch/one/loss", "validation/two/union", "validation/score", "lr/one"} <= set(tags["scalars"]), (
-        "scalars per peer and term are there"
-    )
-    assert {"adversarial/one", "adversarial/two"} <= set(tags["images"]), "a gallery of each peer is there"
-    assert any("config" in tag for tag in tags["tensors"]), "the configuration is there as text"
-    image = events.Images("adversarial/one")[0]
-    assert (image.width, image.height) == (8 * 66, 2 * 66), "eight clean images, enlarged, above eight adversarial ones"
+    return events
+
+
+def test_tensorboard_has_a_line_a_peer_on_one_card(straight: RunFolder) -> None:
+    one, two = (set(_events(straight.tensorboard / peer).Tags()["scalars"]) for peer in ("one", "two"))
+    assert {"epoch/loss", "validation/union", "lr", "test/clean", "test/union"} <= one & two, "peers share their cards"
+    events = _events(straight.tensorboard)
+    assert {"validation/score", "time/images_per_second"} <= set(events.Tags()["scalars"]), "the run has its own"
+    assert any("config" in tag for tag in events.Tags()["tensors"]), "the configuration is there as text"
+    assert any("transfer/linf_0.1" in tag for tag in events.Tags()["tensors"]), "who is fooled by whom, as a table"
+    found = read_results(straight.path)
+    place = ("one", "clean", found.checkpoint_of("best"))
+    (score,) = [s for s in found.scores if (s.model, s.column, s.checkpoint) == place]
+    (test,) = _events(straight.tensorboard / "one").Scalars("test/clean")
+    assert test.value == pytest.approx(score.value), "the test figure is that of the results"
+
+
+def test_tensorboard_pictures_say_what_is_answered(straight: RunFolder) -> None:
+    image = _events(straight.tensorboard / "one").Images("adversarial")[0]
+    height = 2 * (66 + 12) + 12
+    assert (image.width, image.height) == (8 * 66, height), "eight clean images, eight adversarial ones, and words"
+
+
+def test_a_board_that_fails_stops_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "tensorboard").write_text("a file where the folder should be")
+    board = Board(tmp_path / "tensorboard")
+    with caplog.at_level("WARNING", logger="matx"):
+        board.scalar("score", 0.5, 1)
+        board.scalars("epoch", {"one": {"loss": 1.0}}, 1)
+        board.outcome({"epochs": 3}, {"test/union": 0.5})
+        board.close()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1, f"it is said once: {said}"
+    assert "TensorBoard is switched off, and the run goes on" in said[0], "what happened, and what it means"
+
+
+def test_any_peer_has_a_folder_inside(tmp_path: Path) -> None:
+    board = Board(tmp_path / "tensorboard")
+    for peer in ("../out", "..", "a/b", "été 1"):
+        board.scalars("epoch", {peer: {"loss": 1.0}}, 1)
+    board.close()
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 4, "a folder each, inside"
+    assert [path.name for path in tmp_path.iterdir()] == ["tensorboard"], "and nothing outside"
 
 
 def test_a_finished_run_is_not_changed(straight: RunFolder) -> None:
