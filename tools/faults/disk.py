@@ -153,7 +153,7 @@ CASES = [
     Case(
         section=_SECTION,
         fault="`matx run` under a limit of file size; then without",
-        short=2,
+        short=0,
         long=20,
         attempt=_limited,
     ),

@@ -210,12 +210,20 @@ _PICTURES: dict[str, Callable[[Path], None]] = {
     "a named pipe": _fifo,
     "a link to a device": _device,
 }
+_IN_SHORT = (
+    "an `import` line in a run folder's config.gin",
+    "the name `/../../x` in a run folder",
+    "`lock` of a run folder is a link out of it",
+    "checkpoints that are pickles of code",
+    "a label of 2e9 among twenty",
+)
+"""Of those above; `tests/strangers` has each of them in the process of the tests."""
 CASES = [
     *(
         Case(
             section="Folders, weights and data of somebody else",
             fault=what,
-            short=1,
+            short=what in _IN_SHORT,
             long=commands,
             attempt=partial(_tried, prepare, True),
         )
@@ -224,7 +232,7 @@ CASES = [
     Case(
         section="Folders, weights and data of somebody else",
         fault="a repository around the run whose `core.fsmonitor` is a program",
-        short=1,
+        short=0,
         long=1,
         attempt=partial(_tried, _repository, False),
     ),
@@ -232,7 +240,7 @@ CASES = [
         Case(
             section="Folders, weights and data of somebody else",
             fault=f"{what} among the {part} images",
-            short=part == "test",
+            short=part == "test" and damage in (_postscript, _fifo),
             long=2,
             attempt=partial(_tried, partial(_picture, part, damage), True),
         )

@@ -122,12 +122,12 @@ def _counting(bench: Bench) -> int:
 
 CASES = [
     Case(
-        section=_SECTION, fault="`matx run`, at one to three random moments", short=2, long=40, attempt=_run_at_random
+        section=_SECTION, fault="`matx run`, at one to three random moments", short=1, long=40, attempt=_run_at_random
     ),
     Case(
         section=_SECTION,
         fault="`matx run`, just before it opens, renames, links or removes a file (each of them in turn)",
-        short=2,
+        short=1,
         long=100,
         attempt=_before_a_change,
     ),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import matx
 from matx.data import Data, MemorySplit
 from matx.exchange import Exchange, Needs, PeerInfo, PeerLoss
-from matx.interfaces import AttackInput, Column
+from matx.interfaces import AttackInput, Column, Figure
 from matx.threat import ThreatModel
 
 
@@ -192,8 +192,11 @@ class BreakingMetric:
             batch.labels.zero_()
         return {Column(name, "right"): values for name, values in found.items()}
 
-    def summarise(self, columns: Any) -> list[Any]:
-        return []
+    def summarise(self, columns: Mapping[Column, Tensor]) -> list[Figure]:
+        return [
+            Figure(column=column, n=len(values), value=float(values.float().mean()))
+            for column, values in columns.items()
+        ]
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

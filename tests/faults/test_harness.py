@@ -1,8 +1,7 @@
-"""Faults of the harness, a few times each, and what the harness must find."""
+"""What the harness must find, and what its page must say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,31 +10,9 @@ from tools.faults import form, mutants
 from tools.faults.bench import Bench, different
 from tools.faults.commands import Ended, Trigger, matx
 from tools.faults.kills import RUN, compared
-from tools.faults.outcomes import Case, Found, Outcome
+from tools.faults.outcomes import Found, Outcome
 from tools.faults.page import PAGE, page
 from tools.faults.promises import judged
-
-
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    with form.bench() as made:
-        yield made
-
-
-IN_CI = ("Signals", "Damaged files", "Configurations")
-"""The sections that are tried here; `python -m tools.faults --short` tries all."""
-
-
-@pytest.mark.parametrize(
-    "case", [case for case in form.CASES if case.short and case.section in IN_CI], ids=lambda case: case.fault
-)
-def test_a_fault(case: Case, bench: Bench) -> None:
-    record = form.Record(case.section, case.fault)
-    for number in range(case.short):
-        found = form.try_case(case, bench, number, record)
-        if found is None:
-            pytest.skip(f"{case.fault} cannot be made here: {record.skipped}")
-        assert not found.outcome.failed, f"{case.fault}: {found.outcome.value}: {found.seen}"
 
 
 def test_the_page_is_what_the_long_form_found() -> None:
