@@ -209,6 +209,8 @@ def _backend(device: str) -> str:
         raise RunError(
             "several processes on GPUs: this torch was built without NCCL, allowed: a torch with it, or --device cpu"
         )
+    if not torch.cuda.is_available():  # whoever asks for the device says which there are
+        return "gloo"
     return "cpu:gloo,cuda:nccl"
 
 

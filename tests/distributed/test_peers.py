@@ -216,3 +216,10 @@ def test_processes_that_do_not_fit_are_refused() -> None:
         assert wanted in str(error.value), f"not said: {error.value}"
     with pytest.raises(OptionError, match="shards: got 2 with placement 'samples'"):
         declared("mutual", shards=2)
+
+
+def test_one_process_does_all_that_several_share() -> None:
+    """So a run of several goes on in one."""
+    chosen = declared("mutual", placement="peers", shards=2)
+    training = start(chosen, chosen.dataset())
+    assert all(training.places.owns(name) for name in training.learners), "one process trains every peer"
