@@ -101,7 +101,7 @@ class _Checker:
             return
         cls = lookup(binding.name)
         if cls is None:
-            self._hide(binding.place, f"{binding.label}: {unknown_name(binding.name, binding.parameter)}")
+            self._unknown(binding.place, f"{binding.label}: {unknown_name(binding.name, binding.parameter)}")
             return
         known = parameters(cls)
         if binding.parameter not in known:
@@ -128,6 +128,12 @@ class _Checker:
         name = macro.label
         if lookup(name) is not None or "." in name:
             self._hide(macro.place, f"{name}: got a value for the whole, allowed: {name}.PARAMETER = VALUE")
+
+    def _unknown(self, place: Place, text: str) -> None:
+        """A name that nobody has; where a plug-in was not loaded, that is said, and its names follow from it."""
+        self.problems.hidden = True
+        if not self.problems.unloaded:
+            self.problems.add(place, text)
 
     def _hide(self, place: Place, text: str) -> None:
         self.problems.hidden = True
@@ -167,7 +173,7 @@ class _Checker:
 
     def _reference(self, reference: Reference, binding: Binding) -> bool:
         if lookup(reference.name) is None:
-            self._hide(binding.place, f"{binding.label}: {reference}: {unknown_name(reference.name)}")
+            self._unknown(binding.place, f"{binding.label}: {reference}: {unknown_name(reference.name)}")
             return False
         if not reference.evaluated:
             self._hide(binding.place, f"{binding.label}: got {reference} without (); did you mean {reference}()?")

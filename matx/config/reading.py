@@ -90,13 +90,13 @@ def _import(statement: Import, path: Path, source: Source, problems: Problems) -
     meant = source.own and not in_matx_folder(path)
     refused = None if meant else refusal(f"import {statement.module}", statement.module, near)
     if refused is not None:
-        problems.incomplete = True
+        problems.incomplete = problems.unloaded = True
         problems.add(statement.place, refused)
         return
     try:
         load_plugin(statement.module, near=near)
     except PluginError as error:
-        problems.incomplete = True
+        problems.incomplete = problems.unloaded = True
         problems.add(statement.place, str(error))
     else:
         if statement.module not in source.imports:

@@ -111,6 +111,8 @@ class Problems:
     found: dict[tuple[Place, str], None] = field(default_factory=dict)
     incomplete: bool = False
     """A file could not be read in full: what else seems to be missing may stand in the rest."""
+    unloaded: bool = False
+    """A plug-in was not loaded: names that nobody has may be its."""
     hidden: bool = False
     """A reference or name is wrong: what would have been built below it is unknown."""
     uncertain: set[str] = field(default_factory=set)

@@ -257,3 +257,11 @@ def test_an_import_that_fails_names_the_cause(write: Write) -> None:
     found = only(["top.gin"])
     assert found.startswith("top.gin:2: plug-in broken_one does not import: RuntimeError: no luck ("), found
     assert "broken_one.py:3)" in found, f"the plug-in's own line: {found}"
+
+
+def test_what_follows_from_a_plug_in_that_is_not_loaded_is_not_said(write: Write) -> None:
+    top = write(
+        "top.gin", "import nosuchplugin\nPeer.attacks = [@attacks.its_attack()]\nattacks.its_attack.steps = 3\n"
+    )
+    found = only(top)
+    assert found.startswith("top.gin:1: plug-in 'nosuchplugin' does not import"), f"its names are blamed, too: {found}"
