@@ -89,7 +89,7 @@ class Timm:
         adaptation = self.adaptation(image_shape, num_classes)
         _LOG.log(logging.WARNING if adaptation.verdict == "warned" else logging.INFO, adaptation.sentence)
         # Weights go where torch's default device is, so that under `torch.device("meta")` they cost nothing.
-        device = torch.get_default_device()
+        device = torch.empty(0).device  # torch 2.6 does not count the context in get_default_device()
         options = self.options if device.type != "meta" else self._unfetched()
         try:
             return _fitted(_create(self.name, device, {**adaptation.arguments, **options}), adaptation, device)
@@ -209,8 +209,13 @@ def _create(name: str, device: torch.device, arguments: Mapping[str, Any]) -> nn
     before = os.environ.get(_TENSORS_ONLY)
     os.environ[_TENSORS_ONLY] = "1"
     try:
-        with device:
-            model: nn.Module = timm.create_model(name, **arguments)
+        try:
+            with device:
+                model: nn.Module = timm.create_model(name, **arguments)
+        except NotImplementedError:  # an operation of the constructor that older torch does not have on meta
+            if device.type != "meta":
+                raise
+            model = timm.create_model(name, **arguments).to(device)
     finally:
         os.environ.pop(_TENSORS_ONLY)
         os.environ |= {} if before is None else {_TENSORS_ONLY: before}
