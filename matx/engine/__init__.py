@@ -3,7 +3,8 @@
 from matx.engine.finite import refuse_weights
 from matx.engine.loop import EpochRecord, StepRecord, fit, step
 from matx.engine.normalising import normalised_by_parts
-from matx.engine.training import PHASES, Position, Training, start
+from matx.engine.starting import start
+from matx.engine.training import PHASES, Position, Training
 
 __all__ = [
     "PHASES",

@@ -1,4 +1,4 @@
-"""A live run: everything that changes while training, what it was declared as, and how it starts."""
+"""A live run: everything that changes while training, and what it was declared as."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from matx.copies import CraftingCopy, crafting_copy
+from matx.copies import CraftingCopy
 from matx.craft import Passes
-from matx.data import Data, batches
-from matx.distributed import SINGLE, World, total
-from matx.engine.normalising import refuse_small_parts, synchronise
-from matx.engine.places import Places, collected_learners, collected_states, places_of
-from matx.engine.teacher_passes import teacher_passes
+from matx.data import Data
+from matx.distributed import total
+from matx.engine.copying import crafting_copies
+from matx.engine.places import Places, collected_learners, collected_states
 from matx.exchange import CLEAN, Needs, State
-from matx.experiment import Experiment, check_classes, check_needs, peer_infos, splits_of
-from matx.interfaces import Stateful
-from matx.learner import Learner, build_learner, precision_type, resolved_precision
+from matx.experiment import Experiment
+from matx.learner import Learner, precision_type
 from matx.randomness import seed_for
 
-__all__ = ["PHASES", "Position", "Training", "canonical", "start"]
+__all__ = ["PHASES", "Position", "Training", "canonical"]
 
 log = logging.getLogger("matx")
 
@@ -168,82 +166,11 @@ class Training:
             self.precision = precision
             for learner in self.learners.values():
                 learner.dtype = precision_type(precision)
-            self.copies = crafting_copies(self)
+            self.copies = crafting_copies(
+                self.experiment, self.needs, self.data.train, self.learners, precision=precision, device=self.device
+            )
         for copy in self.copies.values():
             copy.refresh()
-
-
-def start(
-    experiment: Experiment,
-    data: Data,
-    *,
-    device: torch.device | str = "cpu",
-    fresh: bool = True,
-    world: World = SINGLE,
-) -> Training:
-    """An experiment's training before its first step. The test split of `data` is not opened.
-
-    Not fresh: `load_state_dict` is to follow, so that nothing is read of which the state knows all.
-    """
-    check_classes(experiment, data.num_classes)
-    needs = experiment.strategy.needs(peer_infos(experiment))
-    check_needs(needs, experiment)
-    places = places_of(experiment, world)
-    precision = resolved_precision(experiment.precision, device)
-    learners = {
-        name: build_learner(name, peer, data, seed=experiment.seed, device=device, precision=precision, fresh=fresh)
-        for name, peer in experiment.peers.items()
-    }
-    _share_starts(learners, needs)
-    refuse_small_parts(experiment, learners)
-    if experiment.sync_batch_norm:
-        synchronise(learners, torch.device(device))
-    unions = {f"union.{name}": peer.union for name, peer in experiment.peers.items()}
-    components: dict[str, object] = {**unions, "strategy": experiment.strategy}
-    states = {name: component.start() for name, component in components.items() if isinstance(component, Stateful)}
-    training = Training(
-        experiment, splits_of(experiment, data), needs, torch.device(device), precision, learners, states
-    )
-    training.places = places
-    training.copies = crafting_copies(training)
-    if fresh or not any(peer.frozen for peer in experiment.peers.values()):
-        training.teacher_passes = teacher_passes(experiment)
-    return training
-
-
-def crafting_copies(training: Training) -> dict[str, CraftingCopy]:
-    """The copies of the peers that attacks search on, and of those that a strategy's objectives call."""
-    split, peers = training.data.train, training.experiment.peers
-    called = [name for name, peer in peers.items() if peer.attacks]
-    called += [other for others in training.needs.craft.values() for other in others]
-    few = torch.arange(min(8, len(split.labels)))
-    (probe,) = batches(split, few, len(few), device=training.device)
-    dtype = precision_type(training.precision)
-    copies = {
-        name: crafting_copy(training.learners[name].module, probe.images, dtype)
-        for name in dict.fromkeys(called)
-        if peers[name].frozen or peers[name].attack_mode == "eval"
-    }
-    found = {name: copy for name, copy in copies.items() if copy is not None}
-    wanted = training.experiment.compile
-    if found and (wanted == "on" or (wanted == "auto" and training.device.type == "cuda")):
-        log.info("the first step compiles what attacks search on and may take minutes (not with compile = 'off')")
-        for copy in found.values():
-            copy.compile(training.experiment.batch_size)
-    return found
-
-
-def _share_starts(learners: dict[str, Learner], needs: Needs) -> None:
-    """A mixed peer and its members start from the weights of the first member, unless they were given some."""
-    for mixed, mix in needs.mix.items():
-        first, *others = mix.members
-        for name in dict.fromkeys((mixed, *others)):
-            learner = learners[name]
-            if name == first or learner.peer.weights is not None:
-                continue
-            for module in (learner.module, learner.ema_module):
-                if module is not None:
-                    module.load_state_dict(learners[first].module.state_dict())
 
 
 def canonical(training: Training, peer: str) -> tuple[str, ...]:
