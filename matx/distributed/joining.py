@@ -115,10 +115,12 @@ class _Meeting:
             self.store.set(f"{what}/{self.world.rank}", sentence)
 
     def wait_for_all(self, what: str) -> None:
-        """Go on when every rank has left this word, or when the store is gone."""
-        end, keys = time.monotonic() + self.timeout, [f"{what}/{rank}" for rank in range(self.world.size)]
+        """Go on when every rank has left this word, when one has failed, or when the store is gone."""
+        ranks, end = range(self.world.size), time.monotonic() + self.timeout
         with suppress(RuntimeError):
-            while time.monotonic() < end and not self.store.check(keys):
+            while time.monotonic() < end and not self.store.check([f"{what}/{rank}" for rank in ranks]):
+                if any(self.store.check([f"failed/{rank}"]) for rank in ranks):
+                    return
                 time.sleep(0.02)
 
     def who_is_lost(self) -> str:
