@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ class Board:
         self._purge = steps + 1 if steps else None
         self._writers: dict[str, SummaryWriter] = {}
         self._off = False
+        self._hook = threading.excepthook
 
     def scalars(self, group: str, values: Values, step: int) -> None:
         """A card a term, a line a peer."""
@@ -71,6 +73,8 @@ class Board:
         """Close every file."""
         for owner in list(self._writers):
             self._do(owner, lambda w: w.close())
+        if self._writers:
+            threading.excepthook = self._hook
         self._writers.clear()
 
     def _do(self, owner: str, write: Callable[[SummaryWriter], object]) -> None:
@@ -92,9 +96,22 @@ class Board:
         if owner not in self._writers:
             from torch.utils.tensorboard import SummaryWriter
 
+            if not self._writers:
+                self._hook = threading.excepthook
+                threading.excepthook = _without_tensorboard(self._hook)
             home = self._folder / _folder_name(owner) if owner else self._folder
             self._writers[owner] = SummaryWriter(str(home), purge_step=self._purge)
         return self._writers[owner]
+
+
+def _without_tensorboard(hook: Callable[[threading.ExceptHookArgs], object]) -> Callable[..., None]:
+    """The hook, but not for TensorBoard's threads: what one fails of is raised again by whoever writes to it next."""
+
+    def report(failed: threading.ExceptHookArgs) -> None:
+        if not type(failed.thread).__module__.startswith("tensorboard"):
+            hook(failed)
+
+    return report
 
 
 def _folder_name(peer: str) -> str:

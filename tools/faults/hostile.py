@@ -152,7 +152,7 @@ def _picture(part: str, damage: Callable[[Path], None], folder: Path) -> Sequenc
                 noise = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
                 Image.fromarray(noise).save(folder / "images" / split / name / f"{number:02d}.png")
     damage(folder / "images" / part / "bee" / "01.png")
-    return [_on_images("run"), _on_images("check")]
+    return [_on_images("run"), (*_on_images("check"), "--data")]
 
 
 def _on_npz(verb: str) -> Words:
