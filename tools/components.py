@@ -1,4 +1,4 @@
-"""Write docs/components.md and docs/recipes.md from the registries and the packaged recipes.
+"""Write docs/components.md, docs/recipes.md and README.md's table of registries, from these and the packaged recipes.
 
     python tools/components.py [--check]
 
@@ -19,6 +19,7 @@ from matx.config import NOUNS, describe, find_recipe, packaged_recipes
 from matx.registration import REGISTRIES
 
 ROOT = Path(__file__).resolve().parents[1]
+MARK, END = "<!-- registries: written by tools/components.py -->\n", "<!-- end registries -->\n"
 WRITTEN = "Written by `python tools/components.py`; change the {source}, not this file.\n"
 
 
@@ -36,7 +37,21 @@ def main() -> int:
 
 def pages() -> dict[Path, str]:
     """{file: what it should hold}."""
-    return {ROOT / "docs" / "components.md": components(), ROOT / "docs" / "recipes.md": recipes()}
+    found = {ROOT / "docs" / "components.md": components(), ROOT / "docs" / "recipes.md": recipes()}
+    readme = ROOT / "README.md"
+    return {**found, readme: with_registries(readme.read_text(encoding="utf-8"))} if readme.is_file() else found
+
+
+def with_registries(text: str) -> str:
+    """A text with the table of what the registries hold between its marks."""
+    rows = ["| kind | built in | |", "|---|---|---|"]
+    for kind in REGISTRIES:
+        names = built_in(kind)
+        rows.append(f"| {kind} | {len(names)} | {', '.join(f'`{name}`' for name in names)} |")
+    start, mark, rest = text.partition(MARK)
+    if not mark:
+        raise SystemExit(f"README.md: holds no line {MARK!r}")
+    return start + mark + "\n".join(rows) + "\n\n" + rest[rest.index(END) :]
 
 
 def components() -> str:

@@ -263,5 +263,5 @@ def test_what_follows_from_a_plug_in_that_is_not_loaded_is_not_said(write: Write
     top = write(
         "top.gin", "import nosuchplugin\nPeer.attacks = [@attacks.its_attack()]\nattacks.its_attack.steps = 3\n"
     )
-    found = only(top)
+    found = only([top])
     assert found.startswith("top.gin:1: plug-in 'nosuchplugin' does not import"), f"its names are blamed, too: {found}"
