@@ -32,7 +32,14 @@ __all__ = [
 
 
 class Split(Protocol):
-    """An indexable source of images with labels."""
+    """An indexable source of images with labels.
+
+    >>> import torch, matx
+    >>> def first(split: matx.Split) -> torch.Tensor:
+    ...     return split.read(torch.tensor([0]))
+    >>> first(matx.MemorySplit.of(torch.rand(20, 1, 8, 8), torch.arange(20))).shape
+    torch.Size([1, 1, 8, 8])
+    """
 
     @property
     def labels(self) -> Tensor:
@@ -55,7 +62,13 @@ class Split(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class MemorySplit:
-    """Images and labels in memory; uint8 (N, C, H, W) or fp32 in [0,1]."""
+    """Images and labels in memory; uint8 (N, C, H, W) or fp32 in [0,1].
+
+    >>> import torch, matx
+    >>> split = matx.MemorySplit.of(torch.rand(20, 1, 8, 8), torch.arange(20) % 10)
+    >>> split.read(torch.tensor([3, 4])).shape, split.labels[3]
+    (torch.Size([2, 1, 8, 8]), tensor(3))
+    """
 
     images: Tensor
     labels: Tensor
@@ -111,6 +124,15 @@ class Data:
 
     `open_test` is called by evaluation, and before a run to see that every image can be read: training and tuning
     never open the test split.
+
+    >>> import torch, matx
+    >>> split = matx.MemorySplit.of(torch.rand(20, 1, 8, 8), torch.arange(20) % 10)
+    >>> data = matx.Data(
+    ...     name="mine", train=split, open_test=lambda: split, image_shape=(1, 8, 8), num_classes=10,
+    ...     class_names=tuple("0123456789"), mean=(0.5,), std=(0.25,),
+    ... )
+    >>> len(data.test.labels)
+    20
     """
 
     name: str

@@ -26,7 +26,15 @@ __all__ = [
 
 
 class MatxError(Exception):
-    """Base of every error that matx raises on purpose; the CLI prints it without a traceback and exits with 2."""
+    """Base of every error that matx raises on purpose; the CLI prints it without a traceback and exits with 2.
+
+    >>> import matx
+    >>> try:
+    ...     matx.ThreatModel(norm="linf", eps=8)
+    ... except matx.MatxError as error:
+    ...     print(error)
+    ThreatModel.eps: got 8 in linf, allowed: at most 1, for pixels lie in [0,1]; did you mean '8/255'?
+    """
 
 
 class OptionError(MatxError, ValueError):

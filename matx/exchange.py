@@ -34,7 +34,12 @@ class Crafted:
 
 @dataclass(frozen=True, kw_only=True)
 class PeerInfo:
-    """What a strategy may know of a declared peer before training."""
+    """What a strategy may know of a declared peer before training.
+
+    >>> import matx
+    >>> matx.PeerInfo(name="a", views=1).own_source, matx.PeerInfo(name="b").own_source
+    ('a', 'clean')
+    """
 
     name: str
     threats: tuple[ThreatModel, ...] = ()
@@ -56,7 +61,12 @@ class PeerInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Weights that are made from others' weights: sum_m share_m w_m over the members, all as they are at that time."""
+    """Weights that are made from others' weights: sum_m share_m w_m over the members, all as they are at that time.
+
+    >>> import matx
+    >>> matx.Mix(members={"a": 0.5, "b": 0.5}).every
+    1
+    """
 
     members: Mapping[str, float]
     """{peer: share}; shares are 0 or more and sum to 1."""
@@ -66,7 +76,13 @@ class Mix:
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """The forwards that a strategy needs, as plain data. A source is a peer's name (its examples) or CLEAN."""
+    """The forwards that a strategy needs, as plain data. A source is a peer's name (its examples) or CLEAN.
+
+    >>> import matx
+    >>> needs = matx.Needs(train={"a": ("a",), "b": ("b",)}, teach=frozenset({("a", "b")}))
+    >>> needs.train["a"], ("a", "b") in needs.teach
+    (('a',), True)
+    """
 
     train: Mapping[str, tuple[str, ...]]
     """{peer: sources}: forwards with gradient, in train mode; every peer that is neither frozen nor only mixed."""
@@ -87,7 +103,13 @@ class Needs:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PeerLoss:
-    """One peer's loss: a scalar to descend on, its parts for the log, and the strategy's new state if it has one."""
+    """One peer's loss: a scalar to descend on, its parts for the log, and the strategy's new state if it has one.
+
+    >>> import torch, matx
+    >>> loss = matx.PeerLoss.of(label=torch.tensor(1.0), distillation=torch.tensor(0.5))
+    >>> float(loss.total), sorted(loss.terms)
+    (1.5, ['distillation', 'label'])
+    """
 
     total: Tensor
     terms: Mapping[str, Tensor] = field(default_factory=dict)
@@ -105,6 +127,15 @@ class Exchange:
     """The read-only table that a strategy's loss reads. Reading what was not declared is an ExchangeError.
 
     Every entry is (views, N, classes) fp32; CLEAN has one view. Entries broadcast over views.
+
+    >>> import torch, matx
+    >>> logits = {("a", "clean"): torch.zeros(1, 4, 10)}
+    >>> table = matx.Exchange(
+    ...     labels=torch.arange(4), num_classes=10, epoch=0, step=0, progress=0.0,
+    ...     peers=(matx.PeerInfo(name="a"),), train=logits,
+    ... )
+    >>> table.logits("a", matx.CLEAN).shape
+    torch.Size([1, 4, 10])
     """
 
     labels: Tensor

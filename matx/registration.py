@@ -37,6 +37,14 @@ class Registry(Generic[T]):
 
     A component is a dataclass; anything else is refused. A name has one owner. The same module and qualified name may
     register again, as a notebook cell does. Reading it finds the installed plug-ins, the built-ins among them.
+
+    >>> import matx
+    >>> "pgd" in matx.attacks, "cosine" in matx.schedules, "mat" in matx.strategies, "tiny" in matx.architectures
+    (True, True, True, True)
+    >>> sorted(matx.unions)[:2]
+    ['adaptive', 'average']
+    >>> matx.attacks["pgd"](threat=matx.ThreatModel(norm="linf", eps="8/255")).threat.key
+    'linf:8/255'
     """
 
     kind: str

@@ -37,6 +37,11 @@ class ThreatModel:
     `eps` is a number or an exact fraction such as `'8/255'`. It is kept as written; `radius` is its value, and two
     threat models are equal when norm and exact value are ('8/255' equals '16/510'). Over 1 it is refused in linf: that
     would be the whole box, and is mostly a forgotten '/255'.
+
+    >>> import matx
+    >>> threat = matx.ThreatModel(norm="linf", eps="8/255")
+    >>> threat.key, round(threat.radius, 4), threat == matx.ThreatModel.parse("linf:16/510")
+    ('linf:8/255', 0.0314, True)
     """
 
     norm: Norm

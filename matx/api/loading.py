@@ -27,7 +27,13 @@ __all__ = ["LoadedRun", "load"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedRun:
-    """A run folder, or an export of one, opened for reading."""
+    """A run folder, or an export of one, opened for reading.
+
+    >>> import matx
+    >>> zoo = matx.load("zoo:mat_union")
+    >>> zoo.peers, zoo.experiment.epochs
+    (('linf', 'l2', 'l1', 'generalist'), 40)
+    """
 
     name: str
     path: Path

@@ -56,7 +56,16 @@ __all__ = [
 @declare
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """A classifier as declared: what it is, what attacks it, how it learns."""
+    """A classifier as declared: what it is, what attacks it, how it learns.
+
+    >>> import matx
+    >>> attack = matx.attacks["pgd"](threat=matx.ThreatModel(norm="linf", eps="8/255"), steps=10)
+    >>> peer = matx.Peer(
+    ...     architecture=matx.architectures["tiny"](), attacks=[attack], optimizer=matx.optimizers["sgd"](lr=0.1)
+    ... )
+    >>> peer.attacks[0].threat.key
+    'linf:8/255'
+    """
 
     architecture: Architecture
     attacks: Sequence[Attack] = ()
@@ -106,7 +115,13 @@ class Peer:
 @declare
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How peers are scored. Attacks of one threat model count together: a sample is robust only if all fail."""
+    """How peers are scored. Attacks of one threat model count together: a sample is robust only if all fail.
+
+    >>> import matx
+    >>> attack = matx.attacks["pgd"](threat=matx.ThreatModel(norm="l2", eps=0.5), steps=20)
+    >>> matx.Evaluation(attacks=[attack], validation_attacks=[attack], images=100).images
+    100
+    """
 
     attacks: Sequence[Attack] = ()
     """The reporting suite, run on the test split after training."""
@@ -146,7 +161,20 @@ class Evaluation:
 @declare
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One experiment: peers on a dataset, the strategy by which they teach each other, and how they are scored."""
+    """One experiment: peers on a dataset, the strategy by which they teach each other, and how they are scored.
+
+    >>> import matx
+    >>> attack = matx.attacks["pgd"](threat=matx.ThreatModel(norm="linf", eps=0.1), steps=3)
+    >>> peer = matx.Peer(
+    ...     architecture=matx.architectures["tiny"](), attacks=[attack], optimizer=matx.optimizers["sgd"](lr=0.1)
+    ... )
+    >>> experiment = matx.Experiment(
+    ...     dataset=matx.datasets["digits"](), peers={"a": peer, "b": peer}, strategy=matx.strategies["independent"](),
+    ...     evaluation=matx.Evaluation(attacks=[attack], validation_attacks=[attack]), epochs=1, batch_size=50,
+    ... )
+    >>> list(experiment.peers)
+    ['a', 'b']
+    """
 
     dataset: Dataset
     peers: Mapping[str, Peer]

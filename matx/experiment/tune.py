@@ -74,6 +74,11 @@ class Tune:
     `space`: {NAME: range}, NAME being a setting as in `-s NAME=VALUE`, and range one of `('float', low, high)`,
     `('float', low, high, step)`, `('log', low, high)`, `('int', low, high)`, `('int', low, high, step)`,
     `('categorical', [values])`. A kind alone, as in `('float',)`, takes the ends or choices that the option declares.
+
+    >>> import matx
+    >>> tune = matx.Tune(space={"strategies.mat.alpha": ("float", 0.0, 1.0)})
+    >>> tune.axes[0].declared()
+    '0 to 1'
     """
 
     space: Mapping[str, Sequence[Any]] = field(default_factory=dict)

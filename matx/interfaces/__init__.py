@@ -180,7 +180,12 @@ class PerturbationUnion(Stateful, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Neutral:
-    """Settings under which a strategy equals another one: `strategy(**settings) == equals(**others)`."""
+    """Settings under which a strategy equals another one: `strategy(**settings) == equals(**others)`.
+
+    >>> import matx
+    >>> matx.Neutral(settings={"alpha": 0.0}, equals="independent").equals
+    'independent'
+    """
 
     settings: Mapping[str, Any]
     equals: str

@@ -63,7 +63,17 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LogitObjective:
-    """loss(model(images), **tensors): an objective of one model's logits; `tensors` hold one row a sample."""
+    """loss(model(images), **tensors): an objective of one model's logits; `tensors` hold one row a sample.
+
+    >>> import torch, matx
+    >>> model = torch.nn.Flatten()
+    >>> objective = matx.LogitObjective(
+    ...     lambda images: model(images), lambda logits, target: -(logits - target).abs().sum(1),
+    ...     {"target": torch.zeros(2, 4)},
+    ... )
+    >>> objective(torch.ones(2, 1, 2, 2))
+    tensor([-4., -4.])
+    """
 
     model: Model
     loss: Callable[..., Tensor]
@@ -96,6 +106,13 @@ class FreeObjective:
 
     `tensors` hold one row a sample. A model that the function calls but `models` does not name is never replaced by
     the network itself where examples are judged.
+
+    >>> import torch, matx
+    >>> objective = matx.FreeObjective(
+    ...     lambda images, target: (images - target).flatten(1).sum(1), {"target": torch.ones(2, 1, 2, 2)}
+    ... )
+    >>> objective(torch.ones(2, 1, 2, 2))
+    tensor([0., 0.])
     """
 
     function: Callable[..., Tensor]
@@ -137,6 +154,17 @@ class AttackInput:
 
     An ascent reads values and gradients from `model`. What compares finished examples (of restarts, of attacks, of
     other peers) or counts broken ones asks `judge`, or goes on with `judged()`.
+
+    >>> import torch, matx
+    >>> from matx.randomness import SampleGenerator
+    >>> images, labels = torch.rand(2, 1, 8, 8), torch.tensor([0, 1])
+    >>> given = matx.AttackInput(
+    ...     model=torch.nn.Flatten(), images=images, labels=labels, progress=1.0,
+    ...     generator=SampleGenerator(0, torch.arange(2)),
+    ... )
+    >>> attack = matx.attacks["fgsm"](threat=matx.ThreatModel(norm="linf", eps=0.1))
+    >>> bool((attack(given) - images).abs().max() <= 0.1 + 1e-6)
+    True
     """
 
     model: Model

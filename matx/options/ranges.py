@@ -22,6 +22,19 @@ class Range:
     Nor does what is too large for the 32-bit numbers that networks calculate with.
 
     `open` names the ends that are excluded themselves.
+
+    >>> from dataclasses import dataclass
+    >>> from typing import Annotated
+    >>> import matx
+    >>> @matx.schedules.register("flat_example")
+    ... @dataclass(frozen=True, kw_only=True)
+    ... class Flat:
+    ...     level: Annotated[float, matx.Range(0, 1)] = 1.0
+    >>> Flat(level=2.0)
+    Traceback (most recent call last):
+    ...
+    matx.errors.OptionError: schedules.flat_example.level: got 2.0, allowed: 0 to 1
+    >>> _ = matx.schedules.components.pop("flat_example")
     """
 
     low: float = -math.inf
