@@ -30,6 +30,8 @@ def write_outcome(
         for (metric, column), heading in names.items()
         if (mean := mean_of(scores, found.scored, metric, column)) is not None
     }
+    for name, mean in means.items():  # a row of hparams shows the run's own values
+        board.scalar(name, mean, step)
     board.outcome(dict(_row(resolved)), means)
     for key, (head, rows) in _transfers(illustrations):
         board.table(f"transfer/{key}", head, rows, step)

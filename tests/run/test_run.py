@@ -88,7 +88,9 @@ def test_tensorboard_has_a_line_a_peer_on_one_card(straight: RunFolder) -> None:
     one, two = (set(_events(straight.tensorboard / peer).Tags()["scalars"]) for peer in ("one", "two"))
     assert {"epoch/loss", "validation/union", "lr", "test/clean", "test/union"} <= one & two, "peers share their cards"
     events = _events(straight.tensorboard)
-    assert {"validation/score", "time/images_per_second"} <= set(events.Tags()["scalars"]), "the run has its own"
+    own = {"validation/score", "time/images_per_second", "test/clean", "test/union"}
+    assert own <= set(events.Tags()["scalars"]), "the run has its own, and the means that its row of hparams shows"
+    assert "_hparams_/session_start_info" in events.summary_metadata, "the run is a row of hparams"
     assert any("config" in tag for tag in events.Tags()["tensors"]), "the configuration is there as text"
     assert any("transfer/linf_0.1" in tag for tag in events.Tags()["tensors"]), "who is fooled by whom, as a table"
     found = read_results(straight.path)
