@@ -31,7 +31,6 @@ class Board:
         self._purge = steps + 1 if steps else None
         self._writers: dict[str, SummaryWriter] = {}
         self._off = False
-        self._hook = threading.excepthook
 
     def scalars(self, group: str, values: Values, step: int) -> None:
         """A card a term, a line a peer."""
@@ -74,7 +73,7 @@ class Board:
         for owner in list(self._writers):
             self._do(owner, lambda w: w.close())
         if self._writers:
-            threading.excepthook = self._hook
+            _QUIET.remove(id(self))
         self._writers.clear()
 
     def _do(self, owner: str, write: Callable[[SummaryWriter], object]) -> None:
@@ -97,11 +96,34 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
 
             if not self._writers:
-                self._hook = threading.excepthook
-                threading.excepthook = _without_tensorboard(self._hook)
+                _QUIET.add(id(self))
             home = self._folder / _folder_name(owner) if owner else self._folder
             self._writers[owner] = SummaryWriter(str(home), purge_step=self._purge)
         return self._writers[owner]
+
+
+class _Quiet:
+    """Keeps failures of TensorBoard's threads off the terminal while any board is open, whichever closes first."""
+
+    def __init__(self) -> None:
+        self._boards: set[int] = set()
+        self._before = threading.excepthook
+
+    def add(self, board: int) -> None:
+        """A board has opened."""
+        if not self._boards:
+            self._before = threading.excepthook
+            threading.excepthook = _without_tensorboard(self._before)
+        self._boards.add(board)
+
+    def remove(self, board: int) -> None:
+        """A board has closed."""
+        self._boards.discard(board)
+        if not self._boards:
+            threading.excepthook = self._before
+
+
+_QUIET = _Quiet()
 
 
 def _without_tensorboard(hook: Callable[[threading.ExceptHookArgs], object]) -> Callable[..., None]:

@@ -30,3 +30,12 @@ def test_a_folder_that_is_gone_switches_the_board_off(
     assert "TensorBoard is switched off, and the run goes on" in caplog.text, "nobody is told"
     assert "Traceback" not in capsys.readouterr().err, "the thread's traceback is on the terminal"
     assert threading.excepthook is before, "other threads' failures are not shown as before"
+
+
+def test_boards_that_take_turns_leave_the_hook_as_it_was(tmp_path: Path) -> None:
+    before, boards = threading.excepthook, [Board(tmp_path / name) for name in ("first", "second")]
+    for board in boards:
+        board.scalar("a", 1.0, 1)
+    for board in boards:  # the first opened is the first closed
+        board.close()
+    assert threading.excepthook is before, "other threads' failures are not shown as before"
