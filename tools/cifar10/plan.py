@@ -18,6 +18,8 @@ from matx.config import Loaded, load_experiment
 from matx.engine import fit, start
 from matx.run import dry_run
 
+from . import gate
+
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = Path(__file__).with_name("recipes")
 COSTS = ROOT / "docs" / "results" / "cifar10_costs.json"
@@ -127,5 +129,5 @@ def page() -> str:
         together += every
         own = {**costs, "mat_frozen": {"passes": costs["at"]["passes"] + 1}}[row.method]["passes"] * row.times
         lines.append(f"| {row.what} | {own:.0f} | {row.runs} | {one:.2f} | {every:.1f} | {together:.1f} |")
-    lines += ["", "Unions of norms at 16x16 pixels have no recipes yet and are not planned here."]
+    lines += ["", "Unions of norms at 16x16 pixels have no recipes yet and are not planned here.", "", *gate.lines()]
     return "\n".join([*lines, ""])
