@@ -134,7 +134,7 @@ CASES = [
         Case(
             section="Damaged files",
             fault=f"one bit of `{name}` flipped, then read",
-            short=40,
+            short=12,
             long=200,
             attempt=partial(_read, name, flipped),
         )

@@ -132,7 +132,7 @@ CASES = [
         attempt=_before_a_change,
     ),
     Case(
-        section=_SECTION, fault="`matx eval`, at one to three random moments", short=1, long=20, attempt=_eval_at_random
+        section=_SECTION, fault="`matx eval`, at one to three random moments", short=0, long=20, attempt=_eval_at_random
     ),
     Case(
         section=_SECTION,
