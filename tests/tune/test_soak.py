@@ -116,14 +116,15 @@ def check_nothing_lost_and_nothing_doubled(study: StudyProcesses, kills: int) ->
     assert max(done.values()) == 1, "no trial was trained twice"
 
 
-def test_200_trials_4_processes_and_3_kills_on_postgresql(postgres: str, tmp_path: Path) -> None:
-    study = StudyProcesses(postgres, 200, tmp_path / "log")
+@pytest.mark.parametrize("total", [80, pytest.param(200, marks=pytest.mark.slow)])
+def test_four_processes_and_three_kills_on_postgresql(postgres: str, tmp_path: Path, total: int) -> None:
+    study = StudyProcesses(postgres, total, tmp_path / "log")
     processes = [study.start(), study.start(host="elsewhere"), study.start(), study.start()]
-    study.wait_for(20, processes)
+    study.wait_for(total // 10, processes)
     kill(processes[0])  # its trial is seen to be lost at once: the process is gone from this machine
-    study.wait_for(60, processes)
+    study.wait_for(3 * total // 10, processes)
     kill(processes[1])  # as if on another machine: its lease does not change
-    study.wait_for(100, processes)
+    study.wait_for(total // 2, processes)
     study.kill_a_worker(processes)  # its process notices and goes on
     assert [process.wait(timeout=300) for process in processes[2:]] == [0, 0], "the others work to the end"
     check_nothing_lost_and_nothing_doubled(study, kills=3)
