@@ -74,7 +74,7 @@ def _by_radius(found: Illustrations) -> Iterator[Figure]:
 
 def _transfers(found: Illustrations) -> Iterator[Figure]:
     for at, key in enumerate(found.threats):
-        right = (found.answers[:, :, at] == found.labels).mean(-1)
+        right = found.transfer[:, :, at]
         rows = [
             {"column": asked, "row": source, "value": round(100 * float(right[column, row]), 2)}
             for row, source in enumerate(found.models)

@@ -62,6 +62,12 @@ class Illustrations:
     right: Array
     """(R, T, factors) int64: of the N images, how many are right at that radius and every smaller one."""
 
+    @property
+    def transfer(self) -> Array:
+        """(M asked, M crafted on, T) float64: the share of the examples that the asked model gets right."""
+        found: Array = (self.answers == self.labels).mean(-1)
+        return found
+
 
 _ARRAYS = ("labels", "images", "examples", "clean", "answers", "clean_confidence", "confidence", "slices", "right")
 _ABOUT = tuple(entry.name for entry in fields(Illustrations) if entry.name not in _ARRAYS)

@@ -51,7 +51,7 @@ def _transfers(found: Illustrations | None) -> Iterator[tuple[str, tuple[list[st
     """{threat key: a table of how many of the examples of a row's model the column's model gets right}."""
     for at, key in enumerate(() if found is None else found.threats):
         assert found is not None
-        right = (found.answers[:, :, at] == found.labels).mean(-1)
+        right = found.transfer[:, :, at]
         rows = [
             [source, *(f"{100 * float(right[asked, row]):.1f} %" for asked in range(len(found.models)))]
             for row, source in enumerate(found.models)
