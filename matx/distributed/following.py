@@ -14,8 +14,7 @@ from typing import Any, BinaryIO
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch's stubs omit it
 
 from matx.distributed.collectives import SINGLE, World
-from matx.distributed.joining import joined
-from matx.errors import OptionError
+from matx.distributed.joining import joined, refuse_within_torchrun
 
 __all__ = ["followed"]
 
@@ -33,8 +32,7 @@ def followed(processes: int, device: str, work: Callable[[World, Any], None], ta
     if processes == 1:
         yield SINGLE
         return
-    if "WORLD_SIZE" in os.environ:
-        raise OptionError("--processes: got it in a process that torchrun has started, allowed: one of the two")
+    refuse_within_torchrun()
     store = TCPStore(_HOST, 0, is_master=True, wait_for_workers=False)
     started = [_started(_environment(rank, processes, store.port), device) for rank in range(1, processes)]
     own = _environment(0, processes, store.port)

@@ -21,7 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 from matx.distributed.collectives import SINGLE, World
 from matx.errors import LostProcessError, OptionError, RunError
 
-__all__ = ["LAUNCHED", "again", "device_of_process", "joined"]
+__all__ = ["LAUNCHED", "again", "device_of_process", "joined", "refuse_within_torchrun"]
 
 LAUNCHED = "MATX_LAUNCHED"
 """The environment variable with the file that tells `launch` how to continue."""
@@ -46,6 +46,12 @@ def again(command: str) -> str:
     if os.environ["RANK"] == "0":
         Path(os.environ[LAUNCHED]).write_text(f"continue with: {found}", encoding="utf-8")
     return found
+
+
+def refuse_within_torchrun() -> None:
+    """OptionError in a process that torchrun has started, which cannot start others."""
+    if "WORLD_SIZE" in os.environ:
+        raise OptionError("--processes: got it in a process that torchrun has started, allowed: one of the two")
 
 
 def device_of_process(name: str) -> str:

@@ -13,7 +13,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from matx.distributed.joining import LAUNCHED
+from matx.distributed.joining import LAUNCHED, refuse_within_torchrun
 from matx.errors import LostProcessError, OptionError
 
 __all__ = ["launch"]
@@ -28,8 +28,7 @@ def launch(processes: int, command: Sequence[str]) -> int:
     """
     if processes < 1:
         raise OptionError(f"--processes: got {processes}, allowed: 1 or more")
-    if "WORLD_SIZE" in os.environ:
-        raise OptionError("--processes: got it in a process that torchrun has started, allowed: one of the two")
+    refuse_within_torchrun()
     for name in ("torch.distributed.elastic", "torch.distributed.launcher"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     with tempfile.TemporaryDirectory(prefix="matx-") as folder:
