@@ -44,6 +44,7 @@ def test_a_recipe_is_sound(method: str, tmp_path: Path) -> None:
     data = experiment.dataset()
     assert len(data.train.labels) == 2_000, "the training images are read"
     assert [experiment.evaluation.due(epoch, 50) for epoch in (23, 24, 50)] == [False, True, True], "validated epochs"
+    assert sum(experiment.evaluation.due(epoch, plan.EPOCHS) for epoch in range(1, 51)) == plan.VALIDATED, "the plan's"
 
 
 def test_the_plan_is_up_to_date() -> None:

@@ -18,7 +18,7 @@ from matx.config import Loaded, load_experiment
 from matx.engine import fit, start
 from matx.run import dry_run
 
-from . import gate
+from . import gate, parts
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = Path(__file__).with_name("recipes")
@@ -30,6 +30,8 @@ TRIALS, SEEDS = 6, 5
 ROBUST = 0.35
 """The share of images taken to withstand an attack to its end: the gate's best validation, and a little more."""
 PGD_IMAGES, APGD_IMAGES = 2_000, 1_000
+EPOCHS, VALIDATED = 50, 27
+"""Of every recipe: epochs, and those of them that end in a validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ ROWS = (
 
 
 def loaded(method: str, data: Path) -> Loaded:
-    """A recipe on these images; a frozen peer is one that is trained nowhere here, so it counts as `mat` without it."""
+    """A recipe on these images."""
     bindings = [f"datasets.npz.path={str(data)!r}"]
     return load_experiment([RECIPES / f"{method}.gin"], bindings, own=True)
 
@@ -97,12 +99,17 @@ def attacked(images: int, steps: int, restarts: int = 1) -> float:
     return images * (1 + ROBUST * 2 * steps * restarts)
 
 
+def passes(row: Row, costs: Mapping[str, Mapping[str, float]]) -> float:
+    """Of a row's training, by an image; the frozen peer of `mat_frozen` adds one forward to those of `at`."""
+    own = costs["at"]["passes"] + 1 if row.method == "mat_frozen" else costs[row.method]["passes"]
+    return own * row.times
+
+
 def hours(row: Row, costs: Mapping[str, Mapping[str, float]], passes_a_second: float) -> tuple[float, float]:
     """(of one run, of all)."""
-    own = {**costs, "mat_frozen": {"passes": costs["at"]["passes"] + 1}}[row.method]["passes"]
     peers = 2 if row.method == "mat" else 1
-    training = 2_000 * 50 * own * row.times
-    validation = peers * 27 * attacked(1_000, 10)
+    training = parts.SIZE * EPOCHS * passes(row, costs)
+    validation = peers * VALIDATED * attacked(1_000, 10)
     test = peers * 2 * (attacked(PGD_IMAGES, 100) + attacked(APGD_IMAGES, 100, 1 + 9)) if row.tested else 0.0
     one = (training + validation + test) / passes_a_second / 3600
     return one, row.runs * one
@@ -127,7 +134,8 @@ def page() -> str:
     for row in ROWS:
         one, every = hours(row, costs, speed)
         together += every
-        own = {**costs, "mat_frozen": {"passes": costs["at"]["passes"] + 1}}[row.method]["passes"] * row.times
-        lines.append(f"| {row.what} | {own:.0f} | {row.runs} | {one:.2f} | {every:.1f} | {together:.1f} |")
+        lines.append(
+            f"| {row.what} | {passes(row, costs):.0f} | {row.runs} | {one:.2f} | {every:.1f} | {together:.1f} |"
+        )
     lines += ["", "Unions of norms at 16x16 pixels have no recipes yet and are not planned here.", "", *gate.lines()]
     return "\n".join([*lines, ""])
