@@ -75,13 +75,16 @@ def mean_objective(values: Sequence[float], tune: Tune) -> float:
 
 
 def best_trial(trials: Sequence[FrozenTrial], tune: Tune) -> FrozenTrial:
-    """The complete trial of the highest mean objective; RunError with the reasons where no trial is complete."""
+    """The complete trial of the highest mean objective, of equal ones that of the first slot.
+
+    RunError with the reasons where no trial is complete.
+    """
     over = finished_trials(trials)
     complete = [trial for trial in over if trial.state == TrialState.COMPLETE]
     if not complete:
         reasons = dict.fromkeys(trial.user_attrs["outcome"].get("reason", "") for trial in over)
         raise RunError(f"no trial has a result, so nothing can be compared: {'; '.join(list(reasons)[:3])}")
-    return max(complete, key=lambda trial: (mean_objective(trial.values, tune), -trial.number))
+    return max(complete, key=lambda trial: mean_objective(trial.values, tune))
 
 
 def paired_difference(

@@ -65,7 +65,7 @@ class Ranking:
 def ranking(study: optuna.Study, tune: Tune) -> Ranking:
     """The trials that have a result, the best first."""
     points = _points(finished_trials(study.get_trials(deepcopy=False)), tune)
-    ordered = sorted(points, key=lambda p: (not p.complete, -p.mean_objective if p.complete else 0.0, p.number))
+    ordered = sorted(points, key=lambda p: (not p.complete, -p.mean_objective if p.complete else 0.0))
     head = ["trial", "state", *tune.objectives, *tune.space, "start"]
     rows = [
         [

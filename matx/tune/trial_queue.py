@@ -54,10 +54,11 @@ def counted_trials(trials: Sequence[FrozenTrial], total: int) -> list[FrozenTria
 
 
 def finished_trials(trials: Sequence[FrozenTrial], total: int | None = None) -> list[FrozenTrial]:
-    """The counted trials that are complete, pruned, or failed for a reason; one for each slot at most."""
+    """The counted trials that are complete, pruned, or failed for a reason; at most one a slot, in their order."""
     counted = counted_trials(trials, len(trials) if total is None else total)
     retried = {trial.user_attrs.get("retry_of") for trial in counted}
-    return [t for t in counted if t.state in _FINISHED and not is_lost(t) and t.number not in retried]
+    over = [t for t in counted if t.state in _FINISHED and not is_lost(t) and t.number not in retried]
+    return sorted(over, key=lambda trial: int(trial.user_attrs.get("slot", trial.number)))
 
 
 def is_lost(trial: FrozenTrial) -> bool:

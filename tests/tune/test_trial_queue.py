@@ -12,7 +12,9 @@ from optuna.trial import TrialState
 
 from matx.experiment.tune import Tune
 from matx.tune import trial_queue
+from matx.tune.final import best_trial
 from matx.tune.pruning import pruner
+from matx.tune.report import ranking
 from matx.tune.sampling import distributions, sampler
 from matx.tune.storage import load_or_create, open_storage
 from matx.tune.trial_queue import TrialQueue, counted_trials, finished_trials, slot_of
@@ -98,6 +100,24 @@ def test_a_retry_counts_where_what_it_repeats_counts(tmp_path: Path) -> None:
     assert [trial.number for trial in finished_trials(one.trials(), 1)] == [first.number], (
         "of one slot the retry is no part"
     )
+
+
+def test_of_equal_trials_the_first_slot_is_the_best_also_where_it_was_interrupted(tmp_path: Path) -> None:
+    """A retry has a later number than the trials that began before it; its slot is that of what it repeats."""
+    one = queue_on(tmp_path / "j", 2)
+    recipe, second = one.claim(), one.claim()
+    assert recipe is not None, "two slots are free"
+    assert second is not None, "and both are claimed"
+    assert one.complete(second, [0.5]), "the second slot has its result"
+    one.release()
+    again = one.claim()
+    assert again is not None, "the first is run again"
+    assert one.complete(again, [0.5]), "and ends with an equal result"
+    over = finished_trials(one.trials(), 2)
+    assert [trial.number for trial in over] == [again.number, second.number], "results are in the order of their slots"
+    assert best_trial(one.trials(), AXES).number == again.number, "the interruption changed which trial is the best"
+    rows = ranking(one.study, AXES).rows
+    assert [row[0] for row in rows] == [str(again.number), str(second.number)], "and the order of equal ones"
 
 
 def test_a_retry_that_two_processes_queued_is_run_once(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ CASES = [
         section=_SECTION,
         fault="a new run, a resumed run, an evaluation on a read-only file system",
         short=1,
-        long=3,
+        long=12,
         attempt=_read_only,
     ),
     *(
@@ -169,12 +169,12 @@ CASES = [
             section=_SECTION,
             fault=f"the run folder is {how} while it is trained in",
             short=0,
-            long=5,
+            long=10,
             attempt=partial(_folder_taken, how),
         )
         for how in ("removed", "moved")
     ),
     Case(
-        section=_SECTION, fault="`matx run` with 150 MB more than it begins with", short=1, long=3, attempt=_no_memory
+        section=_SECTION, fault="`matx run` with 150 MB more than it begins with", short=1, long=10, attempt=_no_memory
     ),
 ]

@@ -144,14 +144,16 @@ def _device(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
-def _picture(part: str, damage: Callable[[Path], None], folder: Path) -> Sequence[Words]:
+def _picture(part: str, damage: Callable[[Path], None], number: int, folder: Path) -> Sequence[Words]:
+    """Images of two classes, of which one is damaged: another one for each number, where a split has so many."""
     for split, count in (("train", 20), ("test", 3)):
         for name in ("ant", "bee"):
             (folder / "images" / split / name).mkdir(parents=True)
             for number in range(count):
                 noise = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
                 Image.fromarray(noise).save(folder / "images" / split / name / f"{number:02d}.png")
-    damage(folder / "images" / part / "bee" / "01.png")
+    damaged = sorted((folder / "images" / part).glob("*/*.png"))
+    damage(damaged[number // 2 % len(damaged)])
     return [_on_images("run"), (*_on_images("check"), "--data")]
 
 
@@ -191,6 +193,10 @@ def _tried(prepare: Callable[[Path], Sequence[Words]], refused: bool, bench: Ben
     return found
 
 
+def _tried_picture(part: str, damage: Callable[[Path], None], bench: Bench, folder: Path, number: int) -> Found:
+    return _tried(partial(_picture, part, damage, number), True, bench, folder, number)
+
+
 _LINKS = ("lock", "log.txt", "metrics.jsonl", "timing.json")
 _PREPARED: dict[str, tuple[Callable[[Path], Sequence[Words]], int]] = {
     "an `import` line in a run folder's config.gin": (_import_line, 5),
@@ -224,7 +230,7 @@ CASES = [
             section="Folders, weights and data of somebody else",
             fault=what,
             short=what in _IN_SHORT,
-            long=commands,
+            long=max(5, commands),
             attempt=partial(_tried, prepare, True),
         )
         for what, (prepare, commands) in _PREPARED.items()
@@ -233,7 +239,7 @@ CASES = [
         section="Folders, weights and data of somebody else",
         fault="a repository around the run whose `core.fsmonitor` is a program",
         short=0,
-        long=1,
+        long=5,
         attempt=partial(_tried, _repository, False),
     ),
     *(
@@ -241,8 +247,8 @@ CASES = [
             section="Folders, weights and data of somebody else",
             fault=f"{what} among the {part} images",
             short=part == "test" and damage in (_postscript, _fifo),
-            long=2,
-            attempt=partial(_tried, partial(_picture, part, damage), True),
+            long=6,
+            attempt=partial(_tried_picture, part, damage),
         )
         for what, damage in _PICTURES.items()
         for part in ("train", "test")

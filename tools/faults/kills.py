@@ -128,7 +128,7 @@ CASES = [
         section=_SECTION,
         fault="`matx run`, just before it opens, renames, links or removes a file (each of them in turn)",
         short=1,
-        long=100,
+        long=134,
         attempt=_before_a_change,
     ),
     Case(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 from .bench import PLUGINS, Bench, different, recipe
@@ -95,7 +96,7 @@ def judged(ended: Ended, seen: str, named: str = r"reaking|peer '\w+'|loss: not 
 
 def _cases(fault: str, ways: Sequence[str], attempt: object, short: int = 0) -> Case:
     assert callable(attempt), "a case is a function"
-    return Case(section=_SECTION, fault=fault, short=short, long=len(ways), attempt=attempt)
+    return Case(section=_SECTION, fault=fault, short=short, long=len(ways) * ceil(6 / len(ways)), attempt=attempt)
 
 
 _LOSSES = ("nan", "inf", "gradient", "vector", "detached", "labels", "raises")

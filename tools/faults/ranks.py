@@ -54,7 +54,7 @@ CASES = [
         section="Several processes",
         fault="one of two processes of a run is killed by SIGKILL at a random moment",
         short=0,
-        long=5,
+        long=10,
         attempt=_killed_rank,
     )
 ]

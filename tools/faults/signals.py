@@ -33,11 +33,12 @@ def _straight(bench: Bench) -> Path:
 
 
 def _stopped_run(phase: str, again: bool, bench: Bench, folder: Path, number: int) -> Found:
-    """Signal number `number` of the list in a phase of `matx run`, and, again, a second one at the next event."""
+    """One of the signals in a phase of `matx run`, each round of them later; again: a second one at the next event."""
     wanted = _straight(bench) / "run"
     (folder / "quick.gin").write_text(recipe("attacks.probe"))
     sent = _SIGNALS[number % len(_SIGNALS)]
-    event, matching, nth = _PHASES[phase]
+    event, matching, first = _PHASES[phase]
+    nth = first + number // len(_SIGNALS)
     triggers = [Trigger(event=event, matching=matching, nth=nth, send=sent)]
     if again:
         triggers.append(Trigger(event=event, matching=matching, nth=nth + 1, send=sent))
@@ -50,7 +51,8 @@ def _stopped_eval(bench: Bench, folder: Path, number: int) -> Found:
     wanted = bench.straight("probe eval", *_EVAL, text=recipe("attacks.probe"), run=straight / "run") / "eval"
     (folder / "run").symlink_to(straight / "run")
     sent = _SIGNALS[number % len(_SIGNALS)]
-    ended = matx(*_EVAL, folder=folder, triggers=[Trigger(event="faults.attack", matching="test", nth=2, send=sent)])
+    sending = Trigger(event="faults.attack", matching="test", nth=2 + number // len(_SIGNALS), send=sent)
+    ended = matx(*_EVAL, folder=folder, triggers=[sending])
     failed = _continued(ended, sent, folder, same=_EVAL)
     return failed or compared(folder / "eval", wanted, Outcome.STOPPED, sent.name, ("results.json", "flags.npz"))
 
@@ -79,7 +81,7 @@ CASES = [
             section="Signals",
             fault=f"SIGTERM, SIGHUP, SIGINT in {phase} of `matx run`",
             short=phase == "a training step",
-            long=3,
+            long=12,
             attempt=partial(_stopped_run, phase, False),
         )
         for phase in _PHASES
@@ -88,8 +90,8 @@ CASES = [
         section="Signals",
         fault="two of them within two training steps of `matx run`",
         short=0,
-        long=3,
+        long=12,
         attempt=partial(_stopped_run, "a training step", True),
     ),
-    Case(section="Signals", fault="SIGTERM, SIGHUP, SIGINT in `matx eval`", short=0, long=3, attempt=_stopped_eval),
+    Case(section="Signals", fault="SIGTERM, SIGHUP, SIGINT in `matx eval`", short=0, long=12, attempt=_stopped_eval),
 ]
