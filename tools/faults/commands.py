@@ -137,8 +137,8 @@ def _become_matx(
     counts = [0] * len(triggers)
     if triggers:
         _watch(triggers, counts, files.with_suffix(".fired"))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a harness in the background may ignore them
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    for asks in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a harness in the background may ignore them
+        signal.signal(asks, signal.default_int_handler if asks is signal.SIGINT else signal.SIG_DFL)
     for number, limit in limits.items():
         resource.setrlimit(number, (limit + _present(number), resource.getrlimit(number)[1]))
     sys.argv = ["matx", *words]
