@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.cifar10 import parts, plan
+from tools.results.cifar10 import parts, plan
 
 LABELS = np.random.default_rng(0).integers(0, 10, 50_000)
 
@@ -48,7 +48,7 @@ def test_a_recipe_is_sound(method: str, tmp_path: Path) -> None:
 
 
 def test_the_plan_is_up_to_date() -> None:
-    assert plan.PAGE.read_text(encoding="utf-8") == plan.page(), "run python -m tools.cifar10 plan"
+    assert plan.PAGE.read_text(encoding="utf-8") == plan.page(), "run python -m tools.results.cifar10 plan"
 
 
 def test_hours_are_passes_over_the_rate() -> None:

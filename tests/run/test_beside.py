@@ -21,7 +21,8 @@ KNOWN = json.loads((recipe_root() / MEASURED).read_text(encoding="utf-8"))
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_recipe_is_as_it_was_measured(name: str) -> None:
     found = measured_for(name, load_experiment([name]).experiment)
-    assert found is not None, f"{name} has other settings than those measured: run tools/embedded_runs.py again"
+    said = f"{name} has other settings than those measured: run python -m tools.results.embedded again"
+    assert found is not None, said
     baseline, method = found.methods
     assert method.recipe == name, "the recipe stands behind its baseline"
     assert load_experiment([baseline.recipe]).experiment is not None, "the baseline is a recipe, too"

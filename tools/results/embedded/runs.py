@@ -1,19 +1,11 @@
-"""The runs behind docs/results.md: settings searched on validation images, then fresh seeds of each method.
-
-    OMP_NUM_THREADS=1 python tools/embedded_runs.py search at mat ...   # a study for each, in studies/
-    OMP_NUM_THREADS=1 python tools/embedded_runs.py seeds at mat ...    # runs and evaluations, in runs/
-
-The same command goes on where it stopped. What a search found is written into the recipes by hand.
-`tools/collect_results.py` gathers both.
-"""
+"""Which runs of the embedded recipes there are, and the commands that make them."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from matx.cli import main as matx
+from .. import commands
 
 TRIALS = 6
 """Of a first study: the recipe as it was, which is one of the corners, and the corners."""
@@ -58,54 +50,39 @@ def settings(method: str, seed: int) -> list[str]:
 
 
 def search(method: str) -> None:
-    """The study of a method: every trial trains as long as the recipe, and is scored on validation images."""
-    study = Path("studies") / method
-    if not (study / "final.json").is_file():
-        recipe, more = f"gin/{method}.gin", settings(method, 0)
-        command("tune", recipe, *more, "--trials", str(TRIALS), "--jobs", "1", "--device", "cpu", "--study", str(study))
+    """The study of a method."""
+    commands.searched(recipe(method), Path("studies") / method, TRIALS, settings(method, 0))
+
+
+def recipe(method: str) -> Path:
+    """The recipe of a method."""
+    return Path("gin") / f"{USUAL[method][0] if method in USUAL else method}.gin"
 
 
 def run(method: str, seed: int, *, second: bool = False) -> Path:
-    """One run, to its report; `second`: of mat's second peer."""
-    path = folder(f"{method}_b" if second else method, seed)
-    if not (path / "report.html").is_file():
-        if path.exists():
-            command("run", "--resume", str(path), "-q")
-        else:
-            recipe = f"gin/{USUAL[method][0] if method in USUAL else method}.gin"
-            more = ["-s", SECOND] if second else settings(method, seed)
-            command("run", recipe, *more, "--seed", str(seed), "--out", str(path), "--device", "cpu", "-q")
-    return path
+    """One run; `second`: of mat's second peer."""
+    more = ["-s", SECOND] if second else settings(method, seed)
+    return commands.trained(recipe(method), folder(f"{method}_b" if second else method, seed), seed, more)
 
 
 def evaluate(method: str, seed: int) -> None:
     """A run, and its averaged weights, best and last."""
-    evaluation(method, run(method, seed), "average", "--ema-only", "--no-sanity", "--no-ensemble")
+    options = ("--ema-only", "--no-sanity", "--no-ensemble", *generalist(method))
+    commands.evaluated(run(method, seed), "average", *options)
 
 
 def confirm(method: str) -> None:
     """Of the first seed: AutoAttack and the sanity checks, on the first test images."""
-    path, options = run(method, seeds_of(method)[0]), ("--suite", "autoattack", "--images", CONFIRMED, "--no-ensemble")
-    evaluation(method, path, "autoattack", *options, "--checkpoint", "best")
+    options = ("--suite", "autoattack", "--images", CONFIRMED, "--no-ensemble", "--checkpoint", "best")
+    commands.evaluated(run(method, seeds_of(method)[0]), "autoattack", *options, *generalist(method))
 
 
-def evaluation(method: str, path: Path, name: str, *options: str) -> None:
-    """One evaluation of a run's scored peers, in a folder beside it."""
-    options += ("--peer", "generalist") if method in UNION else ()
-    out = path.with_name(f"{path.name}.{name}")
-    if not (out / "report.html").is_file():
-        command("eval", str(path), *options, "--out", str(out), "--device", "cpu", "-q")
+def generalist(method: str) -> tuple[str, ...]:
+    """Of an evaluation: the peer that is scored, where others are trained beside it."""
+    return ("--peer", "generalist") if method in UNION else ()
 
 
-def command(*words: str) -> None:
-    """One command of matx, in this process; the end of all where it fails."""
-    print("matx", *words, flush=True)
-    code = matx(list(words))
-    if code:
-        sys.exit(code)
-
-
-def main(stage: str, methods: Sequence[str]) -> None:
+def make(stage: str, methods: Sequence[str]) -> None:
     """A stage of these methods, in their order; seed by seed, so that methods stay paired where time runs out."""
     if stage == "search":
         for method in methods:
@@ -118,7 +95,3 @@ def main(stage: str, methods: Sequence[str]) -> None:
     elif stage == "confirm":
         for method in methods:
             confirm(method)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])

@@ -6,14 +6,18 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-GATE = Path(__file__).resolve().parents[2] / "docs" / "results" / "cifar10_gate.json"
+from .. import collected
+
+GATE = Path(__file__).resolve().parents[3] / "docs" / "results" / "cifar10_gate.json"
 NEEDED = 0.03
 """Best minus last, in robust accuracy of the gate's validation images under PGD-10."""
 
 
 def store(runs: Sequence[Path]) -> None:
     """Keep what runs of `at` on the gate's images showed in each epoch."""
-    found = [{"images": images(run), "augmented by": augmentations(run), "robust": scores(run)} for run in runs]
+    found = [
+        {"images": images(run), "augmented by": augmentations(run), "robust": collected.scores(run)} for run in runs
+    ]
     GATE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
@@ -27,13 +31,6 @@ def augmentations(run: Path) -> list[str]:
     """What changes its training images, by name."""
     stored = json.loads((run / "resolved.json").read_text(encoding="utf-8"))["augment"]
     return [one["@"].rpartition(".")[2] for one in stored]
-
-
-def scores(run: Path) -> list[float]:
-    """The score of every epoch."""
-    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
-    return [round(record["score"], 4) for record in records if record["kind"] == "epoch"]
 
 
 def lines() -> list[str]:

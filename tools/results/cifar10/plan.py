@@ -20,7 +20,7 @@ from matx.run import dry_run
 
 from . import gate, parts
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RECIPES = Path(__file__).with_name("recipes")
 COSTS = ROOT / "docs" / "results" / "cifar10_costs.json"
 PAGE = ROOT / "docs" / "results" / "cifar10_plan.md"
@@ -122,7 +122,7 @@ def page() -> str:
     lines = [
         "# Plan of the study on CIFAR-10",
         "",
-        "Written by `python -m tools.cifar10 plan`. 2,000 training images, 0.31 M parameters, l_inf 8/255; "
+        "Written by `python -m tools.results.cifar10 plan`. 2,000 training images, 0.31 M parameters, l_inf 8/255; "
         f"{TRIALS} trials of each method, {SEEDS} seeds (10 to {9 + SEEDS}), decided before the first fresh run. "
         f"Rate: {speed:,.0f} passes a second and core, by processor time, bf16 crafting; a share of {ROBUST:.0%} of "
         "the images is taken to withstand every attack to its end.",
