@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.results.cifar10 import parts, plan
+from tools.results.cifar10 import parts, plan, runs
 
 LABELS = np.random.default_rng(0).integers(0, 10, 50_000)
 
@@ -36,24 +36,44 @@ def test_a_training_set_that_is_not_there_is_refused() -> None:
         parts.training_set(np.where(LABELS == 3, 4, LABELS), 0)
 
 
-@pytest.mark.parametrize("method", plan.METHODS)
+@pytest.mark.parametrize("method", sorted({one.recipe for one in runs.METHODS.values()}))
 def test_a_recipe_is_sound(method: str, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50_000, 2, 2, 3), np.uint8)
     parts.write(images, LABELS, 3, "gate", tmp_path / "3.npz")
     experiment = plan.loaded(method, tmp_path / "3.npz").experiment
-    data = experiment.dataset()
-    assert len(data.train.labels) == 2_000, "the training images are read"
-    assert [experiment.evaluation.due(epoch, 50) for epoch in (23, 24, 50)] == [False, True, True], "validated epochs"
-    assert sum(experiment.evaluation.due(epoch, plan.EPOCHS) for epoch in range(1, 51)) == plan.VALIDATED, "the plan's"
+    assert experiment.train_limit == plan.IMAGES, "the plan's training images"
+    assert experiment.epochs == plan.EPOCHS, "the plan's epochs"
+    validated = sum(experiment.evaluation.due(epoch, plan.EPOCHS) for epoch in range(1, plan.EPOCHS + 1))
+    assert validated == plan.VALIDATED["a run"][0], "the plan's validated epochs"
+    if method != "mat_frozen":
+        assert len(experiment.tune.corners) == runs.TRIALS, "each trial of a search is listed"
+
+
+def test_the_fresh_seeds_train_on_images_of_their_own() -> None:
+    for method in runs.METHODS:
+        if not runs.METHODS[method].frozen_peer:
+            assert runs.options(method, 12)[1] == "datasets.npz.path='cifar10_parts/12.npz'", f"{method} of seed 12"
+    assert max(runs.SEEDS) < parts.SETS, "every seed has a training set"
 
 
 def test_the_plan_is_up_to_date() -> None:
     assert plan.PAGE.read_text(encoding="utf-8") == plan.page(), "run python -m tools.results.cifar10 plan"
 
 
-def test_hours_are_passes_over_the_rate() -> None:
-    """2,000 images, 50 epochs, 13 passes; 27 validations of 1,000 images: 1 + 0.35 x 20 passes each."""
-    row = plan.Row(what="at", method="at", runs=2, tested=False)
-    one, both = plan.hours(row, {"at": {"passes": 13.0}}, 1000.0)
-    assert one == pytest.approx((2_000 * 50 * 13 + 27 * 1_000 * 8) / 1000 / 3600), "the hours of one run"
+RATES = {"training": 1000.0, "evaluation": 500.0}
+
+
+def test_hours_of_a_trial_are_passes_over_their_rates() -> None:
+    """1,000 images, 30 epochs, 13 passes; 9 validations of 2,000 images: 1 + 0.25 x 20 passes each."""
+    row = plan.Row(what="at", method="at", runs=2, stronger=0)
+    one, both = plan.hours(row, {"at": {"passes": 13.0}}, RATES)
+    assert one == pytest.approx((1_000 * 30 * 13 / 1000 + 9 * 2_000 * 6 / 500) / 3600), "the hours of one run"
     assert both == 2 * one, "the hours of all"
+
+
+def test_hours_of_a_run_count_its_test_attacks() -> None:
+    """26 validations of 1,000 images; four of 2,000 under PGD-100, one of 1,000 under ten runs of 100 steps."""
+    row = plan.Row(what="at", method="at", runs=1)
+    one, _ = plan.hours(row, {"at": {"passes": 13.0}}, RATES)
+    attacks = 26 * 1_000 * 6 + 4 * 2_000 * 51 + 1_000 * 501
+    assert one == pytest.approx((1_000 * 30 * 13 / 1000 + attacks / 500) / 3600), "the hours of one run"

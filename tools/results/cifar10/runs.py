@@ -12,8 +12,8 @@ RECIPES = Path(__file__).with_name("recipes")
 IMAGES, RUNS, STUDIES = Path("cifar10_parts"), Path("runs"), Path("studies")
 TRIALS, SEEDS = 6, range(10, 15)
 """Decided before the first fresh run."""
-SEARCHED = ("Evaluation.every=2", "Evaluation.validation_images=2000")
-"""A search validates every second epoch, on all images of its purpose."""
+SEARCHED = ("Evaluation.every=3", "Evaluation.validation_images=2000")
+"""A search validates every third epoch, on all images of its purpose."""
 APGD_IMAGES = 1_000
 CONFIRMED_IMAGES = 250
 SECOND = "Experiment.peers={'b': @b/Peer()}"
@@ -34,7 +34,7 @@ class Method:
 
 METHODS: Mapping[str, Method] = {
     "at": Method(recipe="at", last=True),
-    "at_b": Method(recipe="at", settings=(SECOND,), last=True),
+    "at_b": Method(recipe="at", settings=(SECOND,)),
     "mat": Method(recipe="mat", last=True),
     "mat_frozen": Method(recipe="mat_frozen", frozen_peer=True),
     "mat_frozen_eval": Method(recipe="mat_frozen", settings=("b/Peer.teacher_mode='eval'",), frozen_peer=True),
