@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from .cifar10 import page as cifar10
 from .embedded import page as embedded
 from .stored import read
 
@@ -24,7 +25,7 @@ def words() -> dict[str, str]:
 def page() -> str:
     """The whole page."""
     lines = ["# Results", "", "Written by `python -m tools.results` from docs/results/.", ""]
-    return "\n".join([*lines, *embedded.lines(words())])
+    return "\n".join([*lines, *cifar10.lines(words()), *embedded.lines(words())])
 
 
 def files() -> dict[Path, str]:

@@ -27,10 +27,14 @@ class Method:
         """(seeds, images) of these seeds, all by default."""
         runs = {run["seed"]: run for run in self.stored["runs"]}
         chosen = self.seeds if seeds is None else seeds
-        return np.stack([self._mean(at(runs[seed], place)[metric]) for seed in chosen])
+        count = self.stored["apgd images"] if place.startswith("apgd") else self.stored["test"]["n"]
+        return np.stack([self._mean(at(runs[seed], place)[metric], count) for seed in chosen])
 
-    def _mean(self, packed: Sequence[str]) -> Right:
-        count = self.stored["test"]["n"]
+    def has(self, place: str) -> bool:
+        """Whether every run was attacked at a place."""
+        return all(at(run, place) for run in self.stored["runs"])
+
+    def _mean(self, packed: Sequence[str], count: int) -> Right:
         peers = [np.unpackbits(np.frombuffer(base64.b64decode(one), np.uint8), count=count) for one in packed]
         found: Right = np.stack(peers).astype(np.float64).mean(axis=0)
         return found
@@ -44,9 +48,12 @@ class Method:
 
 
 def at(run: Mapping[str, Any], place: str) -> Mapping[str, Sequence[str]]:
-    """A run's flags at a place; where the best epoch is the last one, both are stored as the best."""
+    """A run's flags at a place, none where it was not attacked there.
+
+    Where the best epoch is the last one, both are stored as the best.
+    """
     same = run["epochs"]["best"] == run["epochs"]["last"]
-    found: Mapping[str, Sequence[str]] = run["flags"][place.replace("last", "best") if same else place]
+    found: Mapping[str, Sequence[str]] = run["flags"].get(place.replace("last", "best") if same else place, {})
     return found
 
 

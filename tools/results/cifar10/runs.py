@@ -63,9 +63,9 @@ def options(method: str, seed: int) -> list[str]:
 
 
 def search(method: str) -> None:
-    """The study of a method, on the images of seed 0."""
+    """The study of a method, on the images of seed 0: its recipe, and its corners, of which the first is the recipe."""
     more = [word for setting in SEARCHED for word in ("-s", setting)]
-    commands.searched(recipe(method), STUDIES / method, TRIALS, [*options(method, 0), *more])
+    commands.searched(recipe(method), STUDIES / method, TRIALS + 1, [*options(method, 0), *more])
 
 
 def run(method: str, seed: int) -> Path:
