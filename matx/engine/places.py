@@ -43,7 +43,7 @@ def check_processes(experiment: Experiment, processes: int) -> None:
             f"Experiment.shards: got {parts} for {processes} processes, allowed: a number that divides them"
         )
     shards = parts if by_peers else processes
-    if experiment.batch_size < 2 * shards:
+    if shards > 1 and experiment.batch_size < 2 * shards:
         raise OptionError(
             f"Experiment.batch_size: got {experiment.batch_size} for {shards} processes that share it, allowed: "
             f"{2 * shards} or more, two images for each (batch statistics need two)"

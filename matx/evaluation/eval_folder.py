@@ -121,7 +121,8 @@ def open_evaluation(out: Path | None, wanted: Mapping[str, str], display: Displa
 
         return EvalFolder(create(out, wanted["name"], fill, home=EVALS))
     refuse_links(found.path)
-    display.say(f"{found.path}: " + ("finished already" if found.finished else "continuing where it was stopped"))
+    if not found.finished:
+        display.say(f"{found.path}: continuing where it was stopped")
     return found
 
 

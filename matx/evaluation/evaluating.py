@@ -21,11 +21,12 @@ from matx.evaluation.target import Target, WeightSet
 from matx.measure import Measured, Verified, verify
 from matx.measure.sanity import FULL, Effort
 from matx.report import Seconds, html, markdown
-from matx.results import Results, finished_results, write_flags, write_results
+from matx.results import Results, finished_results, whole_flags, write_flags, write_results
 from matx.runtime.environment import provenance
 from matx.runtime.files import write_json, write_text
 from matx.runtime.lock import folder_lock
 from matx.runtime.log import logged_to
+from matx.runtime.progress import Display
 
 __all__ = ["evaluate", "evaluate_beside", "read_seconds", "run_evaluation", "verify_evaluation"]
 
@@ -60,7 +61,7 @@ def run_evaluation(evaluator: Evaluator, folder: EvalFolder, effort: Effort | No
     What is finished is read, not done again. No effort: scores that nobody has checked stay 'not checked'.
     """
     world = evaluator.world
-    known = broadcast(world, _known(folder, effort) if world.writes else None)
+    known = broadcast(world, _known(folder, effort, evaluator.display) if world.writes else None)
     if known is not None:
         return known
     locked = folder_lock(folder.path) if world.writes else nullcontext()
@@ -68,10 +69,13 @@ def run_evaluation(evaluator: Evaluator, folder: EvalFolder, effort: Effort | No
         return _evaluated(evaluator, folder, effort)
 
 
-def _known(folder: EvalFolder, effort: Effort | None) -> Results | None:
-    """The results that are there, if they are whole and as many checks as this effort asks were made."""
+def _known(folder: EvalFolder, effort: Effort | None, display: Display) -> Results | None:
+    """The results that are there, if they and the flags are whole and as many checks as this effort asks were made."""
     found, checked = finished_results(folder.results), read_findings(folder.sanity).effort
-    done = found is not None and (effort is None or found.effort == checked in (effort.name, FULL.name))
+    if found is None or not whole_flags(folder.path):
+        return None
+    done = effort is None or found.effort == checked in (effort.name, FULL.name)
+    display.say(f"{folder.path}: finished already" + ("" if done else "; its scores are checked"))
     return found if done else None
 
 

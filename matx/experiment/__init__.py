@@ -228,6 +228,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "peers", MappingProxyType(dict(self.peers)))
+        if self.batch_size < 2:
+            allowed = "2 or more, as the statistics of a batch need two images"
+            raise OptionError("batch_size", got=str(self.batch_size), allowed=allowed)
         check_peers(self)
         with concerning(self.strategy):
             needs = self.strategy.needs(peer_infos(self))

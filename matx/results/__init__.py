@@ -1,6 +1,6 @@
 """Results: scores as rows, how they were made, and the per-sample columns behind them; written and read as files."""
 
-from matx.results.flags import FLAGS, FlagColumn, read_flags, write_flags
+from matx.results.flags import FLAGS, FlagColumn, read_flags, whole_flags, write_flags
 from matx.results.illustrations import (
     ILLUSTRATIONS,
     Illustrations,
@@ -56,6 +56,7 @@ __all__ = [
     "read_results",
     "scores_at",
     "threat_of",
+    "whole_flags",
     "write_flags",
     "write_illustrations",
     "write_results",

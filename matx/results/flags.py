@@ -14,6 +14,7 @@ Schema 1, which is read too, had bool arrays named CHECKPOINT/PEER/COLUMN.
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,8 +28,9 @@ from numpy.typing import NDArray
 from matx.errors import FormError, RunError
 from matx.runtime.files import name_unchecked, read_npz, write_npz
 
-__all__ = ["FLAGS", "FlagColumn", "read_flags", "write_flags"]
+__all__ = ["FLAGS", "FlagColumn", "read_flags", "whole_flags", "write_flags"]
 
+log = logging.getLogger("matx.results")
 FLAGS = "flags.npz"
 _SCHEMA = 2
 Array = NDArray[Any]
@@ -53,6 +55,21 @@ def write_flags(path: Path, columns: Mapping[FlagColumn, Array], *, indices: Arr
     arrays = {str(number): np.asarray(values) for number, values in enumerate(columns.values())}
     about = {"schema": np.array(_SCHEMA), "indices": indices, "labels": labels, "columns": np.array(listed)}
     write_npz(path, {**about, **arrays})
+
+
+def whole_flags(folder: Path) -> bool:
+    """Whether the flags are what was written, if there are any (runs of before may have none); damage is said.
+
+    FormError for those of another version: they may be whole, and are not written over.
+    """
+    try:
+        read_flags(folder)
+    except FormError:
+        raise
+    except RunError as error:
+        log.warning("%s; they are made again", error)
+        return False
+    return True
 
 
 def read_flags(folder: Path) -> dict[FlagColumn, Array]:

@@ -16,9 +16,9 @@ from matx.config import Loaded
 from matx.consent import consent
 from matx.distributed import SINGLE, World, again, broadcast
 from matx.engine import EpochRecord
-from matx.errors import CheckpointError, FormError, LostProcessError, RunError
+from matx.errors import CheckpointError, LostProcessError
 from matx.evaluation import Asked, Evaluator, evaluate, illustrate, packaged_metrics, settings_of, target_of_training
-from matx.results import Results, finished_results, read_flags, read_illustrations, write_illustrations, write_results
+from matx.results import Results, finished_results, read_illustrations, whole_flags, write_illustrations, write_results
 from matx.run.active_run import ActiveRun, train
 from matx.run.beginning import begun, refuse_other_processes
 from matx.run.building import cautions, changes, restored
@@ -82,7 +82,7 @@ def resume(
     name, place = (str(read_environment(folder)[key]) for key in ("experiment", "device"))
     loaded = loaded or load_own(folder)
     identity = identity_of(loaded.experiment)
-    if finished_results(folder.results) is not None and _whole_flags(folder):
+    if finished_results(folder.results) is not None and whole_flags(folder.path):
         checkpoint.refuse_other_experiment(checkpoint.load(folder.last), identity, folder.last)
         display.say(f"{path}: this run is finished already; nothing was left to do")
         return folder
@@ -171,18 +171,6 @@ def _say_what_begins(parts: ActiveRun) -> None:
         log.warning("%s", caution)
     if training.position.epoch or training.position.step:
         log.info("resumed in epoch %d, step %d", training.position.epoch + 1, training.position.step)
-
-
-def _whole_flags(folder: RunFolder) -> bool:
-    """Whether flags.npz is what was written; runs of before may have none."""
-    try:
-        read_flags(folder.path)
-    except FormError:
-        raise
-    except RunError as error:
-        log.warning("%s; they are made again", error)
-        return False
-    return True
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from matx.config import Loaded, load_experiment
 from matx.consent import consent
 from matx.errors import OptionError, RunError
 from matx.plugins import load_plugin
-from matx.results import finished_results
+from matx.results import finished_results, whole_flags
 from matx.run.execution import resume, run
 from matx.runtime.folder import RUNS, RunFolder
 from matx.runtime.identity import common_options, identity_of, refuse_other
@@ -41,7 +41,7 @@ class Planned:
     @property
     def finished(self) -> bool:
         """Whether its figures are there."""
-        return finished_results(RunFolder(self.folder).results) is not None
+        return finished_results(RunFolder(self.folder).results) is not None and whole_flags(self.folder)
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,16 @@ def test_an_evaluation_is_finished_once_and_is_nobody_elses(home: Path, capsys: 
     assert main(command) == 0, "the same again"
     assert "finished already" in capsys.readouterr().err, "it says so"
     assert Path("calls").stat().st_size == calls, "nothing is attacked again"
+    for name, rest in (("results.json", "it is made again"), ("flags.npz", "they are made again")):
+        whole = Path("mine", name).read_bytes()
+        Path("mine", name).write_bytes(whole[: len(whole) // 2])
+        assert main(command) == 0, f"a damaged {name} cannot be made again"
+        said = capsys.readouterr().err
+        assert f"mine/{name}" in said, f"the damaged {name} is not named"
+        assert rest in said, f"what is done about a damaged {name} is not said"
+        assert "finished already" not in said, "an evaluation whose results are damaged passes for finished"
+        assert Path("mine", name).read_bytes() == whole, f"{name} is another one than before"
+    assert Path("calls").stat().st_size == calls, "what the records have is attacked again"
     assert main([*command, "--seed", "1"]) == 2, "another evaluation does not go into this folder"
     assert "holds another evaluation (settings.seed:" in capsys.readouterr().err, "the difference is named"
     results = json.loads(Path("mine/results.json").read_text())

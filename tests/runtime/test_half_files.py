@@ -120,6 +120,10 @@ def test_relative_paths_are_found_from_another_directory(
     ("binding", "said"),
     [
         ("Experiment.train_limit=1", "Experiment.train_limit: got 1, allowed: 2 or more"),
+        (
+            "Experiment.batch_size=1",
+            "Experiment.batch_size: got 1, allowed: 2 or more, as the statistics of a batch",
+        ),
         ("optimizers.sgd.lr=1e308", "optimizers.sgd.lr: got 1e+308 (too large for a 32-bit number), allowed"),
         ("Experiment.peers={1e999: @Peer()}", "got inf (too large for a number), allowed: a string"),
         (f"Peer.weights='{'a' * 300}'", "Peer.weights: got a name of 300 characters"),
