@@ -21,6 +21,7 @@ from matx.interfaces import (
     Objective,
     PerturbationUnion,
     copied,
+    default_type_kept,
     refuse_writes,
     run_attack,
 )
@@ -152,7 +153,8 @@ def craft(
         return Crafted(views=views, winners=torch.ones(*views.shape[:2], 1, device=views.device))
     state = union.start() if state is None else state
     seen, before = copied(given), copied(state)
-    crafted = union(attacks, seen, before)
+    with default_type_kept(union):
+        crafted = union(attacks, seen, before)
     refuse_writes(union, seen, given, f"{union!r} or an attack that it steps ({', '.join(map(repr, attacks))})")
     refuse_writes(union, {"state": before}, {"state": state})
     _check_views(union, crafted.views, given, attacks)

@@ -109,6 +109,16 @@ def test_results_are_checked_against_the_threat_model() -> None:
     assert not checked_examples(Returns(lambda x: x), tracked, given).requires_grad, "the graph of an attack leaks"
 
 
+def test_an_attack_that_changes_torch_s_default_type_is_named_and_the_type_put_back() -> None:
+    def make(images: Tensor) -> Tensor:
+        torch.set_default_dtype(torch.float64)
+        return images
+
+    with attackable(network()) as model, pytest.raises(ModelError, match=r"Returns.*: changed torch's default type to"):
+        craft(goal_on(model), [Returns(make)], None)
+    assert torch.get_default_dtype() is torch.float32, "what comes after computes in another type"
+
+
 def test_a_union_that_leaves_every_threat_model_is_an_error() -> None:
     class Wild(PerturbationUnion):
         says_winners = False

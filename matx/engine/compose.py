@@ -20,7 +20,7 @@ from matx.engine.training import Training, canonical
 from matx.errors import ExchangeError
 from matx.exchange import Crafted, Exchange, Needs, PeerLoss
 from matx.experiment import peer_infos
-from matx.interfaces import copied, refuse_writes
+from matx.interfaces import copied, default_type_kept, refuse_writes
 
 __all__ = ["descend", "groups"]
 
@@ -138,7 +138,8 @@ class _GroupStep:
             winners={name: _winners(self.crafted[name]) for name in training.needs.winners},
         )
         strategy, seen = training.experiment.strategy, copied(exchange)
-        losses = {name: strategy.loss(seen, name) for name in self.group}
+        with default_type_kept(strategy):
+            losses = {name: strategy.loss(seen, name) for name in self.group}
         refuse_writes(strategy, seen, exchange)
         for name, loss in losses.items():
             if loss.total.ndim or not loss.total.requires_grad:

@@ -22,7 +22,7 @@ from matx.engine.teachers import TeacherLogits
 from matx.engine.training import Position, Training
 from matx.engine.validation import collapse_alarms, validate
 from matx.exchange import Crafted, PeerLoss
-from matx.interfaces import Augmentation, copied, refuse_writes
+from matx.interfaces import Augmentation, copied, default_type_kept, refuse_writes
 from matx.measure import Rate
 from matx.randomness import SampleGenerator, hashed
 
@@ -127,7 +127,8 @@ def _augmented(images: Tensor, augmentations: Sequence[Augmentation], generator:
         earlier = sum(type(other) is type(augmentation) for other in augmentations[:position])
         draws = generator.at("again", earlier) if earlier else generator
         seen, seen_draws = copied((images, draws))
-        found = augmentation(seen, seen_draws)
+        with default_type_kept(augmentation):
+            found = augmentation(seen, seen_draws)
         refuse_writes(augmentation, {"images": seen, "generator": seen_draws}, {"images": images, "generator": draws})
         images = found
     return images

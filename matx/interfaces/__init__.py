@@ -23,7 +23,7 @@ from matx.interfaces.attack_input import (
     judge_of,
     value_and_gradient,
 )
-from matx.interfaces.inputs import copied, refuse_writes
+from matx.interfaces.inputs import copied, default_type_kept, refuse_writes
 from matx.interfaces.metrics import Column, Figure, Findings, Metric, MetricSettings, Search
 from matx.interfaces.running import checked_examples, found_anywhere, run_attack
 from matx.interfaces.training import Augmentation, Optimizer, Schedule
@@ -62,6 +62,7 @@ __all__ = [
     "UsesSources",
     "checked_examples",
     "copied",
+    "default_type_kept",
     "found_anywhere",
     "judge_of",
     "refuse_writes",

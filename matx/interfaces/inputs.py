@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import TypeVar, cast
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from matx.errors import ModelError
 
-__all__ = ["copied", "refuse_writes"]
+__all__ = ["copied", "default_type_kept", "refuse_writes"]
 
 T = TypeVar("T")
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -45,6 +46,19 @@ def refuse_writes(component: object, given: object, kept: object, what: str = ""
             f"{what or repr(component)}: wrote into its input ({', '.join(written)}), "
             "allowed: to read it, and to return new tensors"
         )
+
+
+@contextmanager
+def default_type_kept(component: object) -> Iterator[None]:
+    """A ModelError that names the component if it changes torch's default type, which is put back."""
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        after = torch.get_default_dtype()
+        torch.set_default_dtype(before)
+    if after != before:
+        raise ModelError(f"{component!r}: changed torch's default type to {after}, allowed: to leave it at {before}")
 
 
 def _pairs(given: object, kept: object, path: str) -> Iterator[tuple[str, Tensor, Tensor]]:

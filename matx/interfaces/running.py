@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from matx.errors import ModelError
-from matx.interfaces.inputs import copied, refuse_writes
+from matx.interfaces.inputs import copied, default_type_kept, refuse_writes
 
 if TYPE_CHECKING:
     from matx.interfaces import Attack, AttackInput
@@ -27,7 +27,7 @@ def run_attack(attack: Attack, given: AttackInput) -> Tensor:
 def found_anywhere(attack: Attack, given: AttackInput) -> Tensor:
     """(N, C, H, W): the attack's examples as `run_attack` checks them, but inside the threat model or not."""
     seen = copied(given)
-    with torch.enable_grad():
+    with torch.enable_grad(), default_type_kept(attack):
         images = attack(seen)
     refuse_writes(attack, seen, given)
     return _usable(attack, images, given)

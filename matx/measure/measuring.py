@@ -14,7 +14,7 @@ from matx.copies import crafting_copy
 from matx.craft import attackable
 from matx.data import Batch, Split, batches
 from matx.distributed import SINGLE, World, gather, in_order
-from matx.interfaces import CraftingModel, Figure, Findings, Metric, Model, copied, refuse_writes
+from matx.interfaces import CraftingModel, Figure, Findings, Metric, Model, copied, default_type_kept, refuse_writes
 from matx.measure.answers import known_classes, plain_fp32
 from matx.measure.columns import Columns, checked_columns, checked_figures, joined
 from matx.measure.rates import Flags
@@ -241,7 +241,8 @@ def _columns(metric: Metric, part: MeasuredBatch) -> Columns:
             part.search(model)
         return kept.columns
     seen = copied(part.batch)
-    measured = metric.measure(part.models, seen, part)
+    with default_type_kept(metric):
+        measured = metric.measure(part.models, seen, part)
     refuse_writes(metric, seen, part.batch)
     found = checked_columns(metric_name(metric), measured, len(part.rows))
     if part.records is not None:

@@ -99,9 +99,9 @@ def _cases(fault: str, ways: Sequence[str], attempt: object, short: int = 0) -> 
     return Case(section=_SECTION, fault=fault, short=short, long=len(ways) * ceil(6 / len(ways)), attempt=attempt)
 
 
-_LOSSES = ("nan", "inf", "gradient", "vector", "detached", "labels", "raises")
+_LOSSES = ("nan", "inf", "gradient", "vector", "detached", "labels", "raises", "default")
 _IMAGES = ("nan", "bright", "negative", "many", "classes", "raises")
-_COLUMNS = ("raises", "short", "nan", "images", "labels")
+_COLUMNS = ("raises", "short", "nan", "images", "labels", "default")
 CASES = [
     *(
         _cases(f"an attack in {phase} that {what}", ways, partial(_attack, where, ways), short=phase == "training")
@@ -110,7 +110,7 @@ CASES = [
     ),
     _cases(
         "a strategy whose loss is NaN, infinite, of no finite gradient, no scalar, without a graph; that writes into "
-        "the labels; that raises",
+        "the labels; that raises; that changes torch's default type",
         _LOSSES,
         partial(_component, "strategies", _LOSSES),
         short=1,
@@ -122,7 +122,7 @@ CASES = [
         short=1,
     ),
     _cases(
-        "a metric that raises, forgets a sample, gives NaN, writes into images or labels",
+        "a metric that raises, forgets a sample, gives NaN, writes into images or labels, changes torch's default type",
         _COLUMNS,
         partial(_metric, _COLUMNS),
         short=1,

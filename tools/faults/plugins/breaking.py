@@ -131,6 +131,8 @@ class BreakingStrategy:
         }
         if self.how == "labels":
             exchange.labels.zero_()
+        if self.how == "default":
+            torch.set_default_dtype(torch.float64)
         if self.how == "raises":
             raise KeyError("raised on purpose")
         return PeerLoss(total=others.get(self.how, total))
@@ -190,6 +192,8 @@ class BreakingMetric:
             batch.images.zero_()
         if self.how == "labels":
             batch.labels.zero_()
+        if self.how == "default":
+            torch.set_default_dtype(torch.float64)
         return {Column(name, "right"): values for name, values in found.items()}
 
     def summarise(self, columns: Mapping[Column, Tensor]) -> list[Figure]:
