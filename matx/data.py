@@ -146,6 +146,8 @@ class Data:
     std: tuple[float, ...]
     val: Split | None = None
     """A validation split of the dataset's own; None: `carve` takes one out of train."""
+    benchmark: str | None = None
+    """The name by which RobustBench knows its images; None: it does not."""
 
     @cached_property
     def test(self) -> Split:

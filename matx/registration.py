@@ -16,6 +16,8 @@ from matx.interfaces import (
     Composite,
     Dataset,
     FirstOrderAttack,
+    FromLibrary,
+    Library,
     Metric,
     Optimizer,
     PerturbationUnion,
@@ -24,7 +26,7 @@ from matx.interfaces import (
 )
 from matx.options import declare
 
-__all__ = ["KINDS", "REGISTRIES", "Kind", "Registry"]
+__all__ = ["KINDS", "REGISTRIES", "Kind", "Registry", "libraries"]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type[Any])
@@ -180,6 +182,13 @@ def __getattr__(name: str) -> Any:
     if name not in REGISTRIES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return REGISTRIES[name]
+
+
+def libraries() -> dict[str, Library]:
+    """{name: library} of the libraries that build networks of registered architectures by name, too."""
+    registry = REGISTRIES["architectures"]
+    found = (component.library for name in registry if isinstance(component := registry[name], FromLibrary))
+    return {library.name: library for library in found}
 
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import matx
+from matx.evaluation import find_exported, target_of_exported
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRIES = sorted(path.parent.name for path in (ROOT / "matx" / "zoo").glob("*/model.json"))
@@ -70,9 +71,20 @@ def test_the_command_scores_an_entry(tmp_path: Path) -> None:
     with torch.no_grad():
         right = zoo.peer("generalist")(test.read(torch.arange(40))).argmax(1) == test.labels[:40]
     (clean,) = [row for row in scores if row["column"] == "clean"]
+    assert (clean["checkpoint"], clean["weights"]) == ("best", "raw"), "under what was exported"
     assert (clean["correct"], clean["n"]) == (int(right.sum()), 40), "the command scores the network of the zoo"
     (union,) = [row for row in scores if row["column"] == "union"]
     assert 0 < union["correct"] < 40, f"PGD breaks some of 40 images and not all: {union['correct']}"
+
+
+def test_an_entry_is_evaluated_as_what_was_exported() -> None:
+    folder, shown = find_exported("zoo:mat_union"), matx.load("zoo:mat_union").results
+    assert folder is not None, "the entry is an export"
+    target = target_of_exported(folder, ["l1", "generalist"], "cpu", ensemble=False)
+    assert list(target.states) == [("best", "raw")], "its weights keep their names"
+    assert (target.epochs, target.passes) == ({"best": shown.epochs["best"]}, shown.passes), "and their origin"
+    assert list(target.scored) == [peer for peer in shown.scored if peer in target.modules], "the run's peers count"
+    assert list(target.models(next(iter(target.states)))) == ["l1", "generalist"], "no ensemble where none is asked"
 
 
 @pytest.mark.parametrize("name", ENTRIES)

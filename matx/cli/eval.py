@@ -119,6 +119,7 @@ def _exported(folder: ExportedFolder, models: Models, measured: Measured, device
         suite=measured.suite,
         bindings=measured.bindings,
         threats=measured.threat_models(),
+        ensemble=measured.ensemble,
     )
 
 

@@ -22,7 +22,9 @@ __all__ = ["export"]
     help="This peer; may be repeated. Else the scored ones.",
     shell_complete=completing.peers,
 )
-@click.option("--format", "form", default="safetensors", show_default=True, help="safetensors, torch or onnx.")
+@click.option(
+    "--format", "form", default="safetensors", show_default=True, help="safetensors, torch, onnx, timm, robustbench."
+)
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
 @click.option("--ema", is_flag=True, help="The averages of the weights (Peer.ema, Peer.swa_from).")
 @click.option(
@@ -43,8 +45,10 @@ def export(
 ) -> int:
     """Write peers of RUN into a new folder, with a model card, the recipe and the figures.
 
-    The normaliser travels inside: images in [0,1] go in, logits come out. safetensors is read again by `matx.load` and
-    `matx eval`; torch is a program that torch.export.load reads without matx; onnx is for onnxruntime and others.
+    safetensors is read again by `matx.load` and `matx eval`; torch is a program that torch.export.load reads without
+    matx; onnx is for onnxruntime and others; robustbench is a folder for RobustBench's load_model. In these the
+    normaliser travels inside: images in [0,1] go in, logits come out. timm is the bare network for timm.create_model,
+    with mean and std in its pretrained_cfg. The model card says how each is loaded.
     """
     from matx.api import load
     from matx.exporting import export as write

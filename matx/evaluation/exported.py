@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from torch import nn
 from matx.config import Loaded, load_experiment
 from matx.errors import CheckpointError, RunError, did_you_mean
 from matx.evaluation.external import target_of_modules
-from matx.evaluation.target import Target
+from matx.evaluation.target import Target, WeightSet
 from matx.evaluation.targets import under_suite
 from matx.experiment import data_of
 from matx.learner import Normalised
-from matx.results import RESULTS
+from matx.results import RESULTS, Results, read_results
 from matx.runtime.environment import find_device
 from matx.text import is_name
 from matx.threat import ThreatModel
@@ -109,7 +109,7 @@ def exported_peer(folder: ExportedFolder, loaded: Loaded, name: str, device: tor
         known = ", ".join(about["peers"])
         raise RunError(f"--peer: got {name!r}, allowed: {known}{did_you_mean(name, about['peers'])}")
     file = folder.path / Path(about["peers"][name]).name
-    if file.suffix != WEIGHTS_SUFFIX:
+    if about["format"] != WEIGHTS_SUFFIX.removeprefix("."):
         raise RunError(f"{folder.path}: got an export as {about['format']}, allowed: one as safetensors")
     shape = (int(about["image_shape"][0]), int(about["image_shape"][1]), int(about["image_shape"][2]))
     network = loaded.experiment.peers[name].architecture(shape, int(about["num_classes"]))
@@ -130,11 +130,28 @@ def target_of_exported(
     suite: str | None = None,
     bindings: Sequence[str] = (),
     threats: Sequence[ThreatModel] = (),
+    ensemble: bool = True,
 ) -> Target:
     """The chosen peers of an export on the test images of its recipe's dataset, measured as `target_of_run` says."""
     about, place = read_about(folder), find_device(device)
     loaded = load_experiment([str(folder.config)], () if suite else bindings)
     modules = {name: exported_peer(folder, loaded, name, place) for name in peers or about["peers"]}
     data = data_of(loaded.experiment)
-    found = target_of_modules(loaded, data, place, modules, str(about["experiment"]), ensemble=len(modules) > 1)
+    found = target_of_modules(loaded, data, place, modules, str(about["experiment"]), ensemble=ensemble)
+    found = _as_exported(found, about, read_results(folder.results))
     return found if suite is None else under_suite(found, suite, bindings, threats)
+
+
+def _as_exported(found: Target, about: Mapping[str, Any], results: Results) -> Target:
+    """Under the checkpoint, epoch and kind of weights that were exported, with what their training cost."""
+    (states,) = found.states.values()
+    return replace(
+        found,
+        states={WeightSet(str(about["checkpoint"]), str(about["weights"])): states},
+        scored=[peer for peer in results.scored if peer in found.modules],
+        epochs={str(about["checkpoint"]): about["epoch"]},
+        passes=results.passes,
+        teacher_passes=results.teacher_passes,
+        best_by=results.best_by,
+        label_noise=results.label_noise,
+    )

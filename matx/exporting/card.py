@@ -33,7 +33,7 @@ def card(
             "",
             "## Loading",
             "",
-            "Images are (N, C, H, W) fp32 in [0,1]; the normaliser is inside; the answers are logits.",
+            "`model` takes images (N, C, H, W) fp32 in [0,1], normalises them itself, and gives logits.",
             "",
             *code,
             "## Figures",

@@ -9,16 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from matx.api import LoadedRun
-from matx.errors import OptionError, did_you_mean
+from matx.data import Data
+from matx.errors import ModelError
 from matx.evaluation import ExportedFolder
 from matx.experiment import data_of
 from matx.exporting.card import card
-from matx.exporting.formats import FORMATS, Format
-from matx.results import read_results, write_results
+from matx.exporting.formats import find_format
+from matx.exporting.given import Format, PeerGiven
+from matx.learner import Normalised
+from matx.results import Results, read_results, write_results
 from matx.runtime.files import write_json, write_text
 from matx.runtime.folder import create, refuse_existing
 
@@ -47,27 +49,25 @@ def export(
     the run's own, which no sanity check has seen. RunError for a peer that is not there, a run that has not finished,
     or a folder that exists.
     """
-    if form not in FORMATS:
-        raise OptionError(f"--format: got {form!r}, allowed: {', '.join(FORMATS)}{did_you_mean(form, FORMATS)}")
+    how = find_format(form)
     refuse_existing(out)
-    found, names = run.results if results is None else read_results(results), tuple(dict.fromkeys(peers))
-    names, how = names or run.experiment.scored, FORMATS[form]
-    modules = {name: run.peer(name, checkpoint=checkpoint, weights=weights) for name in names}
-    made = {name: f"{name}{how.suffix}" for name in names}
-    about = _about(run) | {
+    found, data = run.results if results is None else read_results(results), data_of(run.experiment)
+    names = tuple(dict.fromkeys(peers)) or run.experiment.scored
+    given = [_given(run, name, run.peer(name, checkpoint=checkpoint, weights=weights), data, found) for name in names]
+    about = _about(run, data) | {
         "format": form,
-        "peers": made,
+        "peers": {peer.name: how.file(peer) for peer in given},
         "checkpoint": checkpoint,
         "epoch": found.epochs.get(checkpoint),
         "weights": weights,
     }
     place = address or (out or _EXPORTS / run.name).name
-    loading = {name: how.loading.format(folder=place, file=file, peer=name) for name, file in made.items()}
+    loading = {peer.name: how.loading(peer, place) for peer in given}
 
     def fill(path: Path) -> None:
         folder = ExportedFolder(path)
-        for name, module in modules.items():
-            _write(how, module, about["image_shape"], path / made[name])
+        for peer in given:
+            _write(how, peer, path)
         write_json(folder.about, about)
         write_text(folder.config, run.loaded.text)
         write_results(folder.results, found)
@@ -76,17 +76,29 @@ def export(
     return create(out, run.name, fill, home=_EXPORTS)
 
 
-def _write(how: Format, module: nn.Module, image_shape: tuple[int, int, int], file: Path) -> None:
+def _given(run: LoadedRun, name: str, module: nn.Module, data: Data, found: Results) -> PeerGiven:
+    if not isinstance(module, Normalised):
+        raise ModelError(f"peer {name!r}: got a {type(module).__name__}, allowed: a network behind its normaliser")
+    threats = dict.fromkeys(score.threat for score in found.scores if score.model == name and score.threat is not None)
+    return PeerGiven(
+        name=name,
+        experiment=run.name,
+        module=module,
+        architecture=run.experiment.peers[name].architecture,
+        data=data,
+        threats=tuple(threats),
+    )
+
+
+def _write(how: Format, peer: PeerGiven, folder: Path) -> None:
     """One peer, without what torch's exporters say of their own innards."""
-    images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        how.write(module, images, file)
+        how.write(peer, folder)
 
 
-def _about(run: LoadedRun) -> dict[str, Any]:
+def _about(run: LoadedRun, data: Data) -> dict[str, Any]:
     """What a reader must know of the data to build the networks and to read their answers."""
-    data = data_of(run.experiment)
     return {
         "experiment": run.name,
         "image_shape": data.image_shape,

@@ -24,6 +24,7 @@ from matx.interfaces.attack_input import (
     value_and_gradient,
 )
 from matx.interfaces.inputs import copied, default_type_kept, refuse_writes
+from matx.interfaces.library import FromLibrary, Library, LibraryForm
 from matx.interfaces.metrics import Column, Figure, Findings, Metric, MetricSettings, Search
 from matx.interfaces.running import checked_examples, found_anywhere, run_attack
 from matx.interfaces.training import Augmentation, Optimizer, Schedule
@@ -44,7 +45,10 @@ __all__ = [
     "Findings",
     "FirstOrderAttack",
     "FreeObjective",
+    "FromLibrary",
     "HasNames",
+    "Library",
+    "LibraryForm",
     "LogitObjective",
     "Metric",
     "MetricSettings",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from torch import nn
 
+from matx.data import Data
+from matx.interfaces import Library, LibraryForm
 from matx.options import Range
+from registry.architectures._library import TIMM, library_form
 from registry.architectures._networks import Activation, wide_resnet
 
 
 @dataclass(frozen=True, kw_only=True)
 class WideResNet:
     """Options and construction of a network; its name and depth are the component's."""
+
+    library: ClassVar[Library] = TIMM
 
     name: ClassVar[str]
     depth: ClassVar[int]
@@ -34,6 +39,9 @@ class WideResNet:
             activation=self.activation,
             dropout=self.dropout,
         )
+
+    def library_form(self, data: Data) -> LibraryForm:
+        return library_form(self.name, asdict(self), data)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

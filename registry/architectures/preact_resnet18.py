@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from torch import nn
 
 import matx
+from matx.data import Data
+from matx.interfaces import Library, LibraryForm
 from matx.options import Range
+from registry.architectures._library import TIMM, library_form
 from registry.architectures._networks import Activation, preact_resnet
 
 
@@ -23,6 +26,8 @@ class PreActResNet18:
     classes at width 64. Maini et al. 2020 (MSD) leave out the last norm and activation (`final_norm=False`); E-AT and
     RAMP use `activation='softplus'` (beta 1). timm knows it as `preact_resnet18`.
     """
+
+    library: ClassVar[Library] = TIMM
 
     activation: Activation = "relu"
     final_norm: bool = True
@@ -37,6 +42,9 @@ class PreActResNet18:
             final_norm=self.final_norm,
             width=self.width,
         )
+
+    def library_form(self, data: Data) -> LibraryForm:
+        return library_form("preact_resnet18", asdict(self), data)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from torch import nn
 
 import matx
+from matx.data import Data
+from matx.interfaces import Library, LibraryForm
 from matx.options import Range
+from registry.architectures._library import TIMM, library_form
 from registry.architectures._networks import small_preact_resnet
 
 
@@ -21,8 +24,10 @@ class SmallPreActResNet:
 
     Blocks as in He et al. 2016 (arXiv 1603.05027). Output stride 4 times the stem's. At width 32 and one block a stage
     it has 0.31 M parameters for 10 classes of colour images; with a stem of stride 2 a 32x32 image costs 12.3 million
-    multiplications.
+    multiplications. timm knows it as `matx_small_preact_resnet`.
     """
+
+    library: ClassVar[Library] = TIMM
 
     width: Annotated[int, Range(1)] = 32
     blocks: Annotated[int, Range(1)] = 1
@@ -37,6 +42,9 @@ class SmallPreActResNet:
             blocks=self.blocks,
             stem_stride=self.stem_stride,
         )
+
+    def library_form(self, data: Data) -> LibraryForm:
+        return library_form("matx_small_preact_resnet", asdict(self), data)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

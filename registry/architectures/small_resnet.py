@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from torch import nn
 
 import matx
+from matx.data import Data
 from matx.errors import OptionError
+from matx.interfaces import Library, LibraryForm
 from matx.options import Range
+from registry.architectures._library import TIMM, library_form
 from registry.architectures._networks import small_resnet
 
 
@@ -24,6 +27,8 @@ class SmallResNet:
     Output stride 4; 0.27 M parameters at depth 20 and width 16. timm knows it as `matx_small_resnet`.
     """
 
+    library: ClassVar[Library] = TIMM
+
     depth: int = 8
     width: Annotated[int, Range(1)] = 16
 
@@ -33,6 +38,9 @@ class SmallResNet:
 
     def __call__(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         return small_resnet(num_classes=num_classes, in_chans=image_shape[0], depth=self.depth, width=self.width)
+
+    def library_form(self, data: Data) -> LibraryForm:
+        return library_form("matx_small_resnet", asdict(self), data)
 
     @classmethod
     def examples(cls, tmp_path: Path) -> Sequence[Self]:

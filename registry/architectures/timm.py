@@ -8,21 +8,22 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from torch import nn
 
 import matx
+from matx.data import Data
 from matx.errors import ModelError, OptionError, did_you_mean
+from matx.interfaces import Library, LibraryForm
 from matx.options import Range
 from registry.architectures import _small_images as small
+from registry.architectures._library import NAMES, TIMM, library_form
 
 _LOG = logging.getLogger("matx")
 _SMALL = 64
-_OWN = "_zoo"
 _META = torch.device("meta")
 _SET = ("num_classes", "in_chans")
 _PLACES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
@@ -70,6 +71,8 @@ class Timm:
     device fails. What was done is said in the log.
     """
 
+    library: ClassVar[Library] = TIMM
+
     name: str
     stem: Literal["auto", "small", "as_is"] = "auto"
     """'auto': adapted for small images; 'small': adapted for any; 'as_is': unchanged (`img_size` is still set)."""
@@ -104,6 +107,14 @@ class Timm:
         """ModelError where it cannot be built for such images; costs no memory for weights, and no download."""
         self.adaptation(image_shape, num_classes)
 
+    def library_form(self, data: Data) -> LibraryForm:
+        """Networks with a small stem are timm's `matx_small_stem` of the network's name."""
+        adaptation, name = self.adaptation(data.image_shape, data.num_classes), self.name.split(".")[0]
+        arguments = {**adaptation.arguments, **self._unfetched()}
+        if adaptation.small_stem:
+            return library_form("matx_small_stem", {"network": name, **arguments}, data)
+        return library_form(name, arguments, data)
+
     def adaptation(self, image_shape: tuple[int, int, int], num_classes: int) -> Adaptation:
         """The first way of building it whose meta-device forward works; ModelError where none does."""
         where = f"architectures.timm.name: {self.name!r}"
@@ -114,7 +125,7 @@ class Timm:
         failure: Exception | None = None
         for arguments, model in self._ways(image_shape, num_classes, is_small):
             fitted = small_stem or "patch_size" in arguments
-            verdict = "adapted" if fitted else "warned" if is_small and family != _OWN else "as is"
+            verdict = "adapted" if fitted else "warned" if is_small and family != NAMES else "as is"
             adaptation = Adaptation(
                 name=self.name, arguments=arguments, family=family, small_stem=small_stem, verdict=verdict
             )
@@ -187,7 +198,7 @@ def _family(name: str) -> str:
     import timm
     from timm.models import is_model, is_model_in_modules, list_modules
 
-    import_module(f"{__package__}.{_OWN}")  # our own networks are among timm's from here on
+    TIMM.make_known()
     base = name.split(".")[0]
     if not is_model(base):
         hint = did_you_mean(name, timm.list_models())

@@ -12,7 +12,9 @@ from registry.datasets._torchvision import Source, random_images
 
 def source(name: str, torchvision_class: str) -> Source:
     """Where and how torchvision reads it."""
-    return Source(name=name, torchvision_class=torchvision_class, unchecked=_unchecked, pickles=_pickles)
+    return Source(
+        name=name, torchvision_class=torchvision_class, unchecked=_unchecked, pickles=_pickles, benchmark=name
+    )
 
 
 def _unchecked(published: Any) -> dict[str, Any]:

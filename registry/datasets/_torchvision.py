@@ -32,6 +32,8 @@ class Source:
     """Names of the classes; empty: those that torchvision gives."""
     unchecked: Callable[[Any], dict[str, Any]] = lambda published: {}
     """The class attributes that hold checksums, without these, for `verify=False`."""
+    benchmark: str | None = None
+    """The name by which RobustBench knows the images."""
     pickles: Callable[[Any], Sequence[str]] = lambda published: ()
     """The files below root that are pickles, of the class; without a checksum they may hold arrays and text alone."""
 
@@ -59,6 +61,7 @@ def load(source: Source, *, root: str, download: bool, verify: bool) -> Data:
         class_names=names,
         mean=mean,
         std=std,
+        benchmark=source.benchmark,
     )
 
 

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 import matx
 from matx.errors import CheckpointError, MatxError, RunError
-from matx.exporting import FORMATS, export
+from matx.exporting import export
 from matx.measure import Rate
+
+FORMATS = ("safetensors", "torch", "onnx")
+"""Those of a file a peer; tests/exporting/test_libraries.py has the others."""
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +140,7 @@ def _pgd(model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, steps:
     return found.detach()
 
 
-@pytest.mark.parametrize("form", list(FORMATS))
+@pytest.mark.parametrize("form", FORMATS)
 def test_the_card_says_what_a_user_needs(run: matx.LoadedRun, folders: dict[str, Path], form: str) -> None:
     card = (folders[form] / "README.md").read_text(encoding="utf-8")
     for needed in (
@@ -176,7 +179,11 @@ def test_errors_are_sentences(run: matx.LoadedRun, folders: dict[str, Path], tmp
     cases: list[tuple[object, type[MatxError], str]] = [
         (lambda: export(run, ["nobody"], out=tmp_path / "a"), RunError, "got 'nobody', allowed: linf, l2, l1"),
         (lambda: export(run, out=there), RunError, "exists already, allowed: a folder that does not"),
-        (lambda: export(run, form="onx", out=tmp_path / "b"), MatxError, "did you mean 'onnx'"),
+        (
+            lambda: export(run, form="onx", out=tmp_path / "b"),
+            MatxError,
+            "robustbench, timm; did you mean 'onnx'",
+        ),
         (lambda: export(run, results=newer, out=tmp_path / "c"), RunError, "schema 99, allowed: 1 or 2"),
         (lambda: matx.load(there).peer("generalist"), RunError, "an export as torch, allowed: one as safetensors"),
         (lambda: matx.load(broken).peer("generalist"), CheckpointError, "does not hold the weights of peer"),
