@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from matx.config import load_experiment
 from tools.results.cifar10 import parts, plan, runs
 
 LABELS = np.random.default_rng(0).integers(0, 10, 50_000)
@@ -29,6 +30,12 @@ def test_validation_and_test_images_are_apart() -> None:
     assert min(places) >= parts.POOL, "a training set reaches into them"
 
 
+def test_small_images_are_means_of_four_pixels() -> None:
+    pixels = np.array([[1, 3, 0, 0], [3, 5, 0, 3], [9, 9, 7, 7], [9, 9, 7, 9]], np.uint8)
+    found = parts.halved(pixels[None, :, :, None])[0, :, :, 0]
+    assert found.tolist() == [[3, 1], [9, 8]], "means of 12/4, 3/4, 36/4 and 30/4, rounded"
+
+
 def test_a_training_set_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match="number: got 17, allowed: 0 to 16"):
         parts.training_set(LABELS, 17)
@@ -44,15 +51,17 @@ def test_a_recipe_is_sound(method: str, tmp_path: Path) -> None:
     assert experiment.train_limit == plan.IMAGES, "the plan's training images"
     assert experiment.epochs == plan.EPOCHS, "the plan's epochs"
     validated = sum(experiment.evaluation.due(epoch, plan.EPOCHS) for epoch in range(1, plan.EPOCHS + 1))
-    assert validated == plan.VALIDATED["a run"][0], "the plan's validated epochs"
-    if method != "mat_frozen":
+    of = "a union" if method in runs.UNION else "a run"
+    assert validated == plan.VALIDATED[of][0], "the plan's validated epochs"
+    if method in plan.TUNED:
         assert len(experiment.tune.corners) == runs.TRIALS, "each trial of a search is listed"
 
 
 def test_the_fresh_seeds_train_on_images_of_their_own() -> None:
     for method in runs.METHODS:
         if not runs.METHODS[method].frozen_peer:
-            assert runs.options(method, 12)[1] == "datasets.npz.path='cifar10_parts/12.npz'", f"{method} of seed 12"
+            where = "cifar10_parts/16x16/12.npz" if method in runs.UNION else "cifar10_parts/12.npz"
+            assert runs.options(method, 12)[1] == f"datasets.npz.path='{where}'", f"{method} of seed 12"
     assert max(runs.SEEDS) < parts.SETS, "every seed has a training set"
 
 
@@ -65,15 +74,24 @@ RATES = {"training": 1000.0, "evaluation": 500.0}
 
 def test_hours_of_a_trial_are_passes_over_their_rates() -> None:
     """1,000 images, 30 epochs, 13 passes; 9 validations of 2,000 images: 1 + 0.25 x 20 passes each."""
-    row = plan.Row(what="at", method="at", runs=2, stronger=0)
+    row = plan.Row(what="at", method="at", runs=2, trial=True)
     one, both = plan.hours(row, {"at": {"passes": 13.0}}, RATES)
     assert one == pytest.approx((1_000 * 30 * 13 / 1000 + 9 * 2_000 * 6 / 500) / 3600), "the hours of one run"
     assert both == 2 * one, "the hours of all"
 
 
+def test_every_explored_method_is_sound(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50_000, 2, 2, 3), np.uint8)
+    parts.write(images, LABELS, 3, "gate", tmp_path / "3.npz")
+    for name, how in runs.EXPLORED.items():
+        bindings = [f"datasets.npz.path={str(tmp_path / '3.npz')!r}", *how.settings]
+        usual = load_experiment([runs.recipe(name)], bindings[:1], own=True).experiment
+        assert load_experiment([runs.recipe(name)], bindings, own=True).experiment != usual, f"{name} changes nothing"
+
+
 def test_hours_of_a_run_count_its_test_attacks() -> None:
-    """26 validations of 1,000 images; four of 2,000 under PGD-100, one of 1,000 under ten runs of 100 steps."""
+    """26 validations of 1,000 images; three of 2,000 under PGD-100, one of 1,000 under ten runs of 100 steps."""
     row = plan.Row(what="at", method="at", runs=1)
     one, _ = plan.hours(row, {"at": {"passes": 13.0}}, RATES)
-    attacks = 26 * 1_000 * 6 + 4 * 2_000 * 51 + 1_000 * 501
+    attacks = 26 * 1_000 * 6 + 3 * 2_000 * 51 + 1_000 * 501
     assert one == pytest.approx((1_000 * 30 * 13 / 1000 + attacks / 500) / 3600), "the hours of one run"

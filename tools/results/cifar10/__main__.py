@@ -51,9 +51,11 @@ def split(images_file: Path) -> None:
         images = np.concatenate([stored["x_train"], stored["x_test"]])[:50_000]
         labels = np.concatenate([stored["y_train"], stored["y_test"]])[:50_000].astype(np.int64)
     parts.write(images, labels, 0, "gate", runs.IMAGES / "gate.npz")
+    small = parts.halved(images)
     for number in range(parts.SETS):
         purpose = "epochs" if number in runs.SEEDS else "settings"
         parts.write(images, labels, number, purpose, runs.IMAGES / f"{number}.npz")
+        parts.write(small, labels, number, purpose, runs.IMAGES / "16x16" / f"{number}.npz")
 
 
 if __name__ == "__main__":

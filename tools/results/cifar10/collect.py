@@ -10,7 +10,7 @@ from matx.results import read_results
 
 from .. import collected
 from ..commands import beside
-from .runs import METHODS, SEEDS, STUDIES, folder
+from .runs import METHODS, STUDIES, folder
 
 ROOT = Path(__file__).resolve().parents[3]
 OUT = ROOT / "docs" / "results" / "cifar10.json"
@@ -52,4 +52,4 @@ def one(seed: int, run: Path) -> dict[str, Any]:
 
 def finished(name: str) -> list[int]:
     """The seeds that were run and evaluated to the end."""
-    return [seed for seed in SEEDS if (beside(folder(name, seed), "apgd") / "report.html").is_file()]
+    return [seed for seed in METHODS[name].seeds if (beside(folder(name, seed), "apgd") / "report.html").is_file()]

@@ -43,6 +43,14 @@ def training_set(labels: Labels, number: int) -> Labels:
     return np.sort(np.concatenate(chosen))
 
 
+def halved(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N, 2h, 2w, C) -> (N, h, w, C): means of 2x2 pixels, rounded."""
+    count, height, width, channels = images.shape
+    cells = images.reshape(count, height // 2, 2, width // 2, 2, channels)
+    found: NDArray[np.uint8] = np.rint(cells.mean((2, 4))).astype(np.uint8)
+    return found
+
+
 def write(images: NDArray[np.uint8], labels: Labels, number: int, validation: str, file: Path) -> None:
     """One .npz file: a training set, the validation images of this purpose, and the test images."""
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -26,21 +26,48 @@ class Method:
 
     recipe: str
     settings: tuple[str, ...] = ()
+    seeds: range = SEEDS
     frozen_peer: bool = False
     """Whether its peer 'b' is the one that `at_b` trained on the same seed."""
     last: bool = False
     """Whether APGD attacks its last checkpoint, too."""
+    teaches: bool = False
+    """Whether it is trained as the frozen peer of another row, and has no row of its own."""
+    union: bool = False
+    """Whether it faces three norms, on images of 16x16 pixels."""
 
 
-METHODS: Mapping[str, Method] = {
+CORE: Mapping[str, Method] = {
     "at": Method(recipe="at", last=True),
-    "at_b": Method(recipe="at", settings=(SECOND,)),
+    "at_b": Method(recipe="at", settings=(SECOND,), teaches=True),
     "mat": Method(recipe="mat", last=True),
     "mat_frozen": Method(recipe="mat_frozen", frozen_peer=True),
     "mat_frozen_eval": Method(recipe="mat_frozen", settings=("b/Peer.teacher_mode='eval'",), frozen_peer=True),
     "self_distillation": Method(recipe="self_distillation"),
     "trades": Method(recipe="trades"),
 }
+"""What was asked, but the union."""
+UNION: Mapping[str, Method] = {
+    name: Method(recipe=name, seeds=SEEDS[:3], union=True)
+    for name in ("union_average", "union_max", "union_eat", "union_mat", "union_self_distillation", "union_msd")
+}
+EXPLORED: Mapping[str, Method] = {
+    "mat_examples": Method(recipe="mat", settings=(
+        "strategies.mat.reading='examples_only'", "Experiment.teacher_mode=None")),
+    "mat_averages": Method(recipe="mat", settings=(
+        "strategies.mat.answers_from='average'", "Experiment.teacher_mode='eval'")),
+    "at_longer": Method(recipe="at", settings=("Experiment.epochs=64", "Evaluation.first=10")),
+    "label_smoothing": Method(recipe="at", settings=("strategies.independent.smoothing=0.3",)),
+    "at_awp": Method(recipe="at", settings=("Peer.weight_perturbation=0.01",)),
+    "mat_awp": Method(recipe="mat", settings=("Peer.weight_perturbation=0.01",)),
+    "at_restarts": Method(recipe="at", settings=("train/attacks.pgd.restarts=2",)),
+    "mat_three": Method(recipe="mat", settings=(
+        "Experiment.peers={'a': @a/Peer(), 'b': @b/Peer(), 'c': @c/Peer()}",)),
+    "at_noisy": Method(recipe="at", settings=("Experiment.label_noise=0.2",)),
+    "mat_noisy": Method(recipe="mat", settings=("Experiment.label_noise=0.2",)),
+}  # fmt: skip
+"""What comes behind, in this order; nothing in it was asked."""
+METHODS = {**CORE, **UNION, **EXPLORED}
 
 
 def folder(method: str, seed: int) -> Path:
@@ -56,7 +83,8 @@ def recipe(method: str) -> Path:
 def options(method: str, seed: int) -> list[str]:
     """What a run sets beside its recipe: its own training images, and the weights of the frozen peer."""
     how = METHODS[method]
-    settings = [f"datasets.npz.path='{IMAGES / f'{seed}.npz'}'", *how.settings]
+    images = IMAGES / "16x16" if how.union else IMAGES
+    settings = [f"datasets.npz.path='{images / f'{seed}.npz'}'", *how.settings]
     if how.frozen_peer:
         settings.append(f"b/Peer.weights='{run('at_b', seed)}'")
     return [word for setting in settings for word in ("-s", setting)]
@@ -74,11 +102,14 @@ def run(method: str, seed: int) -> Path:
 
 
 def evaluate(method: str, seed: int) -> None:
-    """A run, the averages of its weights, and APGD on the first of its test images."""
+    """A run, the average of its best weights, and APGD on the first of its test images."""
     path, plain = run(method, seed), ("--no-sanity", "--no-ensemble")
-    commands.evaluated(path, "average", "--ema-only", *plain)
+    if METHODS[method].teaches:
+        return
+    commands.evaluated(path, "average", "--ema-only", "--checkpoint", "best", *plain)
     which = () if METHODS[method].last else ("--checkpoint", "best")
-    suite = ("--suite", str(RECIPES / "apgd.gin"), "--images", str(APGD_IMAGES), "--union-only")
+    attacks = RECIPES / ("union_apgd.gin" if METHODS[method].union else "apgd.gin")
+    suite = ("--suite", str(attacks), "--images", str(APGD_IMAGES), "--union-only")
     commands.evaluated(path, "apgd", *suite, *which, *plain)
 
 
@@ -96,7 +127,8 @@ def make(stage: str, methods: Sequence[str], seeds: Sequence[int] = SEEDS) -> No
     elif stage == "seeds":
         for seed in seeds:
             for method in methods:
-                evaluate(method, seed)
+                if seed in METHODS[method].seeds:
+                    evaluate(method, seed)
     elif stage == "confirm":
         for method in methods:
             confirm(method)
