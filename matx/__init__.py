@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         optimizers,
         schedules,
         strategies,
+        trackers,
         unions,
     )
     from matx.threat import ThreatModel
@@ -96,6 +97,7 @@ __all__ = [
     "run_experiment",
     "schedules",
     "strategies",
+    "trackers",
     "unions",
 ]
 

@@ -23,6 +23,7 @@ from matx.interfaces import (
     PerturbationUnion,
     Schedule,
     Strategy,
+    Tracker,
 )
 from matx.options import declare
 
@@ -159,6 +160,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(name="optimizers", protocol=Optimizer, contract="matx.testing.optimizers:CONTRACTS"),
     Kind(name="schedules", protocol=Schedule, contract="matx.testing.schedules:CONTRACTS"),
     Kind(name="strategies", protocol=Strategy, contract="matx.testing.strategies:CONTRACTS"),
+    Kind(name="trackers", protocol=Tracker, contract="matx.testing.trackers:CONTRACTS"),
     Kind(name="unions", protocol=PerturbationUnion, contract="matx.testing.unions:CONTRACTS"),
 )
 """Every kind, declared here and nowhere else: a kind is its entry, its protocol and contracts, and its folder."""
@@ -200,4 +202,5 @@ if TYPE_CHECKING:
     optimizers: Registry[Optimizer]
     schedules: Registry[Schedule]
     strategies: Registry[Strategy]
+    trackers: Registry[Tracker]
     unions: Registry[PerturbationUnion]

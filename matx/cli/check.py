@@ -38,6 +38,9 @@ def check(what: str, no_data: bool, read: bool, bindings: tuple[str, ...], as_js
     if what in nouns():
         raise click.UsageError(f"{what} is a noun: `matx show {what}` shows it; allowed here: a gin file or KIND.NAME")
     loaded = load([what], bindings)
+    from matx.runtime.tracking import refuse_lacking
+
+    refuse_lacking(loaded.experiment)
     if not no_data:
         _check_models(loaded)
     images = _read_images(loaded) if read else None

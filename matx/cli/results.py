@@ -11,6 +11,7 @@ from matx.cli.options import results_console, say
 
 if TYPE_CHECKING:
     from matx.compare import Comparison
+    from matx.experiment import Experiment
     from matx.report import Seconds
     from matx.results import Results
     from matx.run import Measured
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["show_beside", "show_comparison", "show_results", "show_run"]
 
 
-def show_run(folder: RunFolder) -> None:
+def show_run(folder: RunFolder, experiment: Experiment) -> None:
     """The tables of a finished run and its files."""
     from matx.consent import consent
     from matx.results import NOT_CHECKED, read_results
+    from matx.runtime.tracking import trackers_of
 
     show_results(read_results(folder.results))
     command = shlex.join(["matx", "eval", str(folder.path), *consent().words()])
@@ -33,10 +35,11 @@ def show_run(folder: RunFolder) -> None:
         "results": folder.results,
         "report": folder.results.with_name("report.html"),
         "weights": folder.best,
-        "curves": folder.tensorboard,
     }
     for what, path in files.items():
         say(f"{what:<11} {path}")
+    for tracker in trackers_of(experiment):
+        say(f"curves      {tracker.where(folder.path)}")
 
 
 def show_beside(folder: RunFolder, measured: Measured | None) -> None:

@@ -17,6 +17,7 @@ from matx.cli.results import show_beside, show_comparison, show_run
 
 if TYPE_CHECKING:
     from matx.distributed import World
+    from matx.experiment import Experiment
     from matx.runtime.folder import RunFolder
 
 __all__ = ["run"]
@@ -86,7 +87,7 @@ def run(
         if out is not None or dry_run:
             raise click.UsageError("--resume continues in its own folder: leave --out and --dry-run away")
         with joined(device) as world:
-            _show(_resume(resume, files, bindings, device, seed, world), world)
+            _show(*_resume(resume, files, bindings, device, seed, world), world)
         return 0
     if not files:
         raise click.UsageError("Missing argument 'FILE...': a gin file or the name of a packaged recipe")
@@ -101,15 +102,15 @@ def run(
             return 0
         command = ["matx", *sys.argv[1:]]
         folder = runs.run(loaded, out=out, device=_auto(device), display=display(), command=command, world=world)
-        _show(folder, world)
+        _show(folder, loaded.experiment, world)
         if world.writes:
             show_beside(folder, runs.measured_for(loaded.name, loaded.experiment))
     return 0
 
 
-def _show(folder: RunFolder, world: World) -> None:
+def _show(folder: RunFolder, experiment: Experiment, world: World) -> None:
     if world.writes:
-        show_run(folder)
+        show_run(folder, experiment)
 
 
 def _auto(device: str | None) -> str:
@@ -118,7 +119,7 @@ def _auto(device: str | None) -> str:
 
 def _resume(
     path: Path, files: Sequence[str], bindings: Sequence[str], device: str | None, seed: int | None, world: World
-) -> RunFolder:
+) -> tuple[RunFolder, Experiment]:
     """Continue with the folder's own configuration, or with the one given if it is the same."""
     from matx import run as runs
     from matx.runtime.folder import open_folder
@@ -129,7 +130,7 @@ def _resume(
         loaded = load(files, bindings, seed, own=True)
     else:
         loaded = load_own(folder, [*bindings, *([] if seed is None else [f"Experiment.seed={seed}"])])
-    return runs.resume(path, loaded=loaded, device=device, display=display(), world=world)
+    return runs.resume(path, loaded=loaded, device=device, display=display(), world=world), loaded.experiment
 
 
 def _queue(

@@ -18,6 +18,7 @@ from matx.experiment.checks import (
     check_placement,
     check_sync_batch_norm,
     check_teacher_modes,
+    check_trackers,
     crafting_order,
 )
 from matx.experiment.opening import data_of
@@ -32,6 +33,7 @@ from matx.interfaces import (
     PerturbationUnion,
     Schedule,
     Strategy,
+    Tracker,
 )
 from matx.label_noise import mislabelled
 from matx.options import Range, concerning, declare
@@ -223,6 +225,9 @@ class Experiment:
     """Of several processes: 'samples': each takes a part of every batch; 'peers': each owns some of the peers."""
     shards: Annotated[int, Range(1)] = field(default=1, metadata=NO_EFFECT)
     """With placement 'peers': so many processes own the same peers and share each batch."""
+    trackers: Sequence[Tracker] | None = field(default=None, metadata=NO_EFFECT)
+    """Who writes down what the run tells as it goes; None: those that the packaged recipe trackers/run lists; []: no
+    one, and metrics.jsonl has the figures."""
     tune: Tune = field(default_factory=Tune, metadata=NO_EFFECT)
     """What `matx tune` searches; a run does not read it."""
 
@@ -231,6 +236,9 @@ class Experiment:
         if self.batch_size < 2:
             allowed = "2 or more, as the statistics of a batch need two images"
             raise OptionError("batch_size", got=str(self.batch_size), allowed=allowed)
+        if self.trackers is not None:
+            object.__setattr__(self, "trackers", tuple(self.trackers))
+        check_trackers(self)
         check_peers(self)
         with concerning(self.strategy):
             needs = self.strategy.needs(peer_infos(self))

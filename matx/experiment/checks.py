@@ -22,6 +22,7 @@ __all__ = [
     "check_placement",
     "check_sync_batch_norm",
     "check_teacher_modes",
+    "check_trackers",
     "crafting_order",
 ]
 
@@ -179,3 +180,12 @@ def _check_mix(mixed: str, mix: Mix, experiment: Experiment) -> None:
         raise OptionError(where, got=f"shares that sum to {math.fsum(mix.members.values()):g}", allowed="1")
     if not 1 <= mix.every <= experiment.epochs:
         raise OptionError(where, got=f"every {mix.every} epochs", allowed=f"1 to the {experiment.epochs} epochs")
+
+
+def check_trackers(experiment: Experiment) -> None:
+    """Refuse two trackers of one kind: both would go on with what either has begun."""
+    kinds = [type(tracker) for tracker in experiment.trackers or ()]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            got = f"{kinds.count(kind)} of {kind.__name__}"
+            raise OptionError("trackers", got=got, allowed="each tracker once")

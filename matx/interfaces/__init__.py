@@ -27,6 +27,18 @@ from matx.interfaces.inputs import copied, default_type_kept, refuse_writes
 from matx.interfaces.library import FromLibrary, Library, LibraryForm
 from matx.interfaces.metrics import Column, Figure, Findings, Metric, MetricSettings, Search
 from matx.interfaces.running import checked_examples, found_anywhere, run_attack
+from matx.interfaces.tracking import (
+    Outcome,
+    Picture,
+    Record,
+    Scalars,
+    Table,
+    Text,
+    TrackedRun,
+    Tracker,
+    Tracking,
+    not_installed,
+)
 from matx.interfaces.training import Augmentation, Optimizer, Schedule
 from matx.threat import ThreatModel
 
@@ -58,17 +70,27 @@ __all__ = [
     "ObjectiveName",
     "ObjectiveStrategy",
     "Optimizer",
+    "Outcome",
     "PerturbationUnion",
+    "Picture",
+    "Record",
+    "Scalars",
     "Schedule",
     "Search",
     "Stateful",
     "Strategy",
+    "Table",
+    "Text",
+    "TrackedRun",
+    "Tracker",
+    "Tracking",
     "UsesSources",
     "checked_examples",
     "copied",
     "default_type_kept",
     "found_anywhere",
     "judge_of",
+    "not_installed",
     "refuse_writes",
     "run_attack",
     "sources_of",

@@ -21,6 +21,7 @@ from matx.runtime.folder import RunFolder
 from matx.runtime.interrupt import deferred_signals
 from matx.runtime.journal import Journal
 from matx.runtime.progress import Bar, Display
+from matx.runtime.tracking import Trackers
 
 __all__ = ["ActiveRun", "train"]
 
@@ -72,7 +73,7 @@ class ActiveRun:
         checkpoint.save(self.folder.last, stored, previous=self.folder.previous)
 
 
-def train(parts: ActiveRun, metrics_bytes: int) -> Generator[EpochRecord, None, None]:
+def train(parts: ActiveRun, trackers: Trackers, metrics_bytes: int) -> Generator[EpochRecord, None, None]:
     """Train from the present position to the end, an epoch whenever the next record is asked for.
 
     KeyboardInterrupt after a saved step where the user asks for it; between epochs signals are the caller's. Of several
@@ -85,7 +86,7 @@ def train(parts: ActiveRun, metrics_bytes: int) -> Generator[EpochRecord, None, 
     with ExitStack() as stack:
         journal = None
         if training.places.world.writes:
-            journal = Journal(folder, size=metrics_bytes, steps=training.steps, config=parts.text)
+            journal = Journal(folder.metrics, trackers, size=metrics_bytes, steps=training.steps, config=parts.text)
             stack.callback(journal.close)
         draw = stack.enter_context(parts.display.bar("training, epoch", epochs, first))
         records = fit(training)

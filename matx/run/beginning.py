@@ -21,6 +21,7 @@ from matx.runtime.folder import RUNS, RunFolder, create, refuse_existing, refuse
 from matx.runtime.identity import identity_of
 from matx.runtime.journal import lines
 from matx.runtime.progress import Display
+from matx.runtime.tracking import refuse_lacking
 
 __all__ = ["begun", "refuse_other_processes"]
 
@@ -32,6 +33,7 @@ def begun(
 
     The test images are read first, so that one that cannot be is found before anything is trained.
     """
+    refuse_lacking(loaded.experiment)
     if world.writes:
         refuse_existing(out)
         refuse_unwritable(out)

@@ -22,8 +22,8 @@ from matx.results import Results, finished_results, read_illustrations, whole_fl
 from matx.run.active_run import ActiveRun, train
 from matx.run.beginning import begun, refuse_other_processes
 from matx.run.building import cautions, changes, restored
-from matx.run.outcome import write_outcome
-from matx.run.reporting import resolved_of, write_reports
+from matx.run.outcome import opened_trackers, tell_outcome
+from matx.run.reporting import write_reports
 from matx.runtime import checkpoint
 from matx.runtime.environment import threads_kept
 from matx.runtime.faults import machine_faults
@@ -34,6 +34,7 @@ from matx.runtime.lock import folder_lock
 from matx.runtime.log import logged_to
 from matx.runtime.progress import Display
 from matx.runtime.stored import load_own, read_environment
+from matx.runtime.tracking import Trackers, refuse_lacking
 
 __all__ = ["epochs", "resume", "run"]
 
@@ -86,6 +87,7 @@ def resume(
         checkpoint.refuse_other_experiment(checkpoint.load(folder.last), identity, folder.last)
         display.say(f"{path}: this run is finished already; nothing was left to do")
         return folder
+    refuse_lacking(loaded.experiment)
     with _locked(folder, world):
         stored = broadcast(world, checkpoint.load_last(folder) if world.writes else None)
         identity = as_it_was(identity, stored.identity)
@@ -122,19 +124,33 @@ def _epochs(parts: ActiveRun, *, metrics_bytes: int) -> Iterator[EpochRecord]:
 
     Between epochs the process is as it was: its signals, its logger, its number of threads.
     """
+    with _tracked(parts) as trackers:
+        with closing(train(parts, trackers, metrics_bytes)) as records:
+            while True:
+                with _at_work(parts):
+                    record = next(records, None)
+                if record is None:
+                    break
+                yield record
+        with _at_work(parts):
+            _finish(parts, trackers)
+            parts.write_timing()
+            log.info("finished")
+
+
+@contextmanager
+def _tracked(parts: ActiveRun) -> Iterator[Trackers]:
+    """The trackers of a run that begins or goes on."""
+    finished = False
     with _at_work(parts):
         _say_what_begins(parts)
-    with closing(train(parts, metrics_bytes)) as records:
-        while True:
-            with _at_work(parts):
-                record = next(records, None)
-            if record is None:
-                break
-            yield record
-    with _at_work(parts):
-        _finish(parts)
-        parts.write_timing()
-        log.info("finished")
+        trackers = opened_trackers(parts)
+    try:
+        yield trackers
+        finished = True
+    finally:
+        with logged_to(parts.folder.log_of(parts.training.places.world.rank)):
+            trackers.close(finished=finished)
 
 
 @contextmanager
@@ -183,7 +199,7 @@ def _told(how: str) -> Iterator[None]:
         raise
 
 
-def _finish(parts: ActiveRun) -> None:
+def _finish(parts: ActiveRun, trackers: Trackers) -> None:
     """Evaluate both checkpoints and write the reports, results.json last: it says that the run is finished."""
     folder = parts.folder
     with parts.stopwatch.measure("evaluation"):
@@ -191,7 +207,7 @@ def _finish(parts: ActiveRun) -> None:
     if not parts.training.places.world.writes:
         return
     write_reports(folder, found)
-    write_outcome(folder, found, resolved_of(folder), read_illustrations(folder.path), parts.training.steps)
+    tell_outcome(trackers, found, read_illustrations(folder.path), parts.training.steps)
     write_results(folder.results, found)
 
 

@@ -1,44 +1,51 @@
-"""What a run came to, for TensorBoard: a row of settings and figures, every test figure, and who is fooled by whom."""
+"""The trackers of a run, and what it tells them at its end: test figures, means, and who is fooled by whom."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from matx.interfaces import Outcome, Scalars, Table, TrackedRun
 from matx.results import Illustrations, Results, headings, mean_of, scores_at
-from matx.runtime.board import Board
-from matx.runtime.folder import RunFolder
+from matx.run.active_run import ActiveRun
+from matx.run.reporting import resolved_of
+from matx.runtime.tracking import Trackers, trackers_of
 
-__all__ = ["write_outcome"]
+__all__ = ["opened_trackers", "tell_outcome"]
 
 _ROW = ("strategy", "epochs", "batch_size", "seed", "teacher_mode")
 """The settings of a row, of the experiment's own and what lies below them."""
 
 
-def write_outcome(
-    folder: RunFolder, found: Results, resolved: Mapping[str, Any], illustrations: Illustrations | None, step: int
-) -> None:
-    """Test figures of the best checkpoint on the peers' cards, the row of the run, and the transfer matrices."""
-    board = Board(folder.tensorboard)
+def opened_trackers(parts: ActiveRun) -> Trackers:
+    """The open trackers of a run that begins or goes on; of several processes, rank 0 has them."""
+    training, folder = parts.training, parts.folder
+    chosen = trackers_of(training.experiment) if training.places.world.writes else ()
+    settings = dict(_row(resolved_of(folder)))
+    return Trackers(chosen, TrackedRun(name=parts.name, folder=folder.path, steps=training.steps, settings=settings))
+
+
+def tell_outcome(trackers: Trackers, found: Results, illustrations: Illustrations | None, step: int) -> None:
+    """Test figures of the best checkpoint by peer, their means, the transfer matrices."""
     scores = scores_at(found.scores, checkpoint=found.checkpoint_of("best"), weights="raw")
     names = headings(scores)
+    figures: dict[str, dict[str, float]] = {}
     for score in scores:
         if score.source is None:
-            board.scalars("test", {score.model: {names[score.metric, score.column]: score.value}}, step)
+            figures.setdefault(score.model, {})[names[score.metric, score.column]] = score.value
     means = {
-        f"test/{heading}": mean
+        heading: mean
         for (metric, column), heading in names.items()
         if (mean := mean_of(scores, found.scored, metric, column)) is not None
     }
-    for name, mean in means.items():  # a row of hparams shows the run's own values
-        board.scalar(name, mean, step)
-    board.outcome(dict(_row(resolved)), means)
+    trackers.tell(Scalars(group="test", values={**figures, "": means}, step=step))
     for key, (head, rows) in _transfers(illustrations):
-        board.table(f"transfer/{key}", head, rows, step)
-    board.close()
+        trackers.tell(Table(name=f"transfer/{key}", head=head, rows=rows, step=step))
+    trackers.tell(Outcome(metrics={f"test/{heading}": mean for heading, mean in means.items()}, step=step))
 
 
 def _row(resolved: Mapping[str, Any]) -> Iterator[tuple[str, bool | int | float | str]]:
+    """The settings that tell runs apart, of all that a run resolved."""
     for name in _ROW:
         value = resolved.get(name)
         below = value.items() if isinstance(value, Mapping) else [("", value)]

@@ -1,4 +1,4 @@
-"""A picture for TensorBoard: clean images above what attacks make of them, with what is answered."""
+"""A picture for trackers: clean images above what attacks make of them, with what is answered."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from matx.runtime.identity import common_options, identity_of, refuse_other
 from matx.runtime.interrupt import continued_by, deferred_signals, interrupted_by
 from matx.runtime.progress import Display
 from matx.runtime.stored import read_identity, with_run_name
+from matx.runtime.tracking import refuse_lacking
 from matx.runtime.workers import WorkerPool, usable_cores
 
 __all__ = ["Planned", "Swept", "parse_seeds", "plan", "sweep"]
@@ -96,6 +97,8 @@ def plan(
                 )
             folder = (parent or RUNS) / f"{loaded.name}-seed{seed}"
             _refuse_another(folder, loaded)
+            if not RunFolder(folder).finished:
+                refuse_lacking(loaded.experiment)
             planned.append(
                 Planned(
                     file=str(file),

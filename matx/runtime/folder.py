@@ -52,11 +52,6 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
-    def tensorboard(self) -> Path:
-        """Event files."""
-        return self.path / "tensorboard"
-
-    @property
     def best(self) -> Path:
         """The checkpoint of the epoch with the highest validation score."""
         return self.path / "checkpoints" / "best.pt"
@@ -88,7 +83,7 @@ class RunFolder:
 
     @property
     def timing(self) -> Path:
-        """Wall-clock figures, which are nowhere else but in TensorBoard."""
+        """Wall-clock figures, which are nowhere else but in what trackers wrote."""
         return self.path / "timing.json"
 
     @property

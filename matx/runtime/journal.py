@@ -1,4 +1,4 @@
-"""What a run writes as it goes: metrics.jsonl and TensorBoard events."""
+"""What a run writes down as it goes: metrics.jsonl, and what it tells its trackers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import IO, TYPE_CHECKING, Any
 from matx.digest import checked, with_digest
 from matx.engine import EpochRecord, StepRecord
 from matx.errors import RunError
+from matx.interfaces import Picture, Scalars, Text
 from matx.measure import Rate
-from matx.runtime.board import Board
 from matx.runtime.files import name_unchecked, plain
-from matx.runtime.folder import RunFolder
+from matx.runtime.tracking import Trackers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +23,8 @@ __all__ = ["STEPS", "Journal", "as_line", "check_metrics", "epoch_row", "lines",
 
 STEPS = 10
 """Every so many steps a step is written down; epochs always are."""
+_RUN = ""
+"""Whose figures are no peer's."""
 
 
 def lines(value: Any, path: str = "") -> Iterator[str]:
@@ -38,14 +40,15 @@ def lines(value: Any, path: str = "") -> Iterator[str]:
 
 
 class Journal:
-    """The open metrics.jsonl and TensorBoard events of a run; `size` tells a checkpoint how much it may rely on."""
+    """The open metrics.jsonl of a run, and its trackers; `size` tells a checkpoint how much it may rely on."""
 
-    def __init__(self, folder: RunFolder, *, size: int, steps: int, config: str) -> None:
+    def __init__(self, metrics: Path, trackers: Trackers, *, size: int, steps: int, config: str) -> None:
         self.steps = steps
-        self._metrics = _reopened(folder.metrics, size)
-        self.board = Board(folder.tensorboard, steps=steps)
+        self._metrics = _reopened(metrics, size)
+        self._trackers = trackers
         if not steps:
-            self.board.text("config", "\n".join(f"    {line}" for line in config.splitlines()), 0)
+            text = "\n".join(f"    {line}" for line in config.splitlines())
+            trackers.tell(Text(name="config", markdown=text, step=0))
 
     @property
     def size(self) -> int:
@@ -62,27 +65,29 @@ class Journal:
         self._line(
             {"kind": "step", "epoch": record.epoch, "step": record.step, "losses": record.losses, "lr": record.lr}
         )
-        self.board.scalars("step", record.losses, self.steps)
-        self.board.scalars("lr", {peer: {"": rate} for peer, rate in record.lr.items()}, self.steps)
+        self._tell("step", record.losses)
+        self._tell("lr", {peer: {"": rate} for peer, rate in record.lr.items()})
 
     def epoch(self, record: EpochRecord, *, images_per_second: float) -> None:
         """Write an epoch down."""
         row = epoch_row(record)
         self._line(row)
-        self.board.scalars("epoch", record.train, self.steps)
-        self.board.scalars("validation", row["validation"] or {}, self.steps)
-        if record.score is not None:
-            self.board.scalar("validation/score", record.score, self.steps)
-        self.board.scalar("time/images_per_second", images_per_second, self.steps)
+        self._tell("epoch", record.train)
+        score = {} if record.score is None else {_RUN: {"score": record.score}}
+        self._tell("validation", {**(row["validation"] or {}), **score})
+        self._tell("time", {_RUN: {"images_per_second": images_per_second}})
 
     def picture(self, name: str, peer: str, grid: Tensor) -> None:
-        """Write a (C, H, W) picture of a peer down."""
-        self.board.picture(name, peer, grid, self.steps)
+        """Tell the trackers a (C, H, W) picture of a peer."""
+        self._trackers.tell(Picture(name=name, peer=peer, pixels=grid, step=self.steps))
 
     def close(self) -> None:
-        """Close both files."""
+        """Close the file."""
         self._metrics.close()
-        self.board.close()
+
+    def _tell(self, group: str, values: Mapping[str, Mapping[str, float]]) -> None:
+        if values:
+            self._trackers.tell(Scalars(group=group, values=values, step=self.steps))
 
     def _line(self, record: Mapping[str, Any]) -> None:
         self._metrics.write(as_line(record).encode())

@@ -17,7 +17,6 @@ from matx.errors import CheckpointError, RunError
 from matx.evaluation import Asked, Evaluator, Selection, evaluate, packaged_metrics, settings_of, target_of_folder
 from matx.results import Results, read_results
 from matx.run import resume, run
-from matx.runtime.board import Board
 from matx.runtime.folder import RunFolder, open_folder
 from matx.runtime.progress import Display
 
@@ -85,9 +84,9 @@ def _events(folder: Path) -> Any:
 
 
 def test_tensorboard_has_a_line_a_peer_on_one_card(straight: RunFolder) -> None:
-    one, two = (set(_events(straight.tensorboard / peer).Tags()["scalars"]) for peer in ("one", "two"))
+    one, two = (set(_events(straight.path / "tensorboard" / peer).Tags()["scalars"]) for peer in ("one", "two"))
     assert {"epoch/loss", "validation/union", "lr", "test/clean", "test/union"} <= one & two, "peers share their cards"
-    events = _events(straight.tensorboard)
+    events = _events(straight.path / "tensorboard")
     own = {"validation/score", "time/images_per_second", "test/clean", "test/union"}
     assert own <= set(events.Tags()["scalars"]), "the run has its own, and the means that its row of hparams shows"
     assert "_hparams_/session_start_info" in events.summary_metadata, "the run is a row of hparams"
@@ -96,36 +95,14 @@ def test_tensorboard_has_a_line_a_peer_on_one_card(straight: RunFolder) -> None:
     found = read_results(straight.path)
     place = ("one", "clean", found.checkpoint_of("best"))
     (score,) = [s for s in found.scores if (s.model, s.column, s.checkpoint) == place]
-    (test,) = _events(straight.tensorboard / "one").Scalars("test/clean")
+    (test,) = _events(straight.path / "tensorboard" / "one").Scalars("test/clean")
     assert test.value == pytest.approx(score.value), "the test figure is that of the results"
 
 
 def test_tensorboard_pictures_say_what_is_answered(straight: RunFolder) -> None:
-    image = _events(straight.tensorboard / "one").Images("adversarial")[0]
+    image = _events(straight.path / "tensorboard" / "one").Images("adversarial")[0]
     height = 2 * (66 + 12) + 12
     assert (image.width, image.height) == (8 * 66, height), "eight clean images, eight adversarial ones, and words"
-
-
-def test_a_board_that_fails_stops_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "tensorboard").write_text("a file where the folder should be")
-    board = Board(tmp_path / "tensorboard")
-    with caplog.at_level("WARNING", logger="matx"):
-        board.scalar("score", 0.5, 1)
-        board.scalars("epoch", {"one": {"loss": 1.0}}, 1)
-        board.outcome({"epochs": 3}, {"test/union": 0.5})
-        board.close()
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 1, f"it is said once: {said}"
-    assert "TensorBoard is switched off, and the run goes on" in said[0], "what happened, and what it means"
-
-
-def test_any_peer_has_a_folder_inside(tmp_path: Path) -> None:
-    board = Board(tmp_path / "tensorboard")
-    for peer in ("../out", "..", "a/b", "été 1"):
-        board.scalars("epoch", {peer: {"loss": 1.0}}, 1)
-    board.close()
-    assert len(list((tmp_path / "tensorboard").iterdir())) == 4, "a folder each, inside"
-    assert [path.name for path in tmp_path.iterdir()] == ["tensorboard"], "and nothing outside"
 
 
 def test_a_finished_run_is_not_changed(straight: RunFolder) -> None:

@@ -9,7 +9,18 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from bad import architectures, attacks, augmentations, datasets, metrics, optimizers, schedules, strategies, unions
+from bad import (
+    architectures,
+    attacks,
+    augmentations,
+    datasets,
+    metrics,
+    optimizers,
+    schedules,
+    strategies,
+    trackers,
+    unions,
+)
 from bad import components as bad_components
 
 import registry
@@ -25,6 +36,7 @@ from matx.testing import metrics as metric_contracts
 from matx.testing import optimizers as optimizer_contracts
 from matx.testing import schedules as schedule_contracts
 from matx.testing import strategies as strategy_contracts
+from matx.testing import trackers as tracker_contracts
 from matx.testing import unions as union_contracts
 from matx.testing.checking import _outcome
 from matx.testing.missing import lacking
@@ -41,6 +53,7 @@ PAIRS: list[tuple[ModuleType, ModuleType]] = [
     (augmentation_contracts, augmentations),
     (optimizer_contracts, optimizers),
     (schedule_contracts, schedules),
+    (tracker_contracts, trackers),
 ]
 """(contracts of a kind, components of that kind that break them)."""
 CASES = [
@@ -75,6 +88,7 @@ def test_good_components_keep_every_promise(tmp_path: Path) -> None:
         "augmentations": augmentations.Bad(),
         "optimizers": optimizers.Bad(),
         "schedules": schedules.Bad(),
+        "trackers": trackers.Bad(),
     }
     for kind, component in good.items():
         failures = [outcome for outcome in check_component(kind, component) if not outcome.passed]
