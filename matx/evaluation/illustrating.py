@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from matx.interfaces import Attack, Model
 from matx.measure import EvaluationSettings, aimed, by_threat, crafted_on, plain_fp32
 from matx.randomness import seed_for
 from matx.results import Illustrations
+from matx.runtime.progress import Bar, Display
 from matx.threat import ThreatModel
 
 __all__ = ["illustrate"]
@@ -44,35 +46,54 @@ class _Asked:
     size: int
 
 
-def illustrate(target: Target, settings: EvaluationSettings) -> Illustrations | None:
+def illustrate(target: Target, settings: EvaluationSettings, display: Display | None = None) -> Illustrations | None:
     """Of the best checkpoint's raw weights on the first test images; None where there is nothing to attack with."""
     attacks = {threat: found[0] for threat, found in by_threat(settings.attacks).items()}
     which = next(iter(target.states))
-    count = min(_ASKED, settings.count(target.data.test))
-    if not attacks or not count:
+    asked_of = min(_ASKED, settings.count(target.data.test))
+    if not attacks or not asked_of:
         return None
-    (batch,) = batches(target.data.test, torch.arange(count), count, device=target.device)
+    (batch,) = batches(target.data.test, torch.arange(asked_of), asked_of, device=target.device)
     with ExitStack() as stack, plain_fp32(target.device):
         modules = target.models(which)
         models = {name: stack.enter_context(attackable(module, mode="eval")) for name, module in modules.items()}
         asked = _Asked(models=models, batch=batch, attacks=attacks, seed=settings.draws, size=settings.batch_size)
         rated = [name for name in models if name in target.scored] or list(models)
-        return _illustrated(asked, which, target.data.class_names, rated)
+        with (display or Display()).bar("illustrations, searches", len(attacks) * (len(models) + len(rated))) as draw:
+            return _illustrated(asked, which, target.data.class_names, rated, _counted(draw))
 
 
-def _illustrated(asked: _Asked, which: WeightSet, classes: Sequence[str], rated: Sequence[str]) -> Illustrations:
+def _counted(draw: Bar) -> Callable[[str], None]:
+    """Called before each search of a model, it shows how many are done."""
+    done = count()
+
+    def said(what: str) -> None:
+        draw(next(done), what)
+
+    return said
+
+
+def _illustrated(
+    asked: _Asked, which: WeightSet, classes: Sequence[str], rated: Sequence[str], said: Callable[[str], None]
+) -> Illustrations:
     batch, models = asked.batch, asked.models
-    crafted = {
-        (name, threat): crafted_on(name, model, attack, batch, asked.seed)
-        for name, model in models.items()
-        for threat, attack in asked.attacks.items()
-    }
+    crafted = {}
+    for name, model in models.items():
+        for threat, attack in asked.attacks.items():
+            said(f"{name} {threat.key}")
+            crafted[name, threat] = crafted_on(name, model, attack, batch, asked.seed)
     clean = {name: _answers(model, batch.images, asked.size) for name, model in models.items()}
     found = {
         (name, key): _answers(model, images, asked.size)
         for name, model in models.items()
         for key, images in crafted.items()
     }
+    right: list[list[list[int]]] = []
+    for name in rated:
+        right.append([])
+        for threat in asked.attacks:
+            said(f"{name} {threat.norm}, radii")
+            right[-1].append(_right(asked, name, threat, clean[name][0], found[name, (name, threat)][0]))
     first, pairs = next(iter(asked.attacks)), list(crafted)
     shape = (len(models), len(models), len(asked.attacks))
     return Illustrations(
@@ -93,15 +114,7 @@ def _illustrated(asked: _Asked, which: WeightSet, classes: Sequence[str], rated:
         clean_confidence=np.stack([clean[name][1][:_SHOWN] for name in models]),
         confidence=np.stack([found[name, pair][1][:_SHOWN] for name in models for pair in pairs]).reshape(*shape, -1),
         slices=np.stack([_slices(asked, model, crafted[name, first]) for name, model in models.items()]),
-        right=np.stack(
-            [
-                [
-                    _right(asked, name, threat, clean[name][0], found[name, (name, threat)][0])
-                    for threat in asked.attacks
-                ]
-                for name in rated
-            ]
-        ),
+        right=np.array(right),
     )
 
 

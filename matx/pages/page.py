@@ -45,6 +45,8 @@ class Part:
     code: str = ""
     folded: bool = False
     """True: shown when asked for."""
+    by_clock: bool = False
+    """True: what it shows is otherwise each time that the same is done."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,11 @@
 """Reports: results as Markdown, as a page of HTML with curves, and as tables on the terminal.
 
 Everything here is a function of what is given, results and metrics: no clock, no host, no order of a set, so that the
-report of a resumed run equals the straight run's byte for byte. `matx eval` also gives the seconds that it took.
+report of a resumed run equals the straight run's byte for byte. What a run or an evaluation took by the clock is given,
+too: a part of its own on a run's page, which `without_clock` leaves out.
 """
 
+from matx.report.costs import without_clock
 from matx.report.curves import curves
 from matx.report.page import html, training_page
 from matx.report.sheets import Seconds, Section, Sheet, sections
@@ -23,4 +25,5 @@ __all__ = [
     "sections",
     "tables",
     "training_page",
+    "without_clock",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matx.pages import Page, Part, render
+from matx.report.costs import costs
 from matx.report.drawn import drawn_scores, drawn_training
 from matx.report.illustrated import illustrated
 from matx.report.settings import settings_sheet
@@ -25,9 +26,12 @@ def html(
     resolved: Mapping[str, Any] | None = None,
     commands: Sequence[str] = (),
     illustrations: Illustrations | None = None,
+    timing: Mapping[str, Any] | None = None,
 ) -> str:
-    """The page. `config` is the flattened gin text and `resolved` what every setting came to, `commands` what makes it
-    again and goes on from here.
+    """The page.
+
+    `config` is the flattened gin text and `resolved` what every setting came to, `commands` what makes it again and
+    goes on from here, `timing` the content of a run's timing.json.
     """
     parts = [
         Part(heading="What was attacked, and how", says=in_words(found), items=how(found)),
@@ -46,6 +50,7 @@ def html(
     if illustrations is not None:
         parts += illustrated(illustrations, found.scored)
     parts += _training(metrics, models_of(found.scores), found.epochs.get("best"))
+    parts += costs(timing or {})
     parts += _configuration(config, resolved)
     if commands:
         parts.append(Part(heading="Commands", code="\n".join(commands)))
@@ -53,14 +58,19 @@ def html(
 
 
 def training_page(
-    name: str, metrics: Iterable[Mapping[str, Any]], *, config: str, resolved: Mapping[str, Any] | None = None
+    name: str,
+    metrics: Iterable[Mapping[str, Any]],
+    *,
+    config: str,
+    resolved: Mapping[str, Any] | None = None,
+    timing: Mapping[str, Any] | None = None,
 ) -> str:
     """The page of a run that has no scores yet."""
     rows = list(metrics)
     peers = dict.fromkeys(peer for row in rows for peer in row.get("train", {}))
     epochs = max((row["epoch"] for row in rows if "step" not in row and "epoch" in row), default=0)
     says = [f"Not finished: {epochs} epochs are done, and nothing was evaluated on test images."]
-    parts = [*_training(rows, list(peers), None), *_configuration(config, resolved)]
+    parts = [*_training(rows, list(peers), None), *costs(timing or {}), *_configuration(config, resolved)]
     return render(Page(title=name, says=says, parts=parts))
 
 

@@ -206,6 +206,7 @@ def _finish(parts: ActiveRun, trackers: Trackers) -> None:
         found = _evaluated(parts)
     if not parts.training.places.world.writes:
         return
+    parts.write_timing()  # the page shows it
     write_reports(folder, found)
     tell_outcome(trackers, found, read_illustrations(folder.path), parts.training.steps)
     write_results(folder.results, found)
@@ -234,7 +235,7 @@ def _evaluated(parts: ActiveRun) -> Results:
     date = read_environment(folder).get("date")
     evaluator = Evaluator(target, settings, parts.display, world=training.places.world)
     found = evaluate(evaluator, flags=folder.flags, date=date)
-    illustrations = illustrate(target, settings) if training.places.world.writes else None
+    illustrations = illustrate(target, settings, parts.display) if training.places.world.writes else None
     if illustrations is not None:
         write_illustrations(folder.path, illustrations)
     return found

@@ -11,6 +11,7 @@ from matx.errors import RunError
 from matx.evaluation import EvalFolder, read_seconds
 from matx.report import html, markdown, training_page
 from matx.results import Results, read_illustrations, read_results
+from matx.run.stopwatch import read_timing
 from matx.runtime.files import write_text
 from matx.runtime.folder import RunFolder, open_folder
 from matx.runtime.journal import read_rows
@@ -36,6 +37,7 @@ def write_reports(folder: RunFolder, found: Results) -> list[Path]:
         resolved=resolved_of(folder),
         commands=(*_made_by(folder), *_COMMANDS),
         illustrations=read_illustrations(folder.path),
+        timing=read_timing(folder.timing),
     )
     written = {"report.md": markdown(found), "report.html": page}
     for name, text in written.items():
@@ -62,7 +64,9 @@ def report(path: Path) -> list[Path]:
         raise RunError(f"{path}: holds neither results nor metrics yet; allowed: a run that has begun")
     name = str(read_environment(folder)["experiment"])
     config = folder.config.read_text(encoding="utf-8")
-    page = training_page(name, read_rows(folder.metrics), config=config, resolved=resolved_of(folder))
+    page = training_page(
+        name, read_rows(folder.metrics), config=config, resolved=resolved_of(folder), timing=read_timing(folder.timing)
+    )
     write_text(folder.path / "report.html", page)
     return [folder.path / "report.html"]
 

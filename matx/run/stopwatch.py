@@ -13,7 +13,7 @@ from typing import Any
 
 from matx.runtime.files import write_json
 
-__all__ = ["Stopwatch"]
+__all__ = ["Stopwatch", "read_timing"]
 
 
 def _now() -> str:
@@ -60,10 +60,17 @@ class Stopwatch:
 
 
 def _sessions(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    try:
-        found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["sessions"]
-    except (ValueError, KeyError):
-        return []
+    found: list[dict[str, Any]] = read_timing(path).get("sessions", [])
     return found
+
+
+def read_timing(path: Path) -> dict[str, Any]:
+    """The content of timing.json; nothing where it is missing, damaged or not as it is written here."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for part in (*found["sessions"], {"started": "", "images": 0, "seconds": found["seconds"]}):
+            str(part["started"]), int(part["images"]), {str(what): float(s) for what, s in part["seconds"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    whole: dict[str, Any] = found
+    return whole

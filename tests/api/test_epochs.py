@@ -16,7 +16,7 @@ from matx.errors import RunError
 from matx.run import resume
 from matx.runtime.interrupt import STOPS
 
-_FILES = ("metrics.jsonl", "results.json", "report.html", "flags.npz")
+_FILES = ("metrics.jsonl", "results.json", "report.md", "flags.npz")
 
 
 def _experiment(seed: int) -> matx.Experiment:

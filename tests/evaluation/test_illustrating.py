@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from html import unescape
 from pathlib import Path
 
@@ -17,9 +19,27 @@ from matx.evaluation import Asked, find_exported, illustrate, settings_of, targe
 from matx.report import html
 from matx.results import ILLUSTRATIONS, Illustrations, read_illustrations, write_illustrations
 from matx.runtime.files import read_npz, write_npz
+from matx.runtime.progress import Bar, Display
 
 _COUNT = 12
 _PEERS = ("l1", "generalist")
+
+
+@dataclass(frozen=True)
+class _Told(Display):
+    """Keeps what bars are told, as a terminal would draw it."""
+
+    said: list[tuple[str, float, float, str]] = field(default_factory=list)
+
+    @contextmanager
+    def bar(self, title: str, total: float, done: float = 0.0) -> Iterator[Bar]:
+        def draw(done: float, note: str = "", *, line: bool = False) -> None:
+            self.said.append((title, total, done, note))
+
+        yield draw
+
+
+_BARS = _Told()
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +47,19 @@ def found() -> Illustrations:
     folder = find_exported("zoo:mat_union")
     assert folder is not None
     target = target_of_exported(folder, _PEERS, "cpu")
-    made = illustrate(replace(target, ensemble=False), settings_of(target, Asked(images=_COUNT)))
+    target = replace(target, ensemble=False, scored=_PEERS)
+    made = illustrate(target, settings_of(target, Asked(images=_COUNT)), _BARS)
     assert made is not None
     return made
+
+
+def test_the_bar_names_its_phase_and_every_search(found: Illustrations) -> None:
+    assert {(title, total) for title, total, _, _ in _BARS.said} == {("illustrations, searches", 12)}, (
+        "3 threats, twice"
+    )
+    assert [done for _, _, done, _ in _BARS.said] == list(range(12)), "for each of two models, each search is counted"
+    notes = [note for _, _, _, note in _BARS.said]
+    assert (notes[0], notes[-1]) == ("l1 linf:0.15", "generalist l1, radii"), "what is searched is said before it"
 
 
 def test_answers_are_those_of_the_models(found: Illustrations) -> None:
@@ -54,7 +84,7 @@ def test_examples_lie_inside_and_fool(found: Illustrations) -> None:
     own = [(found.answers[place, place] == found.labels).mean() for place in range(2)]
     clean = [(found.clean[place] == found.labels).mean() for place in range(2)]
     assert all(robust < right for robust, right in zip(own, clean, strict=True)), f"{own} of {clean}: none fooled"
-    assert list(found.rated) == ["l1", "generalist"], "an export's models are all scored"
+    assert list(found.rated) == ["l1", "generalist"], "the scored models are rated"
     right = np.concatenate([(found.clean == found.labels).sum(1)[:, None, None].repeat(3, 1), found.right], axis=2)
     assert (np.diff(right, axis=2) <= 0).all(), "accuracy rises with the radius"
     at_own = list(found.factors).index(1.0)

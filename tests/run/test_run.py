@@ -15,8 +15,10 @@ from sample_runs import sample
 
 from matx.errors import CheckpointError, RunError
 from matx.evaluation import Asked, Evaluator, Selection, evaluate, packaged_metrics, settings_of, target_of_folder
+from matx.report import without_clock
 from matx.results import Results, read_results
 from matx.run import resume, run
+from matx.run.stopwatch import read_timing
 from matx.runtime.folder import RunFolder, open_folder
 from matx.runtime.progress import Display
 
@@ -64,6 +66,25 @@ def test_only_timing_has_the_wall_clock(straight: RunFolder) -> None:
     assert timing["seconds"]["evaluation"] > 0, "evaluation time is measured"
     for path in (straight.results, straight.metrics, straight.environment, straight.path / "report.md"):
         assert "second" not in path.read_text(), f"{path.name} holds no wall-clock figure"
+
+
+def test_the_page_says_what_the_run_took(straight: RunFolder) -> None:
+    timing = json.loads(straight.timing.read_text())
+    page = (straight.path / "report.html").read_text(encoding="utf-8")
+    clock = page.removeprefix(page[: page.index('class="clock"')]).partition("</section>")[0]
+    (session,) = timing["sessions"]
+    shown = [*(f"{timing['seconds'][what]:,.1f}" for what in ("training", "evaluation")), f"{session['images']:,}"]
+    for cell in shown:
+        assert f"<td>{cell}</td>" in clock, f"{cell} of timing.json is not on the page: {clock}"
+    left = without_clock(page)
+    assert 'class="clock"' not in left, "a page without the clock has no such part"
+    assert len(page) - len(left) == len(clock) + len('<section id="part-N" ') + len("</section>\n"), "and all else"
+
+
+def test_timing_that_is_damaged_counts_as_none(tmp_path: Path) -> None:
+    for content in ("", "[]", '{"seconds": {"training": "a"}, "sessions": []}', '{"seconds": {}, "sessions": [1]}'):
+        (tmp_path / "timing.json").write_text(content)
+        assert read_timing(tmp_path / "timing.json") == {}, f"{content!r} is no timing"
 
 
 def test_metrics_hold_epochs_and_steps(straight: RunFolder) -> None:

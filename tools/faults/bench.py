@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from matx.digest import digest_of
 from matx.errors import DamagedError
+from matx.report import without_clock
 from matx.runtime import checkpoint
 
 from .commands import PATIENCE, Ended, matx
@@ -119,7 +120,13 @@ def partial_files(folder: Path) -> list[str]:
 
 
 def _content(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+    """What the file is, but for what a page says of the clock."""
+    if not path.is_file():
+        return "missing"
+    content = path.read_bytes()
+    if path.suffix == ".html":
+        content = without_clock(content.decode("utf-8", errors="replace")).encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 def _weights(path: Path) -> str:
