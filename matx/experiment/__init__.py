@@ -226,8 +226,8 @@ class Experiment:
     shards: Annotated[int, Range(1)] = field(default=1, metadata=NO_EFFECT)
     """With placement 'peers': so many processes own the same peers and share each batch."""
     trackers: Sequence[Tracker] | None = field(default=None, metadata=NO_EFFECT)
-    """Who writes down what the run tells as it goes; None: those that the packaged recipe trackers/run lists; []: no
-    one, and metrics.jsonl has the figures."""
+    """Who writes down what the run tells as it goes; None: those that the packaged recipe trackers/run lists;
+    []: none, and metrics.jsonl has the figures."""
     tune: Tune = field(default_factory=Tune, metadata=NO_EFFECT)
     """What `matx tune` searches; a run does not read it."""
 

@@ -10,6 +10,7 @@ import torch
 
 from matx.errors import MatxError
 from matx.learner import resolved_precision
+from matx.options import parameters
 from matx.plugins import import_all
 from matx.registration import REGISTRIES
 from matx.runtime.environment import find_device, provenance
@@ -32,6 +33,7 @@ def findings() -> dict[str, str]:
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} processors"
         + (f" (OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']})" if "OMP_NUM_THREADS" in os.environ else ""),
         "plug-ins": _plugins(),
+        "trackers": "; ".join(_trackers()),
         "data": _data(),
         "disk": _disk(),
     }
@@ -54,6 +56,16 @@ def _plugins() -> str:
         return f"NOT imported: {error}"
     components = sum(len(registry) for registry in REGISTRIES.values())
     return f"{', '.join(names)}: {components} components"
+
+
+def _trackers() -> list[str]:
+    """Each tracker, as it is without options: ready, or what it lacks."""
+    found = []
+    for name, component in REGISTRIES["trackers"].components.items():
+        if not any(option.required for option in parameters(component).values()):
+            lacks = component().lacks()
+            found.append(f"{name} is ready" if lacks is None else f"{name} {lacks}")
+    return sorted(found)
 
 
 def _data() -> str:

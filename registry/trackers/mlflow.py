@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+from filelock import FileLock
+
 import matx
 from matx.effect import NO_EFFECT
 from matx.interfaces import Picture, Record, Scalars, Table, Text, TrackedRun, not_installed
@@ -53,12 +55,8 @@ class MLflow:
     def open(self, run: TrackedRun) -> _Run:
         kept = _kept(run.folder)
         store = _address(self.store or kept.get("store") or os.environ.get("MLFLOW_TRACKING_URI") or "mlflow.db")
-        if store.startswith(_SQLITE):
-            _refuse_unwritable(Path(store.removeprefix(_SQLITE)))
+        client = _client(store, self.timeout)
         with _quietly(self.timeout):
-            from mlflow.tracking import MlflowClient
-        with _quietly(self.timeout):  # importing it has set the levels of its loggers
-            client = MlflowClient(store)
             known = _known(client, kept.get("run"))
             if known is None:
                 made = client.create_run(
@@ -146,6 +144,19 @@ def _address(store: str) -> str:
     return store if "://" in store else f"{_SQLITE}{Path(store).absolute().as_posix()}"
 
 
+def _client(store: str, timeout: int) -> Any:
+    """The client of a store. Of processes that need a new database, one makes it at a time."""
+    with _quietly(timeout):
+        from mlflow.tracking import MlflowClient
+    with _quietly(timeout):  # importing it has set the levels of its loggers
+        if not store.startswith(_SQLITE):
+            return MlflowClient(store)
+        file = Path(store.removeprefix(_SQLITE))
+        _refuse_unwritable(file)
+        with FileLock(f"{file}.lock", timeout=120):
+            return MlflowClient(store)
+
+
 def _refuse_unwritable(file: Path) -> None:
     """OSError at once, where MLflow would try again for minutes."""
     try:
@@ -186,10 +197,12 @@ def _experiment(client: Any, name: str, store: str) -> str:
 
 
 def _kept(folder: Path) -> dict[str, str]:
-    """The store and the run's id there; nothing where there is none yet."""
-    file = folder / _KEPT
-    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return {str(key): str(value) for key, value in found.items()}
+    """The store and the run's id there; nothing where none can be read: the run is begun there."""
+    try:
+        found = json.loads((folder / _KEPT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _keep(folder: Path, kept: Mapping[str, str]) -> None:

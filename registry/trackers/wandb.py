@@ -6,6 +6,7 @@ import json
 import netrc
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +46,8 @@ class WandB:
         return missing
 
     def where(self, folder: Path) -> str:
-        return str(folder / "wandb")
+        home = folder / "wandb"
+        return f"wandb sync {shlex.quote(str(home))}/offline-run-*" if self.mode == "offline" else str(home)
 
     def open(self, run: TrackedRun) -> _Run:
         kept = _kept(run.folder) or {"id": secrets.token_hex(4), "last": {}}
@@ -141,9 +143,12 @@ def _signed_in() -> bool:
 
 
 def _kept(folder: Path) -> dict[str, Any]:
-    file = folder / _KEPT
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return found
+    """The run's id and what was written; nothing where none can be read: the run is begun."""
+    try:
+        found = json.loads((folder / _KEPT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _keep(folder: Path, kept: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ def test_doctor_says_what_is_there(
     assert __version__ in found["versions"], "also its own"
     assert found["devices"].startswith("cpu ("), "the CPU is a device"
     assert f"{sum(map(len, REGISTRIES.values()))} components" in found["plug-ins"], "all components are counted"
+    assert found["trackers"] == "mlflow is ready; tensorboard is ready; wandb is ready", "trackers are told"
     assert found["data"] == "data/ holds cifar10", "the data are found"
     assert "writable" in found["disk"], "the folder can be written"
     assert sorted(tmp_path.rglob("*")) == before, "nothing is written"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -21,13 +24,41 @@ from matx.run import epochs, resume
 from matx.runtime.folder import RunFolder
 from matx.runtime.tracking import Trackers
 
+OPENED = """
+import sys
+from pathlib import Path
+import matx
+from matx.interfaces import TrackedRun
+import mlflow.store.tracking.sqlalchemy_store
+
+tracker = matx.trackers["mlflow"](store=sys.argv[1])
+print("ready", flush=True)
+input()
+tracker.open(TrackedRun(name="template", folder=Path(sys.argv[2]))).close(finished=True)
+"""
+
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: making its tables takes seconds."""
+    """A store that two processes have made at the same time, as a queue's first runs do; it takes seconds."""
     file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    folder = tmp_path_factory.mktemp("run")
-    matx.trackers["mlflow"](store=str(file)).open(TrackedRun(name="template", folder=folder)).close(finished=True)
+    tracker, mine = matx.trackers["mlflow"](store=str(file)), tmp_path_factory.mktemp("run")
+    other = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", OPENED, str(file), str(tmp_path_factory.mktemp("run"))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+    )  # fmt: skip
+    _client_class()
+    assert other.stdin is not None, "it waits for a line"
+    assert other.stdout is not None, "its output is read"
+    assert other.stdout.readline() == "ready\n", "the process is about to open the store"
+    other.stdin.write("\n")
+    other.stdin.flush()
+    tracker.open(TrackedRun(name="template", folder=mine)).close(finished=True)
+    _, said = other.communicate(timeout=300)
+    assert other.returncode == 0, f"one of two processes that make a store fails: {said[-1000:]}"
+    (experiment,) = _client(file).search_experiments(filter_string="name = 'template'")
+    assert len(_client(file).search_runs([experiment.experiment_id])) == 2, "a run of the two is lost"
     return file
 
 
@@ -45,12 +76,16 @@ def folder(template: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
     return resume(home / "run", loaded=loaded, device="cpu")
 
 
-def _client(store: Path) -> Any:
+def _client_class() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mlflow.tracking import MlflowClient
 
-        return MlflowClient(f"sqlite:///{store}")
+        return MlflowClient
+
+
+def _client(store: Path) -> Any:
+    return _client_class()(f"sqlite:///{store}")
 
 
 def _number(folder: Path) -> str:

@@ -81,19 +81,6 @@ def test_a_tracker_is_no_part_of_what_a_run_is() -> None:
     assert identity_of(other) == identity_of(experiment), "a run could not be resumed with another tracker"
 
 
-def test_one_that_fails_is_named_and_the_others_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    chosen = [Failing(), matx.trackers["csv"]()]
-    folder = run(sample(trackers=chosen), out=tmp_path / "run", device="cpu")
-    assert folder.finished, "the run ended"
-    assert len(_rows(folder.path)) > 20, "the other tracker was told on"
-    assert not (folder.path / "tensorboard").exists(), "a tracker that nobody asked for wrote"
-    said = [one.getMessage() for one in caplog.records if "switched off" in one.getMessage()]
-    assert said == [
-        "trackers.Failing is switched off, and the run goes on; report.html and metrics.jsonl have the rest "
-        "(OSError: the disk is full)"
-    ], "it is said once, by name, with the reason"
-
-
 def test_one_that_fails_later_is_told_nothing_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     trackers = Trackers([Failing(at=2), matx.trackers["csv"]()], TrackedRun(name="a", folder=tmp_path))
     for step in (1, 2, 3):
@@ -104,18 +91,25 @@ def test_one_that_fails_later_is_told_nothing_more(tmp_path: Path, caplog: pytes
     assert [row[0] for row in _rows(tmp_path)] == ["1", "2", "3"], "the other one was told all"
 
 
-def test_a_resumed_run_tells_nothing_twice(straight: RunFolder, tmp_path: Path) -> None:
-    loaded = sample(trackers=[matx.trackers["csv"]()], checkpoint_every=3)
+def test_one_that_fails_is_named_and_the_others_tell_nothing_twice(
+    straight: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = sample(trackers=[Failing(), matx.trackers["csv"]()], checkpoint_every=3)
     whole = run(loaded, out=tmp_path / "whole", device="cpu")
+    said = [one.getMessage() for one in caplog.records if "switched off" in one.getMessage()]
+    assert said == [
+        "trackers.Failing is switched off, and the run goes on; report.html and metrics.jsonl have the rest "
+        "(OSError: the disk is full)"
+    ], "it is said once, by name, with the reason"
+    assert not (whole.path / "tensorboard").exists(), "a tracker that nobody asked for wrote"
     begun = epochs(loaded, out=tmp_path / "parts", device="cpu")
     assert next(begun).epoch == 1, "an epoch is done"
     del begun  # and the run is left
     with (tmp_path / "parts" / "figures.csv").open("a") as file:
         file.write("11,one,epoch/loss,9.0\n")  # of a step after the checkpoint, as a killed run leaves it
     resumed = resume(tmp_path / "parts", loaded=loaded, device="cpu")
-    timeless = [
-        [row for row in _rows(folder.path) if row[2] != "time/images_per_second"] for folder in (whole, resumed)
-    ]
+    timeless = [[row for row in _rows(it.path) if row[2] != "time/images_per_second"] for it in (whole, resumed)]
+    assert len(timeless[0]) > 20, "the other tracker was told nothing"
     assert timeless[0] == timeless[1], "the figures are not those of a run that nothing stopped"
     assert len({tuple(row[:3]) for row in timeless[1]}) == len(timeless[1]), "a figure of a step is there twice"
     assert whole.metrics.read_bytes() == straight.metrics.read_bytes(), "the tracker changed what was trained"
