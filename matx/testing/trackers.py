@@ -70,7 +70,7 @@ def says_where(tracker: Tracker) -> None:
 
 
 def takes_every_record(tracker: Tracker) -> None:
-    """Every kind of record, of a new run and of one that goes on, and leaves what it is given as it was."""
+    """Every kind of record, of a run that begins and goes on; records stay as they are, links inside the folder."""
     require(tracker.lacks() is None, f"{tracker!r} cannot be tried, as it {tracker.lacks()}")
     with tempfile.TemporaryDirectory() as folder:
         config = Text(name="config", markdown="    Experiment.epochs = 2", step=0)
@@ -79,6 +79,9 @@ def takes_every_record(tracker: Tracker) -> None:
         pixels = [record.pixels.clone() for record in (*first, *again) if isinstance(record, Picture)]
         _told(tracker, _run(Path(folder)), first, finished=False)
         _told(tracker, _run(Path(folder), steps=3), again, finished=True)
+        home = Path(folder).resolve()
+        out = [path for path in home.rglob("*") if path.is_symlink() and not path.resolve().is_relative_to(home)]
+        require(not out, f"{tracker!r} leaves links out of the run's folder, which is then not resumed: {out}")
         after = [record.pixels for record in (*first, *again) if isinstance(record, Picture)]
         same = before == [repr(record) for record in (*first, *again)] and all(map(torch.equal, pixels, after))
         require(same, f"{tracker!r} changes the records that it was given: copy what is to be changed")

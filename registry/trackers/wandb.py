@@ -52,7 +52,9 @@ class WandB:
     def open(self, run: TrackedRun) -> _Run:
         kept = _kept(run.folder) or {"id": secrets.token_hex(4), "last": {}}
         _keep(run.folder, kept)
-        return _Run(folder=run.folder, kept=kept, live=self._live(run, str(kept["id"])))
+        live = self._live(run, str(kept["id"]))
+        _unlink_others(run.folder)
+        return _Run(folder=run.folder, kept=kept, live=live)
 
     def _live(self, run: TrackedRun, number: str) -> Any:
         hooks = sys.exit, sys.excepthook
@@ -124,6 +126,13 @@ def _shown(record: Record) -> tuple[str, Mapping[str, Any]]:
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _unlink_others(folder: Path) -> None:
+    """Remove links to files elsewhere, such as wandb's own log: a run whose folder has some is not resumed."""
+    for path in (folder / "wandb").rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            path.unlink()
 
 
 def _signed_in() -> bool:

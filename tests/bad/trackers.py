@@ -52,6 +52,8 @@ class Bad:
     def open(self, run: TrackedRun) -> _Open:
         if self.fault == "resumed" and run.steps:
             raise ValueError("it was there already")
+        if self.fault == "link":
+            (run.folder / f"log-{run.steps}").symlink_to("/")
         return _Open(self.fault)
 
 
@@ -66,6 +68,7 @@ CASES: Sequence[tuple[str, Callable[[], Any], str]] = [
     _case("takes_every_record", "pixels", "changes the records"),
     _case("takes_every_record", "tables", "raised TypeError: a table"),
     _case("takes_every_record", "resumed", "raised ValueError: it was there already"),
+    _case("takes_every_record", "link", "leaves links out of the run's folder"),
     _case("takes_every_record", "lacks", "cannot be tried, as it needs the package no_such"),
     _case("leaves_the_process_as_it_was", "hook", "leaves changed: sys.excepthook"),
     _case("leaves_the_process_as_it_was", "signals", "leaves changed: SIGTERM"),

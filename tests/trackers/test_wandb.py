@@ -14,6 +14,7 @@ import pytest
 from sample_runs import QUICK
 
 from matx.cli import main
+from matx.runtime.folder import refuse_links
 from trackers.offline import history, records
 
 TOLD = """
@@ -80,6 +81,10 @@ def test_a_resumed_run_is_the_same_one_and_tells_nothing_twice(folder: Path) -> 
     assert len(set(told)) == len(told), "something of a step is there twice"
     losses = [(step, value) for file in files for step, name, value in history(file) if name == "linf/step/loss"]
     assert losses == [(step, 1.0 / step) for step in (10, 20, 30, 40)], "a figure is missing, or not what was told"
+
+
+def test_a_run_with_it_can_be_resumed(folder: Path) -> None:
+    refuse_links(folder)  # of links that lead out of it
 
 
 def test_peers_are_sections_and_everything_is_there(folder: Path) -> None:
