@@ -6,13 +6,16 @@ What is worse or broken is for the network itself to say (`AttackInput.judge`).
 from __future__ import annotations
 
 import copy
+import linecache
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.fx import graph_module
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from matx.craft import forked, untouched
@@ -83,7 +86,7 @@ def crafting_copy(module: nn.Module, images: Tensor, dtype: torch.dtype = torch.
     if _has_hooks(module):
         return None
     try:
-        with forked(0, images.device), untouched(module, training=False):
+        with forked(0, images.device), untouched(module, training=False), _sources_forgotten():
             folding = fold(module)
             agree = _agree(module, folding, images, _FP32_TOLERANCE)
             if agree and dtype != torch.float32:
@@ -93,6 +96,23 @@ def crafting_copy(module: nn.Module, images: Tensor, dtype: torch.dtype = torch.
         logging.getLogger("matx").debug("a network has no crafting copy: %s", error)
         return None
     return CraftingCopy(module, folding) if agree and (folding.lighter or dtype != torch.float32) else None
+
+
+@contextmanager
+def _sources_forgotten() -> Iterator[None]:
+    """Forget the text of the graphs that are made inside.
+
+    torch.fx keeps the source of every graph, with a namespace, as long as the process lives, for tracebacks alone:
+    validations, which copy each model anew, would add up to megabytes over a long training.
+    """
+    sources = graph_module._loader.eval_cache
+    before = set(sources)
+    try:
+        yield
+    finally:
+        for key in set(sources) - before:
+            del sources[key]
+            linecache.cache.pop(key, None)
 
 
 def _has_hooks(module: nn.Module) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import linecache
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.fx import graph_module
 
 from matx.copies import crafting_copy
 
@@ -233,3 +236,18 @@ def test_a_copy_leaves_the_network_as_it_was() -> None:
     assert all(torch.equal(value, kept[name]) for name, value in module.state_dict().items()), "statistics moved"
     assert all(part.training for part in module.modules()), "the mode was not put back"
     assert all(parameter.requires_grad for parameter in module.parameters()), "the network was frozen"
+
+
+def test_a_copy_that_is_gone_leaves_nothing_in_memory() -> None:
+    """torch.fx keeps the source of every graph for ever; each validation makes new ones."""
+
+    def kept() -> int:
+        written = sum(name.startswith("<eval_with_key>") for name in linecache.cache)
+        return written + len(graph_module._loader.eval_cache)
+
+    module = settled(Residual())
+    crafting_copy(module, images())
+    before = kept()
+    for _ in range(3):
+        assert crafting_copy(module, images(), torch.bfloat16) is not None, "the network has no copy"
+    assert kept() == before, "sources of graphs pile up"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from matx.evaluation.exported import ExportedFolder
 from matx.runtime.folder import RunFolder
 from matx.tune.study_folder import StudyFolder
 from strangers.conftest import EVIL, ran
+from tools.faults import commands
+from tools.faults.commands import Ended
 
 CPU = ["--device", "cpu"]
 IMPORTING = {
@@ -150,26 +151,27 @@ def own(home: Path) -> Path:
     return home / "own.gin"
 
 
-def matx(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "matx", *words], capture_output=True, text=True)
+def matx(*words: str) -> Ended:
+    """The command in the working directory, as a process of its own that need not import everything anew."""
+    return commands.matx(*words, folder=Path.cwd())
 
 
 def test_printed_commands_carry_the_consent_that_was_given(own: Path) -> None:
     done = matx("run", "own.gin", "--out", "run", *CPU, *SHORT)
-    assert done.returncode == 0, done.stderr
-    assert "`matx eval run --trust` checks every score" in done.stdout, done.stdout
-    assert matx("eval", "run", "-n", "4", "--no-sanity", *CPU).returncode == 2, "its own import line asks"
+    assert done.code == 0, done.said
+    assert "`matx eval run --trust` checks every score" in done.said, done.said
+    assert matx("eval", "run", "-n", "4", "--no-sanity", *CPU).code == 2, "its own import line asks"
     again = matx("eval", "run", "-n", "4", "--no-sanity", "--trust", *CPU)
-    assert again.returncode == 0, f"the printed command does not work: {again.stderr}"
+    assert again.code == 0, f"the printed command does not work: {again.said}"
     named = matx("run", "own.gin", "--plugin", "carried.py", "--out", "other", *CPU, *SHORT)
-    assert "`matx eval other --plugin carried.py` checks" in named.stdout, f"no more than was given: {named.stdout}"
+    assert "`matx eval other --plugin carried.py` checks" in named.said, f"no more than was given: {named.said}"
     beside = matx("eval", "other", "-n", "4", "--no-sanity", "--plugin", "carried.py", *CPU)
-    assert beside.returncode == 0, f"a plug-in that is named needs no more: {beside.stderr}"
+    assert beside.code == 0, f"a plug-in that is named needs no more: {beside.said}"
 
 
 def test_the_workers_of_a_queue_have_their_parent_s_consent(own: Path) -> None:
     done = matx("run", "own.gin", "--seeds", "0", "--jobs", "1", "--out", "queue", *CPU, *SHORT)
-    assert done.returncode == 0, f"a worker refused what its parent had consented to: {done.stderr}"
+    assert done.code == 0, f"a worker refused what its parent had consented to: {done.said}"
     assert RunFolder(Path("queue/own-seed0")).finished, "its run is finished"
 
 
