@@ -64,9 +64,8 @@ def _stored(where: str, name: str) -> Iterator[optuna.Study]:
         with storage_errors(where):
             known = stored_studies(storage, where)
             if name not in known:
-                raise RunError(
-                    f"--show: {without_password(where)} has no study {name!r}, allowed: its studies {', '.join(known)}"
-                )
+                allowed = f"its studies {', '.join(known)}" if known else "a record that is not empty"
+                raise RunError(f"--show: {without_password(where)} has no study {name!r}, allowed: {allowed}")
             yield optuna.load_study(study_name=name, storage=storage)
     finally:
         close_storage(storage)

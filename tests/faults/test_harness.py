@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tools.faults.kills import RUN, compared
 from tools.faults.outcomes import Found, Outcome
 from tools.faults.page import PAGE, page
 from tools.faults.promises import judged
+from tools.faults.soak import faults_of, read_soak
 
 
 def test_the_page_is_what_the_long_form_found() -> None:
@@ -20,6 +22,14 @@ def test_the_page_is_what_the_long_form_found() -> None:
     known, faults = form.read_records(form.LONG), [case.fault for case in form.CASES]
     assert [fault for fault in faults if fault in known] == list(known), "the page has other faults than the harness"
     assert "silently" not in PAGE.read_text(encoding="utf-8"), "a fault led to a wrong figure without a word"
+
+
+def test_the_soak_is_long_and_what_grows_is_found() -> None:
+    found = read_soak()
+    assert (found.steps, found.epochs) == (3000, 300), "the committed soak is another one"
+    assert faults_of(found) == [], "memory or open files grew"
+    grown = replace(found, most=found.first + 30_000_000, files_most=found.files_first + 2)
+    assert [line.split()[0] for line in faults_of(grown)] == ["memory", "open"], "what grows passes for flat"
 
 
 def test_what_differs_is_found(bench: Bench, tmp_path: Path) -> None:

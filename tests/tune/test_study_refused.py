@@ -10,6 +10,7 @@ import pytest
 
 from matx.cli import main
 from matx.errors import ConfigError, MatxError, OptionError, RunError
+from matx.tune.show import show_study
 from matx.tune.storage import open_storage
 from matx.tune.study_folder import StudyFolder
 from matx.tune.trial_queue import finished_trials
@@ -129,6 +130,8 @@ def test_another_record_than_the_folder_s_is_refused(tuned: Tuned, tmp_path: Pat
     folder.journal.write_bytes(b"")
     with pytest.raises(RunError, match="has an empty record"):
         tuned(4)
+    with pytest.raises(RunError, match=r"has no study 'quick', allowed: a record that is not empty"):
+        show_study(folder.path)
     shutil.copy(tmp_path / "kept.log", folder.journal)
     shutil.move(folder.journal, tmp_path / "moved.log")
     with pytest.raises(RunError, match="has lost its record"):

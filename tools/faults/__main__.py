@@ -24,11 +24,14 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="PATTERN", help="a pattern of their section and fault")
     parser.add_argument("--again", action="store_true", help="forget what is kept of these cases")
     parser.add_argument("--number", type=int, metavar="N", help="try number N of these cases alone, nothing is kept")
+    parser.add_argument("--soak", action="store_true", help="instead a training of 3,000 steps: its memory, its files")
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from .form import CASES, LONG, Record, bench, read_records, try_case, write_records
     from .page import PAGE, page, table
 
+    if given.soak:
+        return _soak()
     cases = [case for case in CASES if re.search(given.only, f"{case.section}: {case.fault}")]
     kept = not given.short and given.number is None
     before = read_records(LONG) if kept else {}
@@ -46,6 +49,20 @@ def main() -> int:
     if kept:
         PAGE.write_text(page(), encoding="utf-8")
     return 1 if any(records[case.fault].failed for case in cases) else 0
+
+
+def _soak() -> int:
+    """Keep what a long training does to memory and files; 1 where one of them grew."""
+    from .form import bench
+    from .page import PAGE, page
+    from .soak import faults_of, in_words, soaked, write_soak
+
+    with bench() as made:
+        found = soaked(made.new())
+    write_soak(found)
+    PAGE.write_text(page(), encoding="utf-8")
+    print("\n".join([in_words(found), *faults_of(found)]))
+    return 1 if faults_of(found) else 0
 
 
 def _rounds(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .form import LONG, Record, read_records
 from .outcomes import Outcome
+from .soak import faults_of, in_words, read_soak
 
 __all__ = ["PAGE", "page", "table"]
 
@@ -31,7 +32,9 @@ def page() -> str:
     tries, failed = sum(record.tries for record in records), sum(record.failed for record in records)
     skipped = [record for record in records if record.skipped]
     head = f"{tries:,} tries of {len(records) - len(skipped)} faults; {failed} failed. Made with {made_with}.\n"
-    return _HEAD + head + table(records) + _failures(records)
+    soak = read_soak()
+    long = f"\n## A long training\n\nSeen from outside, by `python -m tools.faults --soak`: {in_words(soak)}\n"
+    return _HEAD + head + table(records) + long + _failures(records, faults_of(soak))
 
 
 def table(records: Sequence[Record]) -> str:
@@ -53,6 +56,7 @@ def outcomes(record: Record) -> str:
     return "; ".join(parts)
 
 
-def _failures(records: Sequence[Record]) -> str:
+def _failures(records: Sequence[Record], grown: Sequence[str]) -> str:
     lines = [f"- {record.fault}: {line}" for record in records for line in record.failures]
+    lines += [f"- a long training: {line}" for line in grown]
     return "\n## What did not hold\n\n" + ("\n".join(lines) if lines else "Nothing.") + "\n"
