@@ -29,7 +29,8 @@ class WandB:
 
     Numbers are `PEER/GROUP/TERM`, so that peers are sections; settings are its config, the final means its summary.
     Pictures and transfer tables are media. A resumed run has the same id; records that were written are not written
-    again. Offline nothing is sent; `wandb sync RUN/wandb/offline-run-*` does it later, after `wandb login`.
+    again. Offline nothing is sent; `wandb sync RUN/wandb/offline-run-*` does it later, after `wandb login`. Where the
+    process is killed, wandb loses what it was told in the last seconds.
     """
 
     mode: Literal["offline", "online"] = field(default="offline", metadata=NO_EFFECT)
