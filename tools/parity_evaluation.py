@@ -91,7 +91,7 @@ def remember(path: Path, key: str, flags: Flags) -> None:
     """Add to the file, whole or not at all."""
     kept = dict(np.load(path)) if path.is_file() else {}
     part = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez_compressed(part, allow_pickle=False, **{**kept, key: flags})
+    np.savez_compressed(part, **{**kept, key: flags})
     part.replace(path)
 
 

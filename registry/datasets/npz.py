@@ -222,5 +222,5 @@ def _channels_first(images: Array) -> Tensor:
     return (whole.unsqueeze(1) if images.ndim == 3 else whole.permute(0, 3, 1, 2)).contiguous()
 
 
-def _save(path: Path, arrays: Mapping[str, Array]) -> None:
-    np.savez(path, allow_pickle=False, **arrays)
+def _save(path: Path, arrays: Mapping[str, Any]) -> None:
+    np.savez(path, **arrays)
