@@ -14,6 +14,8 @@ from matx.testing.pytest import Promise, promises
 
 @pytest.mark.parametrize("promise", [promise for kind in REGISTRIES for promise in promises(kind)])
 def test_component_keeps_its_promise(promise: Promise, tmp_path: Path) -> None:
+    if promise.kind == "trackers" and (sentence := REGISTRIES["trackers"][promise.name]().lacks()):
+        pytest.skip(f"trackers.{promise.name} {sentence}")  # .ci/run installs what it needs, and tries it
     promise(tmp_path)
 
 

@@ -1,4 +1,8 @@
-"""Runs of MLflow in a database of SQLite: a real run that was stopped and resumed, and stores that do not answer."""
+"""Runs of MLflow in a database of SQLite: a real run that was stopped and resumed, and stores that do not answer.
+
+mlflow wants a newer `requests` than torchattacks allows, so it is no part of the extra `test`: `.ci/run` installs it
+after the other tests, and runs these.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,8 @@ from matx.results import read_results
 from matx.run import epochs, resume
 from matx.runtime.folder import RunFolder
 from matx.runtime.tracking import Trackers
+
+pytestmark = pytest.mark.skipif(find_spec("mlflow") is None, reason="needs mlflow: pip install 'matx[mlflow]'")
 
 OPENED = """
 import sys
