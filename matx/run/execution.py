@@ -134,7 +134,6 @@ def _epochs(parts: ActiveRun, *, metrics_bytes: int) -> Iterator[EpochRecord]:
                 yield record
         with _at_work(parts):
             _finish(parts, trackers)
-            parts.write_timing()
             log.info("finished")
 
 

@@ -188,3 +188,12 @@ def test_progress_with_time_left(tmp_path: Path) -> None:
     run(sample(epochs=2), out=tmp_path / "bars", device="cpu", display=Display(terminal))
     assert "ETA" in bars.getvalue(), "on a terminal the bar shows the time left"
     assert "evaluating" in bars.getvalue(), "on a terminal the evaluation has its bar"
+
+
+def test_results_are_the_last_file_that_is_written(straight: RunFolder) -> None:
+    """Killed later, a run is finished and not continued: what a killed write left would stay."""
+    done = straight.results.stat().st_mtime_ns
+    written = [path for path in straight.path.glob("*.[jnmhg]*") if path.is_file()]
+    assert straight.timing in written, "timing.json is not among the files that are looked at"
+    late = [path.name for path in written if path.stat().st_mtime_ns > done]
+    assert late == [], "a file is written after the results"
