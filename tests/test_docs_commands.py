@@ -85,6 +85,39 @@ def test_every_command_is_one_that_matx_has(command: str) -> None:
     assert cli.commands[verb].make_context(verb, words).params, f"{command}: an unknown option raises"
 
 
+@pytest.fixture
+def beside_gin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory as the README's commands expect it: with the recipes, and a run of the baseline."""
+    (tmp_path / "gin").symlink_to(ROOT / "gin")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def quickly(words: Sequence[str]) -> list[str]:
+    """The words of a command of README with what makes it take seconds."""
+    verb, *given = words
+    if "--resume" in given or "--dry-run" in given:
+        return [*words, *(QUICK["run"] if "--dry-run" in given else ())]
+    fewer = {"--seeds": "0", "--trials": "1"}
+    less = [word for option, value in fewer.items() if option in given for word in (option, value)]
+    finals = ["-s", "Tune.seeds=[]"] if verb == "tune" else []
+    return [*words, *QUICK.get(verb, ()), *less, *finals]
+
+
+def test_the_readme_s_commands_run(beside_gin: Path) -> None:
+    """From top to bottom; the files of strangers have tests of their own."""
+    lines = [piece for piece in pieces((ROOT / "README.md").read_text(encoding="utf-8")) if piece.what == "command"]
+    todo = [(piece.line, words_of(piece.text)) for piece in lines if " theirs" not in piece.text]
+    assert len(todo) >= 18, f"README.md shows fewer commands than it did: {todo}"
+    for first in ("gin/mat_union.gin", "at_union"):  # the command of the start, and the run that one is compared with
+        assert main(quickly(["run", first])) == 0, f"`matx run {first}` fails"
+    with isolated_plugins():
+        for line, words in todo:
+            assert main(quickly(words)) == 0, f"README.md:{line}: `matx {' '.join(words)}` fails"
+    for made in ("runs/mat_union-1/report.html", "exports/mat_union-1/README.md", "mine.py"):
+        assert (beside_gin / made).is_file(), f"the commands leave no {made}"
+
+
 def test_the_readme_s_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = [piece for piece in pieces((ROOT / "README.md").read_text(encoding="utf-8")) if piece.what == "python"]
     assert len(blocks) == 1, "README.md shows one block of Python"
