@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matx.errors import MachineError, MatxError
+from matx.runtime.files import PARTIAL
 
 __all__ = ["Fault", "fault_of", "machine_faults"]
 
@@ -40,6 +41,7 @@ _PLACE = {
     errno.EPERM: ("there is no permission to write", "make it writable"),
 }
 """Faults of the folder that is worked in; of any other file they are the mistake of who named it."""
+_NO_PERMISSION = ("there is no permission", "make it readable and writable, or name another place")
 _ALLOCATORS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
 """How torch's host and device allocators, and the libraries below them, say that memory is short."""
 _WRITERS = ("PytorchStreamWriter", "iostream error", "unexpected pos")
@@ -54,7 +56,7 @@ def fault_of(error: BaseException, folder: Path | None = None) -> Fault | None:
     for one in _causes(error):
         if isinstance(one, MemoryError) or getattr(one, "errno", None) == errno.ENOMEM or _says(one, _ALLOCATORS):
             return Fault(f"memory is short ({_first_line(one)})", _SMALLER, memory=True)
-        if isinstance(one, OSError) and (known := _DISK.get(one.errno or 0) or _of_folder(one, folder)):
+        if isinstance(one, OSError) and (known := _DISK.get(one.errno or 0) or _of_place(one, folder)):
             what, advice = known
             return Fault(f"{_named(one, folder)}{what} ({one.strerror})", advice)
     if _says(error, _WRITERS):
@@ -91,17 +93,22 @@ def _says(error: BaseException, words: tuple[str, ...]) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
-def _of_folder(error: OSError, folder: Path | None) -> tuple[str, str] | None:
-    """The fault of the folder, where that is what the error is about."""
-    if folder is None or not isinstance(error.filename, str | bytes):
+def _of_place(error: OSError, folder: Path | None) -> tuple[str, str] | None:
+    """The fault of the folder, where the error is about it; where there is none, of a file that may not be used."""
+    if not isinstance(error.filename, str | bytes):
         return None
+    if folder is None:
+        return _NO_PERMISSION if isinstance(error, PermissionError) else None
     if folder.absolute() not in Path(os.fsdecode(error.filename)).absolute().parents:
         return None
     return _PLACE.get(error.errno or 0)
 
 
 def _named(error: OSError, folder: Path | None) -> str:
+    """Where it was; of a file that was only begun under a name of its own, its folder."""
     where = error.filename if folder is None else folder
+    if isinstance(where, str | bytes) and os.fsdecode(where).endswith(PARTIAL):
+        where = Path(os.fsdecode(where)).parent
     return "" if where is None else f"{where}: "
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from matx.digest import checked, with_digest
 
 __all__ = [
+    "PARTIAL",
     "keep_as",
     "name_unchecked",
     "plain",
@@ -37,7 +38,8 @@ __all__ = [
 
 log = logging.getLogger("matx.run")
 
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
+"""The end of the name of a file that is being written."""
 _STALE = 3600.0
 """Seconds without a change after which a partial file belongs to a writer that was killed."""
 
@@ -47,7 +49,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
     Each call writes to a hidden file of its own, so writers in several processes never share one.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
     try:
         with partial.open("xb") as file:
             write(file)
@@ -148,7 +150,7 @@ def name_unchecked(path: Path, checked: bool) -> None:
 
 def keep_as(path: Path, other: Path) -> None:
     """Give what a file holds now a second name, at which it stays when the file is replaced."""
-    partial = other.with_name(f".{other.name}.{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}")
+    partial = other.with_name(f".{other.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
     try:
         os.link(path, partial)
     except OSError:  # file systems without hard links
@@ -159,7 +161,7 @@ def keep_as(path: Path, other: Path) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed writers left behind in a locked folder and below."""
-    for partial in folder.rglob(f".*{_PARTIAL}"):
+    for partial in folder.rglob(f".*{PARTIAL}"):
         try:
             if not _written_here(partial) or time.time() - partial.stat().st_mtime > _STALE:
                 partial.unlink()
@@ -169,7 +171,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def _written_here(partial: Path) -> bool:
     """Whether a process of this machine has the number of the writer: it may be at work."""
-    number = partial.name.removesuffix(_PARTIAL).rpartition(".")[2].partition("-")[0]
+    number = partial.name.removesuffix(PARTIAL).rpartition(".")[2].partition("-")[0]
     try:
         os.kill(int(number), 0)
     except (ProcessLookupError, ValueError, OverflowError):

@@ -139,6 +139,7 @@ def test_a_failing_write_inside_torch_says_why(tmp_path: Path) -> None:
         (OSError(errno.ENOSPC, "No space left on device", "x/y"), "x/y: no space is left on the disk"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk quota is used up"),
         (OSError(errno.EROFS, "Read-only file system", "x/y"), "x/y: the file system is read-only"),
+        (PermissionError(errno.EACCES, "Permission denied", "x/.r.md.1-a.partial"), "x: there is no permission"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "memory is short"),
         (MemoryError(), "memory is short (MemoryError)"),
         (RuntimeError("[enforce fail at inline_container.cc:603] . PytorchStreamWriter failed"), "a write failed"),
