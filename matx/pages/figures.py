@@ -74,7 +74,7 @@ def lines(
     """
     series = _order(rows, "series")
     tip = [_tip("series", ""), _tip("x", across), _tip("y", up)]
-    x = {"field": "x", "type": "quantitative", "title": across, "axis": {"tickMinStep": _tick(rows)}}
+    x = {"field": "x", "type": "quantitative", "title": across, "axis": _numbers(rows)}
     shared = {"x": x, "color": _colour(series), "opacity": _FADED}
     layers: list[dict[str, Any]] = [
         {
@@ -108,7 +108,7 @@ def points(title: str, says: str, rows: Sequence[Row], *, across: str, up: str, 
     if named:
         x |= {"sort": _order(rows, "x"), "axis": {"labelAngle": 0}}
     else:
-        x["scale"] = {"type": "log"} if log else {"zero": False}
+        x |= {"scale": {"type": "log"}} if log else {"scale": {"zero": False}, "axis": _numbers(rows)}
     encoding = {
         "x": x,
         "y": _axis("y", up, zero=False),
@@ -128,7 +128,9 @@ def paths(title: str, says: str, rows: Sequence[Row], *, across: str, up: str, s
     named = any(isinstance(row["x"], str) for row in rows)
     x: dict[str, Any] = {"field": "x", "title": across or None, "type": "nominal" if named else "quantitative"}
     if named:
-        x |= {"sort": _order(rows, "x"), "axis": {"labelAngle": 0}}
+        x |= {"sort": _order(rows, "x"), "axis": {"labelAngle": -40}}  # the names of settings are long
+    else:
+        x["axis"] = _numbers(rows)
     colour = _colour(_order(rows, "series"))
     if shade is not None:
         colour = {"field": "value", "type": "quantitative", "scale": {"scheme": "viridis"}, "legend": {"title": shade}}
@@ -203,6 +205,6 @@ def _tip(field: str, title: str) -> dict[str, Any]:
     return found if field in ("series", "place", "what") else {**found, "format": ".4~g"} if field != "x" else found
 
 
-def _tick(rows: Sequence[Row]) -> float:
-    """Whole numbers only where all are whole."""
-    return 1.0 if all(float(row["x"]).is_integer() for row in rows) else 0.0
+def _numbers(rows: Sequence[Row]) -> dict[str, Any]:
+    """The axis of `x`: whole numbers only, written as such, where all are whole."""
+    return {"tickMinStep": 1, "format": "d"} if all(float(row["x"]).is_integer() for row in rows) else {}

@@ -47,9 +47,10 @@ def lines(study: optuna.Study, tune: Tune, final: FinalComparison | None) -> lis
         found.append("Two objectives: the Pareto front is what counts, and no trial was pruned.")
     for objective in range(len(tune.objectives)):
         found += importance_in_words(over, tune, objective)
-    if final is not None:
+    if final is not None and final.comparisons:
         found += ["On fresh seeds, higher is better, 95 % t interval of the paired differences on validation:"]
         found += [f"  {comparison.sentence()}" for comparison in final.comparisons]
+    if final is not None:
         found.append(f"So {final.why}.")
     return found
 
@@ -120,7 +121,7 @@ def _page(
     found, axes = _points(over, tune), tune.axes
     said = lines(study, tune, final)
     parts = []
-    if final is not None:
+    if final is not None and any(final.scores.values()):
         parts.append(Part(heading="Fresh seeds", sheets=[_final_sheet(final)]))
     if len(tune.objectives) == 2:
         members = [trial.number for trial in study.best_trials]

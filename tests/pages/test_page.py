@@ -155,6 +155,18 @@ def test_bytes_repeat() -> None:
     assert render(_page()) == render(_page()), "a page depends on what it is given alone"
 
 
+def test_axes_of_whole_numbers_have_whole_ticks() -> None:
+    def axis(figure: Figure) -> object:
+        spec = figure.spec.get("layer", [figure.spec])[0]
+        return spec["encoding"]["x"].get("axis")
+
+    for whole, wanted in ((True, {"tickMinStep": 1, "format": "d"}), (False, {})):
+        rows = [{"series": "a", "line": "1", "x": x if whole else x / 2, "y": x, "what": "t"} for x in (1, 2, 3)]
+        for draw in (lines, points, paths):
+            found = axis(draw("t", "says", rows, across="epoch", up="score"))
+            assert found == wanted, f"{draw.__name__}: epochs and trials have no halves: {found}"
+
+
 _BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
