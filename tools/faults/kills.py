@@ -126,7 +126,8 @@ CASES = [
     ),
     Case(
         section=_SECTION,
-        fault="`matx run`, just before it opens, renames, links or removes a file (each of them in turn)",
+        fault="`matx run`, just before it opens, renames, links or removes a file (spread over all such changes of a "
+        "run)",
         short=1,
         long=134,
         attempt=_before_a_change,
