@@ -1,8 +1,13 @@
-"""A run's peers into the zoo of the package: `python tools/zoo.py NAME RUN [EVALUATION]` (docs/zoo.md)."""
+"""A run's peers into the zoo of the package: `python tools/zoo.py NAME RUN [EVALUATION]` (docs/zoo.md).
+
+With `zoo:NAME` as RUN, an entry gets the figures of another evaluation; its weights stay as they are.
+"""
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import tempfile
 from pathlib import Path
 
 import matx
@@ -20,6 +25,8 @@ def add(name: str, run: Path, evaluation: Path | None) -> Path:
     if not is_name(name):
         raise SystemExit(f"NAME: got {name!r}, allowed: letters, digits, '_', '-'")
     loaded = matx.load(run)
+    if loaded.path == HOME / name:
+        return renew(name, loaded, evaluation)
     folder = export(loaded, loaded.peers, results=evaluation, out=HOME / name, address=f"{ZOO}{name}")
     size = sum(file.stat().st_size for file in folder.iterdir())
     if size > _LARGEST:
@@ -27,10 +34,19 @@ def add(name: str, run: Path, evaluation: Path | None) -> Path:
     return folder
 
 
+def renew(name: str, entry: matx.LoadedRun, evaluation: Path | None) -> Path:
+    """The card and the figures of an entry anew, of an evaluation of it."""
+    with tempfile.TemporaryDirectory() as place:
+        made = export(entry, entry.peers, results=evaluation, out=Path(place) / name, address=f"{ZOO}{name}")
+        for file in ("README.md", "results.json"):
+            shutil.copyfile(made / file, entry.path / file)
+    return entry.path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help="as in matx.load('zoo:NAME'): the recipe's name")
-    parser.add_argument("run", type=Path, help="a finished run folder")
+    parser.add_argument("run", type=Path, help="a finished run folder, or zoo:NAME")
     parser.add_argument("evaluation", type=Path, nargs="?", help="the folder of `matx eval RUN --suite autoattack`")
     given = parser.parse_args()
     folder = add(given.name, given.run, given.evaluation)

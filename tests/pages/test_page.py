@@ -160,8 +160,9 @@ def test_axes_of_whole_numbers_have_whole_ticks() -> None:
         spec = figure.spec.get("layer", [figure.spec])[0]
         return spec["encoding"]["x"].get("axis")
 
-    for whole, wanted in ((True, {"tickMinStep": 1, "format": "d"}), (False, {})):
-        rows = [{"series": "a", "line": "1", "x": x if whole else x / 2, "y": x, "what": "t"} for x in (1, 2, 3)]
+    for places, values in (((1, 2, 3), [1, 2, 3]), ((1, 40), [5, 10, 15, 20, 25, 30, 35, 40]), ((0.5, 1), None)):
+        rows = [{"series": "a", "line": "1", "x": x, "y": x, "what": "t"} for x in places]
+        wanted = {} if values is None else {"values": values, "format": "d"}
         for draw in (lines, points, paths):
             found = axis(draw("t", "says", rows, across="epoch", up="score"))
             assert found == wanted, f"{draw.__name__}: epochs and trials have no halves: {found}"
