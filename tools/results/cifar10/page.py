@@ -66,19 +66,19 @@ def figures(methods: Sequence[Method]) -> list[str]:
 
 def answers(methods: Mapping[str, Method], rival: str) -> list[str]:
     """The asked differences; what comes behind one that is not shown is exploratory."""
-    rows, standing = [], "asked"
+    rows, status = [], "asked"
     for question in questions(rival):
         if question.method not in methods or question.minus not in methods:
-            rows.append([question.asked, worded(question), "-", "-", "not run", standing])
+            rows.append([question.asked, worded(question), "-", "-", "not run", status])
             continue
         other, base = methods[question.method], methods[question.minus]
         seeds = [seed for seed in other.seeds if seed in base.seeds]
         robust = difference(base, other, seeds, *COLUMNS[question.column])
         rows.append([question.asked, worded(question), str(len(seeds)), difference(base, other, seeds, *CLEAN), robust,
-                     standing])  # fmt: skip
+                     status])  # fmt: skip
         if "**no difference shown**" in robust or "**too few seeds**" in robust:
-            standing = "exploratory"
-    return table(["question", "difference", "seeds", "clean, best", "robust", "standing"], rows)
+            status = "exploratory"
+    return table(["question", "difference", "seeds", "clean, best", "robust", "status"], rows)
 
 
 def worded(question: Question) -> str:
