@@ -55,9 +55,10 @@ def export(
 
     weights = "ema" if ema else "raw"
     made = write(load(run), peers, form=form, checkpoint=checkpoint, weights=weights, results=results, out=out)
+    files = sorted(file for file in made.rglob("*") if file.is_file())
     if as_json:
-        show_json({"folder": str(made), "files": sorted(file.name for file in made.iterdir())})
+        show_json({"folder": str(made), "files": [file.relative_to(made).as_posix() for file in files]})
     else:
-        for file in sorted(made.iterdir()):
+        for file in files:
             say(f"{file.stat().st_size:>10,}  {file}")
     return 0
