@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,9 @@ def _tracked(parts: ActiveRun) -> Iterator[Trackers]:
         yield trackers
         finished = True
     finally:
-        with logged_to(parts.folder.log_of(parts.training.places.world.rank)):
+        with ExitStack() as open_log:
+            with suppress(OSError):  # a folder that is gone has no log; what ended the run is said, not that
+                open_log.enter_context(logged_to(parts.folder.log_of(parts.training.places.world.rank)))
             trackers.close(finished=finished)
 
 

@@ -147,5 +147,5 @@ def test_the_page_shows_them(found: Illustrations) -> None:
         assert said in text, f"image {row}: the page does not say {said!r}"
     pictures = text.count('<img src="data:image/png;base64,')
     assert pictures == 2 * shown * 7 + 2 * found.slices.shape[1], "pictures of each peer, and slices"
-    assert "Every model was attacked on 1300 images of digits" in text, "what was attacked is said in words"
+    assert "Every model was attacked on 256 images of digits" in text, "what was attacked is said in words"
     assert len(text) < 1_500_000, f"the page weighs {len(text):,} characters"
