@@ -179,6 +179,7 @@ def _check_unshadowed(module: str, path: Path) -> None:
 def _run(name: str, module: str, importer: Callable[[], Any]) -> None:
     """Import a plug-in, check that it registers something, record its name; leave no trace of one that fails."""
     before = {kind: dict(registry.components) for kind, registry in REGISTRIES.items()}
+    imported = frozenset(sys.modules)
     try:
         importer()
         if not _registers(module, before):
@@ -188,13 +189,13 @@ def _run(name: str, module: str, importer: Callable[[], Any]) -> None:
                 "as @matx.attacks.register('mine') does"
             )
     except PluginError:
-        _undo(module, before)
+        _undo(module, before, imported)
         raise
     except RegistrationError as error:
-        _undo(module, before)
+        _undo(module, before, imported)
         raise PluginError(f"plug-in {name} cannot register: {error}") from error
     except (Exception, SystemExit) as error:
-        _undo(module, before)
+        _undo(module, before, imported)
         raise PluginError(f"plug-in {name} does not import: {_explain(error, module)}") from error
     for registry in REGISTRIES.values():
         if name not in registry.plugins:
@@ -214,14 +215,14 @@ def _registers(module: str, before: dict[str, dict[str, type[Any]]]) -> bool:
     return False
 
 
-def _undo(module: str, before: dict[str, dict[str, type[Any]]]) -> None:
-    """Restore the registries and forget the modules, so that a corrected plug-in can be loaded again."""
+def _undo(module: str, before: dict[str, dict[str, type[Any]]], imported: frozenset[str]) -> None:
+    """Restore the registries and forget the new modules, so that a corrected plug-in can be loaded again."""
     for kind, registry in REGISTRIES.items():
         registry.components.clear()
         registry.components.update(before[kind])
     kept = {component.__module__ for components in before.values() for component in components.values()}
     for known in [m for m in sys.modules if m == module or m.startswith(module + ".")]:
-        if not any(home == known or home.startswith(known + ".") for home in kept):
+        if known not in imported and not any(home == known or home.startswith(known + ".") for home in kept):
             del sys.modules[known]
 
 

@@ -191,6 +191,14 @@ def test_a_faulty_plugin_is_named_and_leaves_no_trace(fault: str, write: Write) 
         assert isinstance(caught.value.__cause__, RegistrationError), "the registry's own refusal is the cause"
 
 
+def test_matx_is_no_plug_in_and_stays_imported() -> None:
+    """`import matx` in a gin file took matx's own modules away, and errors were no longer known as its own."""
+    errors = sys.modules["matx.errors"]
+    with pytest.raises(PluginError, match="plug-in matx registers nothing"):
+        load_plugin("matx")
+    assert sys.modules.get("matx.errors") is errors, "a module that was there before is forgotten"
+
+
 def test_a_corrected_plugin_loads(write: Write) -> None:
     file = write("corrected.py", "x = 1\n")
     with pytest.raises(PluginError, match="registers nothing"):

@@ -58,6 +58,10 @@ def read(files: Sequence[str | Path], overrides: Sequence[str], problems: Proble
 
 def _read_file(path: Path, place: Place, source: Source, problems: Problems, above: tuple[Path, ...]) -> None:
     source.files[path.resolve()] = place.file
+    if path.suffix == ".py":
+        problems.incomplete = True
+        problems.add(place, f"got Python, allowed: a gin file; `matx check KIND.NAME --plugin {place.file}` checks it")
+        return
     text = _text(path)
     if text is None:
         problems.incomplete = True

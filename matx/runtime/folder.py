@@ -133,6 +133,8 @@ def _unwritable(parent: Path, error: OSError) -> RunError:
 def open_folder(path: Path) -> RunFolder:
     """The run folder at a path; a RunError where it is none."""
     folder = RunFolder(path)
+    if path.is_file():
+        raise RunError(f"{path}: got a file, allowed: a run folder")
     if not path.is_dir():
         known = ", ".join(str(found) for found in sorted(RUNS.glob("*"), key=_age)[-5:]) if RUNS.is_dir() else ""
         raise RunError(f"{path}: no such run folder; the latest under {RUNS}/: {known or 'none'}")

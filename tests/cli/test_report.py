@@ -59,7 +59,9 @@ def test_half_a_run_has_a_page_of_its_training(runs: list[Path], tmp_path: Path)
 
 def test_what_is_no_folder_of_ours_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
-    for path, said in ((tmp_path / "none", "no such run folder"), (tmp_path / "empty", "not a run folder")):
+    (tmp_path / "file").touch()
+    refused = {"none": "no such run folder", "empty": "not a run folder", "file": "got a file, allowed: a run folder"}
+    for path, said in ((tmp_path / name, said) for name, said in refused.items()):
         assert main(["report", str(path)]) == 2, f"{path} is refused"
         assert said in capsys.readouterr().err, f"the sentence says {said!r}"
 

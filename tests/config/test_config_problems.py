@@ -207,6 +207,9 @@ def test_missing_binary_and_folder(write: Write, tmp_path: Path) -> None:
     assert only(["bas.gin"]).startswith("bas.gin:1: no such file; did you mean 'base.gin'?; packaged recipes: "), "near"
     (tmp_path / "weights.gin").write_bytes(b"\x80\x02\x00\xff" * 10)
     assert only(["weights.gin"]) == "weights.gin:1: not a text file in UTF-8; allowed: gin statements"
+    write("mine.py", "import matx\n\nclass Mine:\n    pass\n")
+    python = "mine.py:1: got Python, allowed: a gin file; `matx check KIND.NAME --plugin mine.py` checks it"
+    assert only(["mine.py"]) == python, "one sentence, not one a line"
     (tmp_path / "zero.gin").write_bytes(b"Experiment.seed = 1\0\n")
     assert "not a text file" in only(["zero.gin"]), "a NUL is binary"
     (tmp_path / "folder.gin").mkdir()
