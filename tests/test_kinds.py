@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,11 +55,12 @@ LINT = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imp
 
 
 def python(tree: Path, *arguments: str) -> str:
-    """What Python prints where the copied tree comes before the checkout."""
+    """What Python prints, without colours, where the copied tree comes before the checkout."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
-    return f"exit {done.returncode}\n{done.stdout}{done.stderr}"
+    said = re.sub(r"\x1b\[\d+m", "", done.stdout + done.stderr)
+    return f"exit {done.returncode}\n{said}"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from matx.cli.doctor import doctor
 from matx.cli.eval import evaluate
 from matx.cli.export import export
 from matx.cli.new import new
-from matx.cli.options import say
+from matx.cli.options import logger_kept, say
 from matx.cli.processes import follower_is_silent
 from matx.cli.report import report
 from matx.cli.run import run
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(given: list[str], *, debug: bool, ends: bool) -> int:
     try:
-        with interruptible():
+        with interruptible(), logger_kept():
             code = cli.main(given, prog_name="matx", standalone_mode=False)
     except click.ClickException as error:
         error.show()

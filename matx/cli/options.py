@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
@@ -211,6 +212,18 @@ class _Terminal(logging.Handler):
             return
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         console().print(printable(f"{level}{record.getMessage()}"), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def logger_kept() -> Iterator[None]:
+    """Leave the logger as it was, for a program that calls `main` and goes on."""
+    logger = logging.getLogger("matx")
+    level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.propagate, logger.handlers = propagate, handlers
 
 
 def _log_to_terminal(level: int) -> None:

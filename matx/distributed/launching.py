@@ -60,10 +60,15 @@ def _config(processes: int) -> LaunchConfig:
 
 
 def _failed(failed: ChildFailedError, told: Path) -> int:
-    """The exit code of rank 0 where it ended by itself, else LostProcessError."""
+    """The exit code of rank 0 where it ended by itself, else LostProcessError.
+
+    Where rank 0 is not among the failures (torch 2.6, where another rank ended first), that of a rank that is.
+    """
     first = failed.failures.get(0)
-    if first is None or first.exitcode > 0:
-        return 1 if first is None else first.exitcode
+    if first is None:
+        return next((one.exitcode for one in failed.failures.values() if one.exitcode > 0), 1)
+    if first.exitcode > 0:
+        return first.exitcode
     error = LostProcessError(f"rank 0 was killed by signal {-first.exitcode}")
     if told.is_file():
         error.add_note(told.read_text(encoding="utf-8"))

@@ -97,7 +97,6 @@ def test_bad_options_are_refused(name: str, options: dict[str, Any], said: str) 
 
 
 def test_short_l1_attacks_warn(caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("matx").propagate = True
     with caplog.at_level(logging.WARNING, logger="matx"):
         attack("pgd", threat=L1, steps=9)
         assert "9 steps are few for l1" in caplog.text, "a short l1 attack does not warn"

@@ -190,6 +190,7 @@ def test_sampler_and_pruner_may_change(tuned: Tuned) -> None:
     assert len(finished_trials(record(folder))) == 3, "no trial's result depends on them"
 
 
+@pytest.mark.filterwarnings("ignore:The existing lock file:UserWarning")  # of optuna before 5
 def test_a_lock_that_a_killed_writer_left_is_broken(tuned: Tuned, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = tuned(2)
     monkeypatch.setattr("matx.tune.storage._TIMEOUT", 3)
