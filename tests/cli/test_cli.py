@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -215,3 +216,11 @@ def test_a_shell_completes_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     shown = capsys.readouterr()
     assert "complete" in shown.out, "the shell gets no script"
     assert shown.err == "", f"completing is no error: {shown.err}"
+
+
+def test_the_logger_is_left_as_it_was() -> None:
+    """A program that calls `main` and goes on hears the log as before."""
+    logger = logging.getLogger("matx")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    assert main(["list", "unions"]) == 0, "the command works"
+    assert (logger.level, logger.propagate, list(logger.handlers)) == before, "the command changed the logger"
