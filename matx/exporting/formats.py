@@ -40,9 +40,7 @@ def _safetensors(given: PeerGiven, folder: Path) -> None:
 
 
 def _torch(given: PeerGiven, folder: Path) -> None:
-    batch = torch.export.Dim("batch")
-    program = torch.export.export(given.module, (given.images(),), dynamic_shapes=({0: batch},))
-    torch.export.save(program, folder / f"{given.name}.pt2")
+    torch.export.save(given.program(), folder / f"{given.name}.pt2")
 
 
 def _onnx(given: PeerGiven, folder: Path) -> None:

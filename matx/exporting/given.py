@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from matx.data import Data
 from matx.interfaces import Architecture
@@ -33,6 +34,11 @@ class PeerGiven:
     def images(self) -> Tensor:
         """Two images of the shape that it takes."""
         return torch.rand(2, *self.data.image_shape, generator=torch.Generator().manual_seed(0))
+
+    def program(self) -> ExportedProgram:
+        """Its forward for any number of images."""
+        shapes = ({0: torch.export.Dim("batch")},)
+        return torch.export.export(self.module, (self.images(),), dynamic_shapes=shapes)
 
 
 @dataclass(frozen=True, kw_only=True)

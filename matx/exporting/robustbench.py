@@ -82,8 +82,7 @@ def _file(given: PeerGiven) -> str:
 
 
 def _write(given: PeerGiven, folder: Path) -> None:
-    batch = torch.export.Dim("batch")
-    program = torch.export.export(given.module, (given.images(),), dynamic_shapes=({0: batch},))
+    program = given.program()
     (folder / _PROGRAMS).mkdir(exist_ok=True)
     torch.export.save(program, folder / _PROGRAMS / f"{_name(given)}.pt2")
     weights = {_kept(f"program.{key}"): tensor for key, tensor in program.module().state_dict().items()}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import sqlite3
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,8 @@ import matx
 from matx.effect import NO_EFFECT
 from matx.interfaces import Picture, Record, Scalars, Table, Text, TrackedRun, not_installed
 from matx.options import Range
+from registry.trackers._kept import keep, read_kept
+from registry.trackers._shown import bytes_of, markdown_of
 
 _SQLITE = "sqlite:///"
 _KEPT = "mlflow.json"
@@ -70,7 +71,7 @@ class MLflow:
             else:
                 number = known
                 client.update_run(number, status="RUNNING")
-        _keep(run.folder, {"store": store, "run": number})
+        keep(run.folder / _KEPT, {"store": store, "run": number})
         return _Run(client=client, run=number, timeout=self.timeout, new=known is None)
 
     @classmethod
@@ -98,13 +99,10 @@ class _Run:
                 case Text():
                     self.client.log_text(self.run, record.markdown, f"{record.name}.md")
                 case Table():
-                    lines = (" | ".join(cell.replace("|", "/") for cell in row) for row in _rows(record))
-                    text = "\n".join(f"| {line} |" for line in lines)
-                    self.client.log_text(self.run, f"{text}\n", f"{_key(record.name)}.md")
+                    self.client.log_text(self.run, f"{markdown_of(record)}\n", f"{_key(record.name)}.md")
                 case Picture():
-                    pixels = (record.pixels.permute(1, 2, 0) * 255.0).round().byte().numpy()
                     file = f"{_key(record.peer)}/{_key(record.name)}/{record.step:08d}.png"
-                    self.client.log_image(self.run, pixels, file)
+                    self.client.log_image(self.run, bytes_of(record), file)
 
     def close(self, *, finished: bool) -> None:
         with _quietly(self.timeout):
@@ -126,10 +124,6 @@ class _Run:
             past = [] if self.new else self.client.get_metric_history(self.run, key)
             self.last[key] = max((metric.step for metric in past), default=-1)
         return self.last[key]
-
-
-def _rows(table: Table) -> Iterator[Sequence[str]]:
-    yield from (table.head, ["---"] * len(table.head), *table.rows)
 
 
 def _key(name: str) -> str:
@@ -197,18 +191,8 @@ def _experiment(client: Any, name: str, store: str) -> str:
 
 
 def _kept(folder: Path) -> dict[str, str]:
-    """The store and the run's id there; nothing where none can be read: the run is begun there."""
-    try:
-        found = json.loads((folder / _KEPT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-
-
-def _keep(folder: Path, kept: Mapping[str, str]) -> None:
-    partial = folder / f".{_KEPT}"
-    partial.write_text(json.dumps(kept), encoding="utf-8")
-    partial.replace(folder / _KEPT)
+    """The store and the run's id there."""
+    return {name: str(value) for name, value in read_kept(folder / _KEPT).items()}
 
 
 @contextmanager

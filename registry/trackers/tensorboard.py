@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import matx
 from matx.interfaces import Outcome, Picture, Record, Scalars, Table, Text, TrackedRun, not_installed
+from registry.trackers._shown import markdown_of
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -57,8 +58,7 @@ class _Events:
             case Text():
                 self._writer(_RUN).add_text(_tag(record.name), record.markdown, record.step)
             case Table():
-                text = "\n".join(_pipes(record.head, record.rows))
-                self._writer(_RUN).add_text(_tag(record.name), text, record.step)
+                self._writer(_RUN).add_text(_tag(record.name), markdown_of(record), record.step)
             case Picture():
                 self._writer(record.peer).add_image(_tag(record.name), record.pixels, record.step)
             case Outcome():
@@ -142,8 +142,3 @@ def _folder_name(peer: str) -> str:
 def _tag(name: str) -> str:
     """The name of a card; TensorBoard takes no colon."""
     return name.replace(":", "_")
-
-
-def _pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for row in (head, ["---"] * len(head), *rows):
-        yield f"| {' | '.join(cell.replace('|', '/') for cell in row)} |"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import netrc
 import os
 import secrets
@@ -10,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlparse
@@ -17,6 +17,8 @@ from urllib.parse import urlparse
 import matx
 from matx.effect import NO_EFFECT
 from matx.interfaces import Outcome, Picture, Record, Scalars, Table, Text, TrackedRun, not_installed
+from registry.trackers._kept import keep, read_kept
+from registry.trackers._shown import bytes_of
 
 _KEPT = "wandb.json"
 """In the run's folder: the run's id, and the last step of each kind of record that was written."""
@@ -51,8 +53,8 @@ class WandB:
         return f"wandb sync {shlex.quote(str(home))}/offline-run-*" if self.mode == "offline" else str(home)
 
     def open(self, run: TrackedRun) -> _Run:
-        kept = _kept(run.folder) or {"id": secrets.token_hex(4), "last": {}}
-        _keep(run.folder, kept)
+        kept = read_kept(run.folder / _KEPT) or {"id": secrets.token_hex(4), "last": {}}
+        keep(run.folder / _KEPT, kept)
         live = self._live(run, str(kept["id"]))
         _unlink_others(run.folder)
         return _Run(folder=run.folder, kept=kept, live=live)
@@ -98,7 +100,7 @@ class _Run:
         else:
             self.live.log(shown, step=record.step)
         self.kept["last"][kind] = record.step
-        _keep(self.folder, self.kept)
+        keep(self.folder / _KEPT, self.kept)
 
     def close(self, *, finished: bool) -> None:
         self.live.finish(exit_code=0 if finished else 1)
@@ -113,20 +115,17 @@ def _shown(record: Record) -> tuple[str, Mapping[str, Any]]:
             named = {f"{peer}/{name}" if peer else name: value for peer, name, value in record.named()}
             return f"scalars {record.group}", named
         case Text():
-            return f"text {record.name}", {record.name: wandb.Html(f"<pre>{_escaped(record.markdown)}</pre>")}
+            return f"text {record.name}", {
+                record.name: wandb.Html(f"<pre>{escape(record.markdown, quote=False)}</pre>")
+            }
         case Table():
             table = wandb.Table(columns=list(record.head), data=[list(row) for row in record.rows])
             return f"table {record.name}", {record.name: table}
         case Picture():
-            pixels = (record.pixels.permute(1, 2, 0) * 255.0).round().byte().numpy()
             key = f"{record.peer}/{record.name}"
-            return f"picture {key}", {key: wandb.Image(pixels)}
+            return f"picture {key}", {key: wandb.Image(bytes_of(record))}
         case Outcome():
             return "outcome", dict(record.metrics)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _unlink_others(folder: Path) -> None:
@@ -150,18 +149,3 @@ def _signed_in() -> bool:
         except (OSError, netrc.NetrcParseError):
             continue
     return False
-
-
-def _kept(folder: Path) -> dict[str, Any]:
-    """The run's id and what was written; nothing where none can be read: the run is begun."""
-    try:
-        found = json.loads((folder / _KEPT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _keep(folder: Path, kept: Mapping[str, Any]) -> None:
-    partial = folder / f".{_KEPT}"
-    partial.write_text(json.dumps(kept), encoding="utf-8")
-    partial.replace(folder / _KEPT)
