@@ -228,8 +228,6 @@ def logger_kept() -> Iterator[None]:
 
 def _log_to_terminal(level: int) -> None:
     logger = logging.getLogger("matx")
-    for old in [handler for handler in logger.handlers if isinstance(handler, _Terminal)]:
-        logger.removeHandler(old)
     logger.addHandler(_Terminal(level))
     logger.setLevel(logging.INFO)
     logger.propagate = False
