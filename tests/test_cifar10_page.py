@@ -19,18 +19,22 @@ def method(name: str, share: float, seeds: tuple[int, ...] = (10, 11, 12, 13, 14
         places = ("best raw", "last raw", "apgd best raw", "apgd last raw")
         flags = {place: {"clean": packed, "robust": packed} for place in places}
         runs.append({"seed": seed, "epochs": {"best": 11, "last": 30}, "flags": flags})
-    stored = {"runs": runs, "test": {"n": 400}, "apgd images": 400, "passes": 13.0, "teachers": 0.0}
+    stored = {"runs": runs, "test": {"n": 400}, "apgd images": 400, "passes": 13.0, "teachers": 0.0, "averaged": False,
+              "epochs": 30}  # fmt: skip
     return Method(name=name, stored=stored, seeds=seeds)
 
 
 def test_the_rival_has_the_highest_validation_score_of_any_trial() -> None:
+    raw, average = {"Evaluation.select": "raw"}, {"Evaluation.select": "average"}
     searches = {
-        "at": [{"values": [0.21]}, {"values": [0.23]}],
-        "self_distillation": [{"values": [0.22]}],
-        "trades": [{"values": None}, {"values": [0.24]}],
-        "mat": [{"values": [0.3]}],
+        "at": [{"values": [0.21], "params": raw}, {"values": [0.23], "params": average}],
+        "self_distillation": [{"values": [0.22], "params": average}],
+        "trades": [{"values": None, "params": {}}, {"values": [0.24], "params": {}}],
+        "mat": [{"values": [0.3], "params": {}}],
     }
     assert page.strongest(searches) == "trades", "mat is no rival of itself; trades has 24 %"
+    searches["trades"].pop()
+    assert page.strongest(searches) == "at_averaged", "at has 23 % where the averages of its weights are scored"
 
 
 def test_what_comes_behind_a_difference_that_is_not_shown_is_exploratory() -> None:
@@ -50,5 +54,26 @@ def test_seeds_that_only_one_method_has_do_not_count() -> None:
 
 
 def test_a_place_where_a_method_was_not_attacked_is_not_made_up() -> None:
-    assert not method("at", 0.3).has("best ema"), "no averages were attacked"
-    assert method("at", 0.3).has("apgd last raw"), "APGD attacked the last epoch"
+    assert not method("at", 0.3).has("best ema", 10), "no averages were attacked"
+    assert method("at", 0.3).has("apgd last raw", 10), "APGD attacked the last epoch"
+
+
+def test_a_method_of_averaged_weights_is_compared_by_them() -> None:
+    averaged = method("at_averaged", 0.4)
+    for run in averaged.stored["runs"]:
+        run["flags"] = {place.replace("best raw", "best ema"): found for place, found in run["flags"].items()}
+    averaged.stored["averaged"] = True
+    row = page.answers({"mat": method("mat", 0.5), "at_averaged": averaged}, "at_averaged")[2]
+    assert "+10.0; t [+10.0, +10.0]" in row, "50 % are right less 40 % of the averaged weights"
+
+
+def test_a_figure_of_fewer_seeds_says_so() -> None:
+    fewer = method("at", 0.3)
+    for run in fewer.stored["runs"][2:]:
+        del run["flags"]["apgd last raw"]
+    for run in fewer.stored["runs"]:
+        run["seconds"] = {"training": 90.0}
+    cells = page.figures([fewer])[2].split(" | ")
+    assert cells[5 + list(page.COLUMNS).index("APGD, last")].endswith(" on 2 seeds"), "the last epochs of two seeds"
+    assert cells[5].endswith(")"), "all seeds are there"
+    assert cells[2] == "9.6", "13 passes of 1,000 images in 30 epochs, 24.5 MFLOP each"

@@ -30,9 +30,9 @@ class Method:
         count = self.stored["apgd images"] if place.startswith("apgd") else self.stored["test"]["n"]
         return np.stack([self._mean(at(runs[seed], place)[metric], count) for seed in chosen])
 
-    def has(self, place: str) -> bool:
-        """Whether every run was attacked at a place."""
-        return all(at(run, place) for run in self.stored["runs"])
+    def has(self, place: str, seed: int) -> bool:
+        """Whether the run of a seed was attacked at a place."""
+        return any(run["seed"] == seed and at(run, place) for run in self.stored["runs"])
 
     def _mean(self, packed: Sequence[str], count: int) -> Right:
         peers = [np.unpackbits(np.frombuffer(base64.b64decode(one), np.uint8), count=count) for one in packed]

@@ -22,12 +22,12 @@ def spread(right: Right) -> str:
     return f"{values.mean():.1f} ({values.min():.1f} to {values.max():.1f})"
 
 
-def difference(base: Method, other: Method, seeds: Sequence[int], where: str, metric: str) -> str:
+def difference(base: Right, other: Right, seeds: Sequence[int]) -> str:
     """Mean, t interval over seeds, crossed bootstrap over seeds and images, and the word that both allow."""
-    images = other.right(where, metric, seeds) - base.right(where, metric, seeds)
+    images = other - base
     values = images.mean(1)
     found = Difference(
-        column=metric,
+        column="other minus base",
         by_seed=tuple(zip(seeds, values.tolist(), strict=True)),
         mean=float(values.mean()),
         t=paired_t(values),

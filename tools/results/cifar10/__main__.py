@@ -5,8 +5,11 @@
     python -m tools.results.cifar10 plan [--count]       # docs/results/cifar10_plan.md; --count: measure first
     OMP_NUM_THREADS=1 python -m tools.results.cifar10 search at mat ...    # trials, in studies/
     OMP_NUM_THREADS=1 python -m tools.results.cifar10 seeds at mat ...     # runs and evaluations, in runs/
+    OMP_NUM_THREADS=1 python -m tools.results.cifar10 last at mat ...      # APGD on their last checkpoints
     OMP_NUM_THREADS=1 python -m tools.results.cifar10 confirm at mat ...   # AutoAttack and sanity checks
+    OMP_NUM_THREADS=1 python -m tools.results.cifar10 transfer mat         # whose examples fool whom
     python -m tools.results.cifar10 collect              # docs/results/cifar10.json
+    python -m tools.results.cifar10 draw                 # docs/results/pictures/, from it
 
 The same command goes on where it stopped; one process a core, each with methods or seeds of its own. cifar10.npz holds
 the 50,000 training images in their official order: x_train, y_train, or the first of them there and the rest in x_test,
@@ -20,12 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
-from . import collect, gate, parts, plan, runs
+from . import collect, figures, gate, parts, plan, runs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["parts", "gate", "plan", "search", "seeds", "confirm", "collect"])
+    parser.add_argument(
+        "what", choices=["parts", "gate", "plan", "search", "seeds", "last", "confirm", "transfer", "collect", "draw"]
+    )
     parser.add_argument("names", nargs="*")
     parser.add_argument("--count", action="store_true", help="of plan: count passes and measure their rate first")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(runs.SEEDS), help="these of the fresh seeds")
@@ -41,6 +46,8 @@ def main() -> None:
             plan.PAGE.write_text(plan.page(), encoding="utf-8")
         case "collect":
             collect.store()
+        case "draw":
+            figures.write(collect.ROOT)
         case stage:
             runs.make(stage, given.names, given.seeds)
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..stored import Method, read
+from ..stored import Method, Right, read
 from ..tables import confirmations, difference, spread, table, trials
 from .collect import OUT
+from .plan import COSTS, IMAGES
 from .runs import METHODS
 
 RIVALS = ("at", "self_distillation", "trades")
-"""Among these the rival of mat is chosen, by the best validation score of their trials."""
+"""Among these, and `at` with averaged weights, mat's rival is chosen, by the best validation score of their trials."""
 COLUMNS = {
-    "clean, best": ("best raw", "clean"),
-    "APGD, best": ("apgd best raw", "robust"),
+    "clean, best": ("best", "clean"),
+    "APGD, best": ("apgd best", "robust"),
     "APGD, last": ("apgd last raw", "robust"),
-    "PGD-100, best": ("best raw", "robust"),
+    "PGD-100, best": ("best", "robust"),
     "PGD-100, last": ("last raw", "robust"),
-    "PGD-100, best, averaged": ("best ema", "robust"),
 }
-"""{what is shown: (place, metric)}."""
-CLEAN = COLUMNS["clean, best"]
+"""{what is shown: (place, metric)}; `best` is of the weights that chose the epoch, `last` of the raw ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,36 +49,86 @@ def questions(rival: str) -> Sequence[Question]:
 
 def strongest(searches: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The rival: of the searched ones that with the highest validation score of any trial."""
-    scores = {name: max(one["values"][0] for one in searches[name] if one["values"]) for name in RIVALS}
-    return max(scores, key=lambda name: scores[name])
+    scores: dict[str, float] = {}
+    for name in RIVALS:
+        for trial in searches[name]:
+            if trial["values"]:
+                averaged = name == "at" and trial["params"].get("Evaluation.select") == "average"
+                row = "at_averaged" if averaged else name
+                scores[row] = max(scores.get(row, 0.0), trial["values"][0])
+    return max(scores, key=lambda row: scores[row])
+
+
+def place(method: Method, column: str) -> str:
+    """Where a column of a method is stored."""
+    where = COLUMNS[column][0]
+    if where.endswith("best"):
+        return f"{where} {'ema' if method.stored['averaged'] else 'raw'}"
+    return where
+
+
+def right(method: Method, column: str, seeds: Sequence[int] | None = None) -> Right:
+    """(seeds, images) of these seeds, all by default."""
+    return method.right(place(method, column), COLUMNS[column][1], seeds)
+
+
+def seeds_of(method: Method, column: str) -> tuple[int, ...]:
+    """The seeds of which a column is there."""
+    return tuple(seed for seed in method.seeds if method.has(place(method, column), seed))
 
 
 def figures(methods: Sequence[Method]) -> list[str]:
-    """Means over seeds in per cent, with the lowest and the highest seed."""
+    """Means over seeds in per cent, with the lowest and the highest seed; of fewer seeds, their number."""
     rows = []
     for method in methods:
-        cells = [spread(method.right(*where)) if method.has(where[0]) else "-" for where in COLUMNS.values()]
+        cells = [cell(method, column) for column in COLUMNS]
         seconds = sum(run["seconds"]["training"] for run in method.stored["runs"]) / len(method.seeds)
         seeds = ", ".join(map(str, method.seeds))
-        rows.append([f"`{method.name}`", method.cost, f"{seconds:.0f}", seeds, *cells])
-    return table(["method", "passes an image", "seconds of training", "seeds", *COLUMNS], rows)
+        rows.append([f"`{method.name}`", method.cost, f"{tflop(method):.1f}", f"{seconds:.0f}", seeds, *cells])
+    return table(["method", "passes an image", "TFLOP", "seconds of training", "seeds", *COLUMNS], rows)
+
+
+def tflop(method: Method) -> float:
+    """Of a training: passes, with those of frozen peers, at what one pass of this network costs."""
+    one = json.loads(COSTS.read_text(encoding="utf-8"))["an image"]["at"]
+    passes = method.stored["passes"] + method.stored["teachers"]
+    return float(passes * IMAGES * method.stored["epochs"] * one["gflop"] / one["passes"] / 1000)
+
+
+def cell(method: Method, column: str) -> str:
+    """A figure of a method."""
+    seeds = seeds_of(method, column)
+    if not seeds:
+        return "-"
+    fewer = "" if seeds == method.seeds else f" on {len(seeds)} seeds"
+    return spread(right(method, column, seeds)) + fewer
 
 
 def answers(methods: Mapping[str, Method], rival: str) -> list[str]:
     """The asked differences; what comes behind one that is not shown is exploratory."""
     rows, status = [], "asked"
     for question in questions(rival):
-        if question.method not in methods or question.minus not in methods:
-            rows.append([question.asked, worded(question), "-", "-", "not run", status])
+        shown, shared = worded(question), common(methods, question)
+        if not shared:
+            rows.append([question.asked, shown, "-", "-", "not run", status])
             continue
-        other, base = methods[question.method], methods[question.minus]
-        seeds = [seed for seed in other.seeds if seed in base.seeds]
-        robust = difference(base, other, seeds, *COLUMNS[question.column])
-        rows.append([question.asked, worded(question), str(len(seeds)), difference(base, other, seeds, *CLEAN), robust,
-                     status])  # fmt: skip
+        base, other = methods[question.minus], methods[question.method]
+        clean, robust = (
+            difference(right(base, column, shared), right(other, column, shared), shared)
+            for column in ("clean, best", question.column)
+        )
+        rows.append([question.asked, shown, str(len(shared)), clean, robust, status])
         if "**no difference shown**" in robust or "**too few seeds**" in robust:
             status = "exploratory"
     return table(["question", "difference", "seeds", "clean, best", "robust", "status"], rows)
+
+
+def common(methods: Mapping[str, Method], question: Question) -> list[int]:
+    """The seeds on which both sides of a difference were measured."""
+    if question.method not in methods or question.minus not in methods:
+        return []
+    base = seeds_of(methods[question.minus], question.column)
+    return [seed for seed in seeds_of(methods[question.method], question.column) if seed in base]
 
 
 def worded(question: Question) -> str:

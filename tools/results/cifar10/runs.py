@@ -16,6 +16,8 @@ SEARCHED = ("Evaluation.every=3", "Evaluation.validation_images=2000")
 """A search validates every third epoch, on all images of its purpose."""
 APGD_IMAGES = 1_000
 CONFIRMED_IMAGES = 250
+PLAIN = ("--no-sanity", "--no-ensemble")
+APART = ("at", "at_b")
 SECOND = "Experiment.peers={'b': @b/Peer()}"
 """With this, `at` trains the second peer of mat by itself, from the weights from which it starts in mat."""
 
@@ -29,22 +31,33 @@ class Method:
     seeds: range = SEEDS
     frozen_peer: bool = False
     """Whether its peer 'b' is the one that `at_b` trained on the same seed."""
+    averaged: bool = False
+    """Whether the averages of its weights choose its best epoch, and are what is attacked there."""
     last: bool = False
-    """Whether APGD attacks its last checkpoint, too."""
+    """Whether APGD attacks its last checkpoint, too; by its raw weights."""
     teaches: bool = False
     """Whether it is trained as the frozen peer of another row, and has no row of its own."""
     union: bool = False
     """Whether it faces three norms, on images of 16x16 pixels."""
 
 
+DECAYED, MORE_DECAYED = "optimizers.sgd.weight_decay=5e-3", "optimizers.sgd.weight_decay=1e-2"
+AT = ("optimizers.sgd.lr=0.05", DECAYED)
+MAT = ("strategies.mat.alpha=0.5", DECAYED)
+"""What the search chose, of `at` for averaged weights; of mat they are the best, too."""
 CORE: Mapping[str, Method] = {
-    "at": Method(recipe="at", last=True),
-    "at_b": Method(recipe="at", settings=(SECOND,), teaches=True),
-    "mat": Method(recipe="mat", last=True),
-    "mat_frozen": Method(recipe="mat_frozen", frozen_peer=True),
-    "mat_frozen_eval": Method(recipe="mat_frozen", settings=("b/Peer.teacher_mode='eval'",), frozen_peer=True),
-    "self_distillation": Method(recipe="self_distillation"),
-    "trades": Method(recipe="trades"),
+    "at": Method(recipe="at", settings=(MORE_DECAYED,), last=True),
+    "at_averaged": Method(recipe="at", settings=AT, averaged=True),
+    "at_b": Method(recipe="at", settings=(MORE_DECAYED, SECOND), teaches=True),
+    "mat": Method(recipe="mat", settings=MAT, averaged=True, last=True),
+    "mat_frozen": Method(recipe="mat_frozen", settings=MAT, averaged=True, frozen_peer=True),
+    "mat_frozen_eval": Method(
+        recipe="mat_frozen", settings=(*MAT, "b/Peer.teacher_mode='eval'"), averaged=True, frozen_peer=True
+    ),
+    "self_distillation": Method(
+        recipe="self_distillation", settings=("strategies.self_distillation.alpha=0.5", DECAYED)
+    ),
+    "trades": Method(recipe="trades", settings=("strategies.trades.beta=9", DECAYED)),
 }
 """What was asked, but the union."""
 UNION: Mapping[str, Method] = {
@@ -52,22 +65,31 @@ UNION: Mapping[str, Method] = {
     for name in ("union_average", "union_max", "union_eat", "union_mat", "union_self_distillation", "union_msd")
 }
 EXPLORED: Mapping[str, Method] = {
-    "mat_examples": Method(recipe="mat", settings=(
-        "strategies.mat.reading='examples_only'", "Experiment.teacher_mode=None")),
-    "mat_averages": Method(recipe="mat", settings=(
-        "strategies.mat.answers_from='average'", "Experiment.teacher_mode='eval'")),
-    "at_longer": Method(recipe="at", settings=("Experiment.epochs=64", "Evaluation.first=10")),
-    "label_smoothing": Method(recipe="at", settings=("strategies.independent.smoothing=0.3",)),
-    "at_awp": Method(recipe="at", settings=("Peer.weight_perturbation=0.01",)),
-    "mat_awp": Method(recipe="mat", settings=("Peer.weight_perturbation=0.01",)),
-    "at_restarts": Method(recipe="at", settings=("train/attacks.pgd.restarts=2",)),
-    "mat_three": Method(recipe="mat", settings=(
-        "Experiment.peers={'a': @a/Peer(), 'b': @b/Peer(), 'c': @c/Peer()}",)),
-    "at_noisy": Method(recipe="at", settings=("Experiment.label_noise=0.2",)),
-    "mat_noisy": Method(recipe="mat", settings=("Experiment.label_noise=0.2",)),
+    "mat_examples": Method(recipe="mat", averaged=True, settings=(
+        *MAT, "strategies.mat.reading='examples_only'", "Experiment.teacher_mode=None")),
+    "mat_averages": Method(recipe="mat", averaged=True, settings=(
+        *MAT, "strategies.mat.answers_from='average'", "Experiment.teacher_mode='eval'")),
+    "at_longer": Method(recipe="at", averaged=True, settings=(*AT, "Experiment.epochs=64", "Evaluation.first=10")),
+    "label_smoothing": Method(recipe="at", averaged=True, settings=(*AT, "strategies.independent.smoothing=0.3",)),
+    "at_awp": Method(recipe="at", averaged=True, settings=(*AT, "Peer.weight_perturbation=0.01",)),
+    "mat_awp": Method(recipe="mat", averaged=True, settings=(*MAT, "Peer.weight_perturbation=0.01")),
+    "at_restarts": Method(recipe="at", averaged=True, settings=(*AT, "train/attacks.pgd.restarts=2",)),
+    "mat_three": Method(recipe="mat", averaged=True, settings=(
+        *MAT, "Experiment.peers={'a': @a/Peer(), 'b': @b/Peer(), 'c': @c/Peer()}")),
+    "at_noisy": Method(recipe="at", averaged=True, settings=(*AT, "Experiment.label_noise=0.2",)),
+    "mat_noisy": Method(recipe="mat", averaged=True, settings=(*MAT, "Experiment.label_noise=0.2")),
 }  # fmt: skip
 """What comes behind, in this order; nothing in it was asked."""
 METHODS = {**CORE, **UNION, **EXPLORED}
+AVERAGE = "Evaluation.select='average'"
+FURTHER: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "at": ((AVERAGE, MORE_DECAYED), (AVERAGE, DECAYED, "optimizers.sgd.lr=0.05")),
+    "mat": tuple((AVERAGE, "strategies.mat.alpha=0.5", decay) for decay in (DECAYED, MORE_DECAYED)),
+    "self_distillation": tuple(
+        (AVERAGE, "strategies.self_distillation.alpha=0.5", decay) for decay in (DECAYED, MORE_DECAYED)
+    ),
+}
+"""Trials that came after the first six, of those that were close to the best; each sets this beside its recipe."""
 
 
 def folder(method: str, seed: int) -> Path:
@@ -81,19 +103,42 @@ def recipe(method: str) -> Path:
 
 
 def options(method: str, seed: int) -> list[str]:
-    """What a run sets beside its recipe: its own training images, and the weights of the frozen peer."""
+    """What a run sets beside its recipe: its own training images, its weights, and those of the frozen peer."""
     how = METHODS[method]
-    images = IMAGES / "16x16" if how.union else IMAGES
-    settings = [f"datasets.npz.path='{images / f'{seed}.npz'}'", *how.settings]
+    settings = [images(method, seed), *how.settings]
+    if how.averaged:
+        settings.append("Evaluation.select='average'")
     if how.frozen_peer:
         settings.append(f"b/Peer.weights='{run('at_b', seed)}'")
+    return flagged(settings)
+
+
+def images(method: str, seed: int) -> str:
+    """The setting that names the images of a seed."""
+    where = IMAGES / "16x16" if METHODS[method].union else IMAGES
+    return f"datasets.npz.path='{where / f'{seed}.npz'}'"
+
+
+def flagged(settings: Sequence[str]) -> list[str]:
+    """Settings as words of a command."""
     return [word for setting in settings for word in ("-s", setting)]
 
 
 def search(method: str) -> None:
-    """The study of a method, on the images of seed 0: its recipe, and its corners, of which the first is the recipe."""
-    more = [word for setting in SEARCHED for word in ("-s", setting)]
-    commands.searched(recipe(method), STUDIES / method, TRIALS + 1, [*options(method, 0), *more])
+    """The study of a method, on the images of seed 0: its recipe, and its corners, of which the first is the recipe.
+
+    Then a study of one trial for each of its further settings.
+    """
+    shared = [images(method, 0), *SEARCHED]
+    commands.searched(recipe(method), STUDIES / method, TRIALS + 1, flagged(shared))
+    for number, settings in enumerate(FURTHER.get(method, ())):
+        alone = ("Tune.corners={}", *settings)
+        commands.searched(recipe(method), further(method, number), 1, flagged([*shared, *alone]))
+
+
+def further(method: str, number: int) -> Path:
+    """Where the study of a further trial lies."""
+    return STUDIES / f"{method}.further{number}"
 
 
 def run(method: str, seed: int) -> Path:
@@ -102,33 +147,56 @@ def run(method: str, seed: int) -> Path:
 
 
 def evaluate(method: str, seed: int) -> None:
-    """A run, the average of its best weights, and APGD on the first of its test images."""
-    path, plain = run(method, seed), ("--no-sanity", "--no-ensemble")
+    """A run, the average of its best weights, and APGD on the first of its test images, at the best epoch."""
+    path = run(method, seed)
     if METHODS[method].teaches:
         return
-    commands.evaluated(path, "average", "--ema-only", "--checkpoint", "best", *plain)
-    which = () if METHODS[method].last else ("--checkpoint", "best")
+    commands.evaluated(path, "average", "--ema-only", "--checkpoint", "best", *PLAIN)
+    commands.evaluated(path, "apgd", *apgd(method), *best(method), *PLAIN)
+
+
+def evaluate_last(method: str, seed: int) -> None:
+    """APGD on the last checkpoint of a run."""
+    if METHODS[method].last:
+        commands.evaluated(run(method, seed), "apgd_last", *apgd(method), "--checkpoint", "last", *PLAIN)
+
+
+def apgd(method: str) -> tuple[str, ...]:
+    """The attacks, and how many test images they attack."""
     attacks = RECIPES / ("union_apgd.gin" if METHODS[method].union else "apgd.gin")
-    suite = ("--suite", str(attacks), "--images", str(APGD_IMAGES), "--union-only")
-    commands.evaluated(path, "apgd", *suite, *which, *plain)
+    return ("--suite", str(attacks), "--images", str(APGD_IMAGES), "--union-only")
+
+
+def best(method: str) -> tuple[str, ...]:
+    """The best checkpoint of a method, by the weights that chose it."""
+    return ("--checkpoint", "best", *(("--ema-only",) if METHODS[method].averaged else ()))
 
 
 def confirm(method: str) -> None:
     """Of the first seed: AutoAttack and the sanity checks."""
-    suite = ("--suite", "autoattack", "--images", str(CONFIRMED_IMAGES), "--checkpoint", "best", "--no-ensemble")
-    commands.evaluated(run(method, SEEDS[0]), "autoattack", *suite)
+    suite = ("--suite", "autoattack", "--images", str(CONFIRMED_IMAGES), "--no-ensemble")
+    commands.evaluated(run(method, SEEDS[0]), "autoattack", *suite, *best(method))
+
+
+def transfer(method: str) -> None:
+    """Of the first seed of two peers: whose examples fool whom, with two networks trained apart beside them."""
+    apart = [word for other in APART for word in ("--beside", str(run(other, SEEDS[0])))]
+    images = ("--images", str(CONFIRMED_IMAGES), "--checkpoint", "best")
+    commands.evaluated(run(method, SEEDS[0]), "transfer", "--transfer", *apart, *images, *PLAIN)
+
+
+STAGES = ("search", "seeds", "last", "confirm", "transfer")
 
 
 def make(stage: str, methods: Sequence[str], seeds: Sequence[int] = SEEDS) -> None:
     """A stage of these methods, in their order; seed by seed, so that methods stay paired where time runs out."""
-    if stage == "search":
-        for method in methods:
-            search(method)
-    elif stage == "seeds":
-        for seed in seeds:
+    match stage:
+        case "seeds" | "last":
+            each = evaluate if stage == "seeds" else evaluate_last
+            for seed in seeds:
+                for method in methods:
+                    if seed in METHODS[method].seeds:
+                        each(method, seed)
+        case _:
             for method in methods:
-                if seed in METHODS[method].seeds:
-                    evaluate(method, seed)
-    elif stage == "confirm":
-        for method in methods:
-            confirm(method)
+                {"search": search, "confirm": confirm, "transfer": transfer}[stage](method)

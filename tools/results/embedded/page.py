@@ -49,10 +49,15 @@ def differences(base: Method, others: Sequence[Method]) -> list[str]:
     rows = []
     for other in others:
         seeds = [seed for seed in other.seeds if seed in base.seeds]
-        cells = [difference(base, other, seeds, *where) for where in
+        cells = [minus(other, base, seeds, *where) for where in
                  (("best raw", "clean"), ("best raw", "robust"), ("last raw", "robust"))]  # fmt: skip
         rows.append([f"`{other.name}`", f"{other.cost} against {base.cost}", str(len(seeds)), *cells])
     return table(head, rows)
+
+
+def minus(other: Method, base: Method, seeds: Sequence[int], where: str, metric: str) -> str:
+    """A difference of two methods at one place, with its intervals."""
+    return difference(base.right(where, metric, seeds), other.right(where, metric, seeds), seeds)
 
 
 def measured(methods: Mapping[str, Method]) -> dict[str, Any]:
@@ -86,8 +91,7 @@ def sentence(base: Method, other: Method) -> str:
     seeds = [seed for seed in other.seeds if seed in base.seeds]
     times = other.stored["passes"] / base.stored["passes"]
     said = " and ".join(
-        f"{metric} {difference(base, other, seeds, 'best raw', metric).replace('**', '')}"
-        for metric in ("robust", "clean")
+        f"{metric} {minus(other, base, seeds, 'best raw', metric).replace('**', '')}" for metric in ("robust", "clean")
     )
     return (
         f"{other.name} minus {base.name} over {len(seeds)} seeds, in points: {said}; at {times:.1f} times the passes. "
