@@ -43,9 +43,10 @@ def method(name: str) -> dict[str, Any]:
 def one(seed: int, run: Path) -> dict[str, Any]:
     """A run, the evaluation of its averaged weights, and what APGD left of its first test images."""
     results = read_results(run)
-    right = collected.flags([run, beside(run, "average")], results.scored)
-    attacked = [place for name in ("apgd", "apgd_last") if ended(place := beside(run, name))]
-    stronger = collected.flags(attacked, results.scored)
+    right, stronger = (
+        collected.flags([place for place in places if ended(place)], results.scored)
+        for places in ([run, beside(run, "average")], [beside(run, "apgd"), beside(run, "apgd_last")])
+    )
     return {
         "seed": seed,
         "epochs": dict(results.epochs),
