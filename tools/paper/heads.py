@@ -42,6 +42,7 @@ _MUTUAL_OF_THE_JOURNAL = (
 """The claim of the arXiv version is of CIFAR alone."""
 EXPECT = {
     "mat_2": _MUTUAL,
+    "mat_2_answers": _MUTUAL,
     "mat_3": _MUTUAL,
     "union_mat": "the abstracts claim up to 13.1 (arXiv 2112.05005) or 13.4 points (IEEE TIFS 17) over adversarial "
     "training on this kind of union. Radii, tables, weights, temperature and which examples the teachers see are "
