@@ -71,7 +71,9 @@ def _main(given: list[str], *, debug: bool, ends: bool) -> int:
             return error.code if isinstance(error.code, int) else 1
         if isinstance(error, OSError) and isinstance(error.__context__, KeyboardInterrupt):
             return _stopped(error.__context__)  # click could not write of it: the terminal is gone
-        return _failed(error, 2 if isinstance(error, PermissionError) else 1, debug=debug)
+        from matx.runtime.log import machine_fault
+
+        return _failed(error, 1 if machine_fault(error) is None else 2, debug=debug)
     finally:
         if ends:  # the program is over: nothing is left to stop but the interpreter's own end
             for number in STOPS:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from matx.errors import MatxError
 from matx.registration import REGISTRIES
-from matx.runtime.faults import fault_of
+from matx.runtime.faults import Fault, fault_of
 from matx.text import printable
 
-__all__ = ["explained", "logged_to"]
+__all__ = ["explained", "logged_to", "machine_fault"]
 
 
 @contextmanager
@@ -61,11 +61,16 @@ def explained(error: BaseException) -> str:
         return "; ".join([str(error), *notes])
     place = _component_place(error)
     what = f"{type(error).__name__}: {error}".rstrip(": ") + (f" ({place})" if place else "")
-    fault = None if place else fault_of(error)
+    fault = machine_fault(error)
     if fault is not None:
         return "; ".join([fault.what, fault.help, *notes])
     hint = [] if place or notes else ["this is a defect of matx or of a plug-in: --debug shows where"]
     return "; ".join([what, *notes, *hint])
+
+
+def machine_fault(error: BaseException) -> Fault | None:
+    """The fault of the machine behind an error that no component raised."""
+    return None if _component_place(error) else fault_of(error)
 
 
 def _component_place(error: BaseException) -> str:

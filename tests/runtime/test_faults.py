@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from matx.cli import main
 from matx.errors import MachineError
 from matx.interfaces import AttackInput
 from matx.run import resume, run
@@ -149,6 +150,25 @@ def test_a_fault_of_the_machine_is_never_called_a_defect(error: Exception, said:
     sentence = explained(error)
     assert sentence.startswith(said), f"the sentence is: {sentence}"
     assert "defect" not in sentence, f"the machine's fault is called a defect: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "x/y"), 2),
+        (PermissionError(errno.EACCES, "Permission denied", "x/y"), 2),
+        (MemoryError(), 2),
+        (RuntimeError("shapes differ"), 1),
+    ],
+)
+def test_the_exit_code_tells_the_machine_s_faults_from_defects(
+    error: Exception, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path) -> None:
+        raise error
+
+    monkeypatch.setattr("matx.run.report", fail)
+    assert main(["report", str(tmp_path)]) == code, f"outside of a run {error!r} does not end with {code}"
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "No such file", "x"), RuntimeError("shapes differ")])
