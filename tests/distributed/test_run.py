@@ -106,7 +106,7 @@ def test_only_rank_0_writes_and_the_run_is_that_of_one_process(place: Path) -> N
 @pytest.mark.parametrize(
     ("launcher", "victim"),
     [
-        pytest.param(None, "0", id="processes-0"),
+        pytest.param(None, "0", id="processes-0", marks=pytest.mark.slow),
         pytest.param(None, "1", id="processes-1", marks=pytest.mark.slow),
         pytest.param(TORCHRUN, "0", id="torchrun-0", marks=pytest.mark.slow),
         pytest.param(TORCHRUN, "1", id="torchrun-1"),

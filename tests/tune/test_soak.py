@@ -116,7 +116,7 @@ def check_nothing_lost_and_nothing_doubled(study: StudyProcesses, kills: int) ->
     assert max(done.values()) == 1, "no trial was trained twice"
 
 
-@pytest.mark.parametrize("total", [80, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("total", [50, pytest.param(200, marks=pytest.mark.slow)])
 def test_four_processes_and_three_kills_on_postgresql(postgres: str, tmp_path: Path, total: int) -> None:
     study = StudyProcesses(postgres, total, tmp_path / "log")
     processes = [study.start(), study.start(host="elsewhere"), study.start(), study.start()]
@@ -130,6 +130,7 @@ def test_four_processes_and_three_kills_on_postgresql(postgres: str, tmp_path: P
     check_nothing_lost_and_nothing_doubled(study, kills=3)
 
 
+@pytest.mark.slow
 def test_a_journal_file_survives_kills_too(tmp_path: Path) -> None:
     study = StudyProcesses(str(tmp_path / "journal.log"), 40, tmp_path / "log")
     processes = [study.start(), study.start(host="elsewhere")]
