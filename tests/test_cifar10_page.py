@@ -74,6 +74,6 @@ def test_a_figure_of_fewer_seeds_says_so() -> None:
     for run in fewer.stored["runs"]:
         run["seconds"] = {"training": 90.0}
     cells = page.figures([fewer])[2].split(" | ")
-    assert cells[5 + list(page.COLUMNS).index("APGD, last")].endswith(" on 2 seeds"), "the last epochs of two seeds"
+    assert cells[5 + list(page.COLUMNS).index("APGD, last")].endswith("; 2 of 5 seeds"), "the last epochs of two seeds"
     assert cells[5].endswith(")"), "all seeds are there"
     assert cells[2] == "9.6", "13 passes of 1,000 images in 30 epochs, 24.5 MFLOP each"

@@ -47,7 +47,7 @@ def main() -> None:
         case "collect":
             collect.store()
         case "draw":
-            figures.write(collect.ROOT)
+            figures.write()
         case stage:
             runs.make(stage, given.names, given.seeds)
 

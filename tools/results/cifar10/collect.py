@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +30,30 @@ def method(name: str) -> dict[str, Any]:
     """Every finished seed of a method."""
     runs = {seed: folder(name, seed) for seed in finished(name)}
     first = next(iter(runs.values()))
+    results = read_results(first)
     return {
         **collected.described(first),
+        "passes": counted(results.passes),
+        "teachers": counted(results.teacher_passes or {}),
         "averaged": METHODS[name].averaged,
         "apgd images": read_results(beside(first, "apgd")).dataset["n"],
-        "runs": [one(seed, run) for seed, run in runs.items()],
+        "runs": [one(seed, run, tested=METHODS[name].tested) for seed, run in runs.items()],
         "confirmed": collected.confirmed(beside(first, "autoattack")),
         "transfer": transfer(beside(first, "transfer")),
     }
 
 
-def one(seed: int, run: Path) -> dict[str, Any]:
-    """A run, the evaluation of its averaged weights, and what APGD left of its first test images."""
+def counted(passes: Mapping[str, float]) -> float:
+    """Passes as the plan counts them: a backward pass to the weights is two, as it goes to the activations, too."""
+    return sum(passes.values()) + passes.get("backward_weights", 0.0)
+
+
+def one(seed: int, run: Path, *, tested: bool) -> dict[str, Any]:
+    """A run, and what APGD left of its first test images."""
     results = read_results(run)
-    right, stronger = (
-        collected.flags([place for place in places if ended(place)], results.scored)
-        for places in ([run, beside(run, "average")], [beside(run, "apgd"), beside(run, "apgd_last")])
-    )
+    attacked = [place for name in ("apgd", "apgd_last") if ended(place := beside(run, name))]
+    stronger = collected.flags(attacked, results.scored)
+    right = collected.flags([run], results.scored) if tested else {}
     return {
         "seed": seed,
         "epochs": dict(results.epochs),
@@ -88,5 +95,6 @@ def search(name: str) -> list[dict[str, Any]]:
     for number, settings in enumerate(FURTHER.get(name, ())):
         own = {key: ast.literal_eval(value) for key, _, value in (one.partition("=") for one in settings)}
         for trial in collected.trials(further(name, number)):
-            found.append({**trial, "number": len(found), "start": "further", "params": {**trial["params"], **own}})
+            place = {"number": found[-1]["number"] + 1, "start": "further"}
+            found.append({**trial, **place, "params": {**trial["params"], **own}})
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,8 @@ from matx.pages.figures import lines, matrix, points
 
 from ..stored import Method, read
 from .collect import OUT
-from .page import right, seeds_of
+from .page import PICTURES, picture, right, seeds_of
 
-PICTURES = Path("docs/results/pictures")
 COMPARED = ("at", "mat")
 
 
@@ -40,8 +38,7 @@ def curves(methods: Sequence[Method]) -> Figure:
                 if None not in values:
                     low, mean, high = (100 * float(of(values)) for of in (np.min, np.mean, np.max))
                     rows.append({"series": f"{method.name}, {shown}", "x": epoch, "y": mean, "low": low, "high": high})
-    says = "Robust accuracy over epochs of plain and mutual adversarial training, on training and on validation images."
-    return Figure(title="", says=says, spec=lines("", says, rows, across="epoch", up="robust accuracy, %").spec)
+    return lines("", PICTURES["curves"], rows, across="epoch", up="robust accuracy, %")
 
 
 def gain(at: Method, mat: Method) -> Figure:
@@ -52,8 +49,8 @@ def gain(at: Method, mat: Method) -> Figure:
             best, last = (percent(at, name, seed) for name in ("PGD-100, best", "PGD-100, last"))
             gained = percent(mat, column, seed) - percent(at, column, seed)
             rows.append({"series": column.rpartition(" ")[2], "x": best - last, "y": gained, "what": f"seed {seed}"})
-    says = "Gain of mutual over plain training against what the latter loses from best to last, a dot a seed."
-    return points("", says, rows, across="lost by plain training, points", up="gained by mutual training, points")
+    across, up = "lost by plain training, points", "gained by mutual training, points"
+    return points("", PICTURES["gain"], rows, across=across, up=up)
 
 
 def percent(method: Method, column: str, seed: int) -> float:
@@ -64,17 +61,12 @@ def percent(method: Method, column: str, seed: int) -> float:
 def transfer(found: Sequence[Mapping[str, Any]]) -> Figure:
     """Who is right on examples found against whom."""
     rows = [{"column": one["source"], "row": one["model"], "value": 100 * one["value"]} for one in found]
-    says = "Accuracy of each network on the examples that were found against each."
-    return matrix("", says, rows, across="examples found against", up="asked")
+    return matrix("", PICTURES["transfer"], rows, across="examples found against", up="asked")
 
 
-def write(root: Path) -> list[Path]:
-    """Draw all that is there."""
-    (root / PICTURES).mkdir(parents=True, exist_ok=True)
-    written = []
+def write() -> None:
+    """Draw all that is there, on white, so that it can be read on dark pages too."""
     for name, figure in drawn().items():
         spec = {**figure.spec, "background": "white", "padding": 12, "width": 520}
-        path = root / PICTURES / f"cifar10_{name}.svg"
-        path.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
-        written.append(path)
-    return written
+        picture(name).parent.mkdir(exist_ok=True)
+        picture(name).write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..stored import Method, Right, read
@@ -16,13 +17,21 @@ from .runs import METHODS
 RIVALS = ("at", "self_distillation", "trades")
 """Among these, and `at` with averaged weights, mat's rival is chosen, by the best validation score of their trials."""
 COLUMNS = {
-    "clean, best": ("best", "clean"),
+    "clean, best": ("apgd best", "clean"),
     "APGD, best": ("apgd best", "robust"),
     "APGD, last": ("apgd last raw", "robust"),
     "PGD-100, best": ("best", "robust"),
     "PGD-100, last": ("last raw", "robust"),
 }
 """{what is shown: (place, metric)}; `best` is of the weights that chose the epoch, `last` of the raw ones."""
+
+
+PICTURES = {
+    "curves": "Robust accuracy over epochs of plain and mutual training, on training and on validation images",
+    "gain": "Gain of mutual over plain training against what the latter loses from best to last, a dot a seed",
+    "transfer": "Accuracy of each network on the examples that were found against each",
+}
+"""{name: what it shows} of the figures, docs/results/pictures/cifar10_NAME.svg."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +76,9 @@ def place(method: Method, column: str) -> str:
     return where
 
 
-def right(method: Method, column: str, seeds: Sequence[int] | None = None) -> Right:
-    """(seeds, images) of these seeds, all by default."""
-    return method.right(place(method, column), COLUMNS[column][1], seeds)
+def right(method: Method, column: str, seeds: Sequence[int], metric: str | None = None) -> Right:
+    """(seeds, images) of these seeds; by the column's own metric, or by another one at its place."""
+    return method.right(place(method, column), metric or COLUMNS[column][1], seeds)
 
 
 def seeds_of(method: Method, column: str) -> tuple[int, ...]:
@@ -100,7 +109,7 @@ def cell(method: Method, column: str) -> str:
     seeds = seeds_of(method, column)
     if not seeds:
         return "-"
-    fewer = "" if seeds == method.seeds else f" on {len(seeds)} seeds"
+    fewer = "" if seeds == method.seeds else f"; {len(seeds)} of {len(method.seeds)} seeds"
     return spread(right(method, column, seeds)) + fewer
 
 
@@ -114,13 +123,15 @@ def answers(methods: Mapping[str, Method], rival: str) -> list[str]:
             continue
         base, other = methods[question.minus], methods[question.method]
         clean, robust = (
-            difference(right(base, column, shared), right(other, column, shared), shared)
-            for column in ("clean, best", question.column)
+            difference(
+                right(base, question.column, shared, metric), right(other, question.column, shared, metric), shared
+            )
+            for metric in ("clean", "robust")
         )
         rows.append([question.asked, shown, str(len(shared)), clean, robust, status])
         if "**no difference shown**" in robust or "**too few seeds**" in robust:
             status = "exploratory"
-    return table(["question", "difference", "seeds", "clean, best", "robust", "status"], rows)
+    return table(["question", "difference", "seeds", "clean there", "robust", "status"], rows)
 
 
 def common(methods: Mapping[str, Method], question: Question) -> list[int]:
@@ -136,6 +147,20 @@ def worded(question: Question) -> str:
     return f"`{question.method}` minus `{question.minus}`, {question.column}"
 
 
+def picture(name: str) -> Path:
+    """Where a figure lies."""
+    return OUT.with_name("pictures") / f"cifar10_{name}.svg"
+
+
+def pictures() -> list[str]:
+    """The figures that were drawn."""
+    found = []
+    for name, shows in PICTURES.items():
+        if picture(name).is_file():
+            found += [f"![{shows}](results/pictures/{picture(name).name})", ""]
+    return found
+
+
 def lines(said: Mapping[str, str]) -> list[str]:
     """The section; `said` are the words around the tables. None where no fresh seed is finished."""
     if not OUT.is_file():
@@ -144,5 +169,8 @@ def lines(said: Mapping[str, str]) -> list[str]:
     there = [methods[name] for name in METHODS if name in methods]
     found = [said["cifar10"], ""]
     if there:
-        found += [*figures(there), "", *answers(methods, strongest(searches)), "", *confirmations(there), ""]
+        found += [*figures(there), "", *answers(methods, strongest(searches)), ""]
+        if any(method.stored["confirmed"] for method in there):
+            found += [*confirmations(there), ""]
+        found += pictures()
     return [*found, said["cifar10 said"], "", *trials(searches, tuple(METHODS)), ""]

@@ -35,6 +35,8 @@ class Method:
     """Whether the averages of its weights choose its best epoch, and are what is attacked there."""
     last: bool = False
     """Whether APGD attacks its last checkpoint, too; by its raw weights."""
+    tested: bool = True
+    """Whether its runs end in PGD-100 on the test images; no: APGD alone attacks it."""
     teaches: bool = False
     """Whether it is trained as the frozen peer of another row, and has no row of its own."""
     union: bool = False
@@ -48,11 +50,15 @@ MAT = ("strategies.mat.alpha=0.5", DECAYED)
 CORE: Mapping[str, Method] = {
     "at": Method(recipe="at", settings=(MORE_DECAYED,), last=True),
     "at_averaged": Method(recipe="at", settings=AT, averaged=True),
-    "at_b": Method(recipe="at", settings=(MORE_DECAYED, SECOND), teaches=True),
+    "at_b": Method(recipe="at", settings=(MORE_DECAYED, SECOND), tested=False, teaches=True),
     "mat": Method(recipe="mat", settings=MAT, averaged=True, last=True),
-    "mat_frozen": Method(recipe="mat_frozen", settings=MAT, averaged=True, frozen_peer=True),
+    "mat_frozen": Method(recipe="mat_frozen", settings=MAT, averaged=True, frozen_peer=True, tested=False),
     "mat_frozen_eval": Method(
-        recipe="mat_frozen", settings=(*MAT, "b/Peer.teacher_mode='eval'"), averaged=True, frozen_peer=True
+        recipe="mat_frozen",
+        settings=(*MAT, "b/Peer.teacher_mode='eval'"),
+        averaged=True,
+        frozen_peer=True,
+        tested=False,
     ),
     "self_distillation": Method(
         recipe="self_distillation", settings=("strategies.self_distillation.alpha=0.5", DECAYED)
@@ -108,6 +114,8 @@ def options(method: str, seed: int) -> list[str]:
     settings = [images(method, seed), *how.settings]
     if how.averaged:
         settings.append("Evaluation.select='average'")
+    if not how.tested:
+        settings.append("Evaluation.images=1")
     if how.frozen_peer:
         settings.append(f"b/Peer.weights='{run('at_b', seed)}'")
     return flagged(settings)
@@ -132,8 +140,8 @@ def search(method: str) -> None:
     shared = [images(method, 0), *SEARCHED]
     commands.searched(recipe(method), STUDIES / method, TRIALS + 1, flagged(shared))
     for number, settings in enumerate(FURTHER.get(method, ())):
-        alone = ("Tune.corners={}", *settings)
-        commands.searched(recipe(method), further(method, number), 1, flagged([*shared, *alone]))
+        changed = ("Tune.corners={}", *settings)
+        commands.searched(recipe(method), further(method, number), 1, flagged([*shared, *changed]))
 
 
 def further(method: str, number: int) -> Path:
@@ -147,12 +155,10 @@ def run(method: str, seed: int) -> Path:
 
 
 def evaluate(method: str, seed: int) -> None:
-    """A run, and its best epoch: the average of its weights, where that is what is scored, and APGD."""
+    """A run, and APGD on the first of its test images, at the best epoch."""
     path = run(method, seed)
     if METHODS[method].teaches:
         return
-    if METHODS[method].averaged:
-        commands.evaluated(path, "average", *best(method), *PLAIN)
     commands.evaluated(path, "apgd", *apgd(method), *best(method), *PLAIN)
 
 
@@ -163,9 +169,10 @@ def evaluate_last(method: str, seed: int) -> None:
 
 
 def apgd(method: str) -> tuple[str, ...]:
-    """The attacks, and how many test images they attack."""
+    """The attacks, how many test images they attack, and whom, where not all peers learned."""
     attacks = RECIPES / ("union_apgd.gin" if METHODS[method].union else "apgd.gin")
-    return ("--suite", str(attacks), "--images", str(APGD_IMAGES), "--union-only")
+    whom = ("--peer", "a") if METHODS[method].frozen_peer else ()
+    return ("--suite", str(attacks), "--images", str(APGD_IMAGES), "--union-only", *whom)
 
 
 def best(method: str) -> tuple[str, ...]:
