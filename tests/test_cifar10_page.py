@@ -41,7 +41,7 @@ def test_what_comes_behind_a_difference_that_is_not_shown_is_exploratory() -> No
     methods = {"mat": method("mat", 0.5, peers=2), "at": method("at", 0.3), "trades": method("trades", 0.5)}
     rows = page.answers(methods, "trades")[2:]
     standings = [row.rstrip(" |").rpartition("| ")[2] for row in rows]
-    assert standings == ["asked", *["exploratory"] * 5], "the first difference is 0, and the others come behind it"
+    assert standings == ["asked", *["exploratory"] * 7], "the first difference is 0, and the others come behind it"
     assert "+20.0; t [+20.0, +20.0]" in rows[1], "mat minus at is 20 points on every seed"
     assert "not run" in rows[4], "there is no run with a frozen peer"
 

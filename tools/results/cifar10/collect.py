@@ -75,7 +75,8 @@ def transfer(evaluation: Path) -> list[dict[str, Any]]:
     """Which share of images is right, of each network on the examples found against each; none where it was not run."""
     if not ended(evaluation):
         return []
-    found = [one for one in read_results(evaluation).scores if one.metric == "transfer" and one.source is not None]
+    scores = read_results(evaluation).scores
+    found = [one for one in scores if one.metric == "transfer" and one.column.startswith("accuracy")]
     return [{"model": one.model, "source": one.source, "value": one.value} for one in found]
 
 

@@ -17,7 +17,6 @@ SEARCHED = ("Evaluation.validation_images=2000",)
 APGD_IMAGES = 1_000
 CONFIRMED_IMAGES = 250
 PLAIN = ("--no-sanity", "--no-ensemble")
-APART = ("at", "at_b")
 SECOND = "Experiment.peers={'b': @b/Peer()}"
 """With this, `at` trains the second peer of mat by itself, from the weights from which it starts in mat."""
 
@@ -187,10 +186,9 @@ def confirm(method: str) -> None:
 
 
 def transfer(method: str) -> None:
-    """Of the first seed of two peers: whose examples fool whom, with two networks trained apart beside them."""
-    apart = [word for other in APART for word in ("--beside", str(run(other, SEEDS[0])))]
+    """Of the first seed of several peers: whose examples fool whom, by their raw weights."""
     images = ("--images", str(CONFIRMED_IMAGES), "--checkpoint", "best")
-    commands.evaluated(run(method, SEEDS[0]), "transfer", "--transfer", *apart, *images, *PLAIN)
+    commands.evaluated(run(method, SEEDS[0]), "transfer", "--transfer", *images, *PLAIN)
 
 
 STAGES = ("search", "seeds", "last", "confirm", "transfer")
