@@ -42,9 +42,11 @@ class Method:
     """Whether it faces three norms, on images of 16x16 pixels."""
 
 
+AVERAGE = "Evaluation.select='average'"
 DECAYED, MORE_DECAYED = "optimizers.sgd.weight_decay=5e-3", "optimizers.sgd.weight_decay=1e-2"
 AT = ("optimizers.sgd.lr=0.05", DECAYED)
-MAT = ("strategies.mat.alpha=0.5", DECAYED)
+HALF, OWN_HALF = "strategies.mat.alpha=0.5", "strategies.self_distillation.alpha=0.5"
+MAT = (HALF, DECAYED)
 """What the search chose, of `at` for averaged weights; of mat they are the best, too."""
 CORE: Mapping[str, Method] = {
     "at": Method(recipe="at", settings=(MORE_DECAYED,), last=True),
@@ -59,9 +61,7 @@ CORE: Mapping[str, Method] = {
         frozen_peer=True,
         tested=False,
     ),
-    "self_distillation": Method(
-        recipe="self_distillation", settings=("strategies.self_distillation.alpha=0.5", DECAYED)
-    ),
+    "self_distillation": Method(recipe="self_distillation", settings=(OWN_HALF, DECAYED)),
     "trades": Method(recipe="trades", settings=("strategies.trades.beta=9", DECAYED)),
 }
 """What was asked, but the union."""
@@ -86,13 +86,10 @@ EXPLORED: Mapping[str, Method] = {
 }  # fmt: skip
 """What comes behind, in this order; nothing in it was asked."""
 METHODS = {**CORE, **UNION, **EXPLORED}
-AVERAGE = "Evaluation.select='average'"
 FURTHER: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "at": ((AVERAGE, MORE_DECAYED), (AVERAGE, DECAYED, "optimizers.sgd.lr=0.05")),
-    "mat": tuple((AVERAGE, "strategies.mat.alpha=0.5", decay) for decay in (DECAYED, MORE_DECAYED)),
-    "self_distillation": tuple(
-        (AVERAGE, "strategies.self_distillation.alpha=0.5", decay) for decay in (DECAYED, MORE_DECAYED)
-    ),
+    "at": ((AVERAGE, MORE_DECAYED), (AVERAGE, *AT)),
+    "mat": ((AVERAGE, *MAT), (AVERAGE, HALF, MORE_DECAYED)),
+    "self_distillation": ((AVERAGE, OWN_HALF, DECAYED), (AVERAGE, OWN_HALF, MORE_DECAYED)),
 }
 """Trials that came after the first six, of those that were close to the best; each sets this beside its recipe."""
 
@@ -112,7 +109,7 @@ def options(method: str, seed: int) -> list[str]:
     how = METHODS[method]
     settings = [images(method, seed), *how.settings]
     if how.averaged:
-        settings.append("Evaluation.select='average'")
+        settings.append(AVERAGE)
     if not how.tested:
         settings.append("Evaluation.images=1")
     if how.frozen_peer:
